@@ -1,0 +1,58 @@
+// swift-tools-version: 6.1
+import PackageDescription
+
+/// The CPU targets run guest code in their inner loop: they are optimised in debug builds too (so that tests can boot
+/// guests), and dynamic exclusivity checks are off for them alone.
+let hotPath: [SwiftSetting] = [
+  .unsafeFlags(["-enforce-exclusivity=unchecked"]),
+  .unsafeFlags(["-O"], .when(configuration: .debug)),
+]
+
+let package = Package(
+  name: "vmctl",
+  products: [
+    .executable(name: "vmctl", targets: ["vmctl"])
+  ],
+  dependencies: [
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
+    .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
+    .package(url: "https://github.com/apple/swift-nio", from: "2.101.0"),
+    .package(url: "https://github.com/LebJe/TOMLKit", from: "0.6.0"),
+  ],
+  targets: [
+    .target(name: "CHost", cSettings: [.unsafeFlags(["-O2", "-msse4.2", "-mpopcnt"])]),
+    .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
+    .target(name: "GuestMemory", dependencies: ["CHost"], swiftSettings: hotPath),
+    .target(name: "SavedState", dependencies: ["CZstd"]),
+    .target(name: "X86", dependencies: ["CHost", "GuestMemory", "SavedState"], swiftSettings: hotPath),
+    .target(name: "DiskImages", dependencies: []),
+    .target(name: "Devices", dependencies: ["GuestMemory", "SavedState", "DiskImages"]),
+    .target(
+      name: "Machine", dependencies: ["X86", "Devices", "DiskImages", "GuestMemory", "SavedState"]),
+    .target(name: "Teleport", dependencies: ["Machine", "SavedState", "GuestMemory", "CZstd", "CHost"]),
+    .target(
+      name: "Management",
+      dependencies: [
+        "Machine", "Teleport", "DiskImages",
+        .product(name: "NIOCore", package: "swift-nio"),
+        .product(name: "NIOPosix", package: "swift-nio"),
+        .product(name: "Logging", package: "swift-log"),
+        .product(name: "TOMLKit", package: "TOMLKit"),
+      ]),
+    .executableTarget(
+      name: "vmctl",
+      dependencies: [
+        "Management", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+      ]),
+    .testTarget(name: "X86Tests", dependencies: ["X86"]),
+    .testTarget(name: "DevicesTests", dependencies: ["Devices"]),
+    .testTarget(name: "DiskImagesTests", dependencies: ["DiskImages"]),
+    .testTarget(name: "SavedStateTests", dependencies: ["SavedState"]),
+    .testTarget(name: "GuestMemoryTests", dependencies: ["GuestMemory"]),
+    .testTarget(name: "MachineTests", dependencies: ["Machine"]),
+    .testTarget(name: "TeleportTests", dependencies: ["Teleport"]),
+    .testTarget(name: "ManagementTests", dependencies: ["Management"]),
+    .testTarget(name: "WholeMachineTests", dependencies: ["Management"]),
+  ],
+  swiftLanguageModes: [.v6]
+)

@@ -1,0 +1,5 @@
+#ifndef VMCTL_CHOST_H
+#define VMCTL_CHOST_H
+#include "cpu_state.h"
+#include "atomics.h"
+#endif

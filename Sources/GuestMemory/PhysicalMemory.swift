@@ -1,0 +1,244 @@
+import CHost
+
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Musl)
+  import Musl
+#endif
+
+/// What could not be had from the host.
+public enum GuestMemoryError: Error, CustomStringConvertible {
+  case cannotMap(bytes: UInt64, reason: String)
+  case badSize(bytes: UInt64)
+
+  public var description: String {
+    switch self {
+    case .cannotMap(let bytes, let reason):
+      "cannot map \(bytes >> 20) MB of guest memory: \(reason); give the machine less with --memory"
+    case .badSize(let bytes): "guest memory of \(bytes) bytes is not a positive multiple of 4096"
+    }
+  }
+}
+
+/// A device that answers to guest-physical addresses. Called with the machine lock held.
+public protocol MemoryMappedIO: AnyObject {
+  /// - Parameters: offset: from the region's start. size: 1, 2, 4 or 8 bytes, never crossing the region's end.
+  func readMemory(offset: UInt64, size: Int) -> UInt64
+  func writeMemory(offset: UInt64, size: Int, value: UInt64)
+}
+
+/// How one 4 KiB guest-physical page is reached.
+public struct PageTarget {
+  /// Host address of the page's first byte for reads and fetches; nil: `PhysicalMemory.readIO`.
+  public var read: UnsafeMutableRawPointer?
+  /// For writes; nil: `PhysicalMemory.writeIO` (which drops writes to ROM).
+  public var write: UnsafeMutableRawPointer?
+  /// The RAM page number behind `write` (index into the dirty log), or -1.
+  public var ramPage: Int
+}
+
+/// Guest-physical memory: RAM, ROM and the address map.
+///
+/// RAM is one host mapping. The part that fits below `lowLimit` (3 GiB) lies at 0, the rest from 4 GiB. RAM page
+/// numbers count host pages, so the hole has none.
+///
+/// The page table of the first MiB is kept apart because the chipset remaps it (i440FX PAM, 3.2.12 of the data sheet).
+public final class PhysicalMemory: @unchecked Sendable {
+  public static let pageSize = 4096
+  public static let lowLimit: UInt64 = 0xC000_0000
+  public static let highBase: UInt64 = 0x1_0000_0000
+
+  public let size: UInt64
+  public let ram: UnsafeMutableRawPointer
+  /// Bytes of RAM that lie below 4 GiB.
+  public let lowSize: UInt64
+  public let dirtyLog: DirtyLog
+  /// One byte a RAM page: not 0 when some CPU holds decoded code of it, so that writes must take the slow path.
+  public let codePages: UnsafeMutablePointer<UInt8>
+
+  /// Called after a page with `codePages` set was written by other than a CPU (guest-physical address, length).
+  public var onCodeWritten: (UInt64, Int) -> Void = { _, _ in }
+  /// Called after the address map changed: every translation is to be dropped.
+  public var onMapChanged: () -> Void = {}
+
+  struct Region {
+    var start: UInt64
+    var end: UInt64  // one past the last byte
+    var rom: UnsafeMutableRawPointer?
+    var io: (any MemoryMappedIO)?
+    var name: String
+  }
+  private var regions: [Region] = []
+
+  /// What the chipset makes of a 4 KiB page of the first MiB.
+  public struct LowPage: Equatable, Sendable {
+    public var readRAM: Bool
+    public var writeRAM: Bool
+    public init(readRAM: Bool, writeRAM: Bool) {
+      self.readRAM = readRAM
+      self.writeRAM = writeRAM
+    }
+  }
+  private var lowPages: [LowPage]
+
+  /// - Parameter size: bytes of RAM, a multiple of 4096.
+  public init(size: UInt64) throws(GuestMemoryError) {
+    guard size > 0, size % 4096 == 0, size <= 1 << 46 else { throw .badSize(bytes: size) }
+    self.size = size
+    lowSize = min(size, Self.lowLimit)
+    let mapping = mmap(nil, Int(size), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
+    guard let mapping, mapping != UnsafeMutableRawPointer(bitPattern: -1) else {
+      throw .cannotMap(bytes: size, reason: String(cString: strerror(errno)))
+    }
+    ram = mapping
+    let pages = Int(size / 4096)
+    dirtyLog = DirtyLog(pageCount: pages)
+    codePages = .allocate(capacity: pages)
+    codePages.initialize(repeating: 0, count: pages)
+    lowPages = Array(repeating: LowPage(readRAM: true, writeRAM: true), count: 256)
+    for page in 0xA0..<0x100 { lowPages[page] = LowPage(readRAM: false, writeRAM: false) }
+  }
+
+  deinit {
+    munmap(ram, Int(size))
+    codePages.deallocate()
+  }
+
+  // MARK: RAM pages
+
+  public var pageCount: Int { dirtyLog.pageCount }
+
+  /// Guest-physical address of RAM page number `page`.
+  public func physicalAddress(ofPage page: Int) -> UInt64 {
+    let offset = UInt64(page) << 12
+    return offset < lowSize ? offset : offset - lowSize + Self.highBase
+  }
+
+  /// Offset into `ram` of a guest-physical address, or nil where there is no RAM. Ignores the chipset's remapping.
+  @inline(__always)
+  public func ramOffset(_ physical: UInt64) -> UInt64? {
+    if physical < lowSize { return physical }
+    if physical >= Self.highBase && physical - Self.highBase < size - lowSize {
+      return physical - Self.highBase + lowSize
+    }
+    return nil
+  }
+
+  // MARK: The address map
+
+  /// Maps `device` at `start`. A region hides RAM below it only in the first MiB and where no RAM is.
+  public func mapIO(_ device: any MemoryMappedIO, name: String, start: UInt64, length: UInt64) {
+    regions.append(Region(start: start, end: start + length, rom: nil, io: device, name: name))
+    onMapChanged()
+  }
+
+  /// Maps read-only memory; `bytes` (page-aligned host memory of `length` bytes) must live as long as this object.
+  public func mapROM(_ bytes: UnsafeMutableRawPointer, name: String, start: UInt64, length: UInt64) {
+    regions.append(Region(start: start, end: start + length, rom: bytes, io: nil, name: name))
+    onMapChanged()
+  }
+
+  public func unmap(name: String) {
+    regions.removeAll { $0.name == name }
+    onMapChanged()
+  }
+
+  /// Sets what the chipset makes of the pages from `first` on; used for PAM and the VGA window.
+  public func setLowPages(_ range: Range<Int>, _ value: LowPage) {
+    guard range.contains(where: { lowPages[$0] != value }) else { return }
+    for page in range { lowPages[page] = value }
+    onMapChanged()
+  }
+
+  /// How the page at `physical` (page-aligned or not) is reached.
+  public func target(_ physical: UInt64) -> PageTarget {
+    let page = physical & ~0xfff
+    if page < 0x100000 {
+      let low = lowPages[Int(page >> 12)]
+      let host = page < lowSize ? ram + Int(page) : nil
+      let rom = low.readRAM ? nil : region(at: page)?.romHost(page)
+      return PageTarget(
+        read: low.readRAM ? host : rom, write: low.writeRAM ? host : nil,
+        ramPage: low.writeRAM && host != nil ? Int(page >> 12) : -1)
+    }
+    if let offset = ramOffset(page) {
+      return PageTarget(read: ram + Int(offset), write: ram + Int(offset), ramPage: Int(offset >> 12))
+    }
+    return PageTarget(read: region(at: page)?.romHost(page), write: nil, ramPage: -1)
+  }
+
+  private func region(at physical: UInt64) -> Region? {
+    regions.last { $0.start <= physical && physical < $0.end }
+  }
+
+  /// A read that `target` has no host address for. Nothing there reads as all ones. Machine lock held.
+  public func readIO(_ physical: UInt64, size: Int) -> UInt64 {
+    let ones: UInt64 = size >= 8 ? .max : (1 << UInt64(size * 8)) - 1
+    guard let region = region(at: physical) else { return ones }
+    if let rom = region.rom {
+      var value: UInt64 = 0
+      for index in 0..<min(size, Int(region.end - physical)) {
+        value |= UInt64((rom + Int(physical - region.start) + index).load(as: UInt8.self)) << UInt64(index * 8)
+      }
+      return value
+    }
+    return region.io!.readMemory(offset: physical - region.start, size: size) & ones
+  }
+
+  /// A write that `target` has no host address for. Dropped where nothing answers. Machine lock held.
+  public func writeIO(_ physical: UInt64, size: Int, value: UInt64) {
+    guard let region = region(at: physical), let io = region.io else { return }
+    io.writeMemory(offset: physical - region.start, size: size, value: value)
+  }
+
+  // MARK: DMA
+
+  /// Copies guest memory out, as a bus master sees it. What is not memory reads as 0xFF. Machine lock held.
+  public func read(_ physical: UInt64, into buffer: UnsafeMutableRawBufferPointer) {
+    forEachPiece(physical, buffer.count) { address, offset, length in
+      if let host = target(address).read {
+        (buffer.baseAddress! + offset).copyMemory(from: host + Int(address & 0xfff), byteCount: length)
+      } else {
+        memset(buffer.baseAddress! + offset, 0xff, length)
+      }
+    }
+  }
+
+  /// Copies into guest memory, marks the pages dirty and reports overwritten code. Machine lock held.
+  public func write(_ physical: UInt64, from buffer: UnsafeRawBufferPointer) {
+    forEachPiece(physical, buffer.count) { address, offset, length in
+      let target = target(address)
+      guard let host = target.write else { return }
+      (host + Int(address & 0xfff)).copyMemory(from: buffer.baseAddress! + offset, byteCount: length)
+      if dirtyLog.isLogging { dirtyLog.mark(page: target.ramPage) }
+      if codePages[target.ramPage] != 0 { onCodeWritten(address, length) }
+    }
+  }
+
+  private func forEachPiece(_ physical: UInt64, _ count: Int, _ body: (UInt64, Int, Int) -> Void) {
+    var done = 0
+    while done < count {
+      let address = physical &+ UInt64(done)
+      let length = min(count - done, 4096 - Int(address & 0xfff))
+      body(address, done, length)
+      done += length
+    }
+  }
+
+  public func read<T: FixedWidthInteger>(_ physical: UInt64, as type: T.Type) -> T {
+    var value: T = 0
+    withUnsafeMutableBytes(of: &value) { read(physical, into: $0) }
+    return T(littleEndian: value)
+  }
+
+  public func write<T: FixedWidthInteger>(_ physical: UInt64, _ value: T) {
+    withUnsafeBytes(of: value.littleEndian) { write(physical, from: $0) }
+  }
+}
+
+extension PhysicalMemory.Region {
+  fileprivate func romHost(_ page: UInt64) -> UnsafeMutableRawPointer? {
+    guard let rom, page + 4096 <= end else { return nil }
+    return rom + Int(page - start)
+  }
+}

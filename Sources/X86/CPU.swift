@@ -1,0 +1,59 @@
+import CHost
+import GuestMemory
+
+/// One x86 CPU: its state, its translations and its decoded code. Runs on one thread at a time.
+///
+/// The class is spread over folders, one wing each: `Decoder` (bytes to `vm_op`), `Interpreter` (the executor, one file
+/// an instruction family), `Memory` (TLB, page walks, segment checks), `System` (segments, exceptions, transfers, control
+/// registers), `FloatingPoint` (x87, MMX, SSE).
+public final class CPU {
+  /// The architectural state. Owned by this object.
+  public let s: UnsafeMutablePointer<vm_cpu_state>
+  public let memory: PhysicalMemory
+  public let environment: CPUEnvironment
+  public let profile: CPUProfile
+  /// 0 for the bootstrap processor; also the initial local APIC id.
+  public let index: Int
+
+  /// The TLB sets, VM_MMU_COUNT of each, contiguous.
+  let dataTLBs: UnsafeMutablePointer<vm_tlb_entry>
+  let fetchTLBs: UnsafeMutablePointer<vm_fetch_entry>
+
+  let code: CodeCache
+
+  public init(index: Int, profile: CPUProfile, memory: PhysicalMemory, environment: CPUEnvironment) {
+    self.index = index
+    self.profile = profile
+    self.memory = memory
+    self.environment = environment
+    s = .allocate(capacity: 1)
+    UnsafeMutableRawPointer(s).initializeMemory(as: UInt8.self, repeating: 0, count: MemoryLayout<vm_cpu_state>.size)
+    dataTLBs = .allocate(capacity: Int(VM_MMU_COUNT.rawValue) * Int(VM_TLB_SIZE))
+    fetchTLBs = .allocate(capacity: Int(VM_MMU_COUNT.rawValue) * Int(VM_FETCH_SIZE))
+    code = CodeCache(memory: memory)
+    flushAllTranslations()
+    reset()
+  }
+
+  deinit {
+    s.deallocate()
+    dataTLBs.deallocate()
+    fetchTLBs.deallocate()
+  }
+
+  /// Asks the CPU to leave its inner loop: sets VM_PENDING_* bits. Callable from any thread.
+  public func post(_ bits: UInt32) { _ = vm_fetch_or(&s.pointee.pending, bits) }
+  public func withdraw(_ bits: UInt32) { _ = vm_fetch_and(&s.pointee.pending, ~bits) }
+}
+
+/// Why `CPU.run` came back.
+public enum RunExit: Equatable, Sendable {
+  /// VM_PENDING_STOP was posted.
+  case stopped
+  /// HLT (or MWAIT): call `run` again when a VM_PENDING_* bit is set.
+  case halted
+  /// A triple fault, already reported to the environment.
+  case shutdown
+  /// The instruction budget is used up.
+  case budget
+}
