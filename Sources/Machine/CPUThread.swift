@@ -1,0 +1,109 @@
+import CHost
+import X86
+
+/// The thread that runs one virtual CPU: runs it, sleeps while it is halted, rests while the machine wants it to.
+///
+/// `rest` and `go` count: the thread runs only while nobody wants it at rest. When `waitUntilResting` returns the CPU
+/// stands between two instructions, and nothing it owns changes until `go`.
+final class CPUThread: @unchecked Sendable {
+  let cpu: CPU
+  private let monitor = Monitor()
+  private var thread: HostThread?
+  private var restRequests = 1  // it is born resting
+  private var isResting = false
+  private var isEnding = false
+  private var isAsleep = false
+  /// Called on the thread, with no lock held, when the CPU leaves `run` for a reason the machine must look at.
+  var onExit: @Sendable (RunExit) -> Void = { _ in }
+
+  init(cpu: CPU) { self.cpu = cpu }
+
+  func start() {
+    thread = HostThread(name: "cpu\(cpu.index)") { [self] in loop() }
+  }
+
+  /// Instructions in one turn of the loop, at most; a turn also ends when anything is pending.
+  private static let budget = 1 << 40
+
+  private func loop() {
+    while true {
+      monitor.lock()
+      while restRequests > 0 && !isEnding {
+        if !isResting {
+          isResting = true
+          monitor.broadcast()
+        }
+        monitor.wait()
+      }
+      isResting = false
+      let ending = isEnding
+      monitor.unlock()
+      if ending { return }
+      cpu.withdraw(UInt32(VM_PENDING_STOP.rawValue))
+      // A request that came between the check and the withdrawal must not be lost.
+      if monitor.withLock({ restRequests > 0 || isEnding }) { continue }
+
+      switch cpu.run(budget: Self.budget) {
+      case .halted: sleep()
+      case .stopped, .budget: break
+      case .shutdown:
+        onExit(.shutdown)
+        sleep()
+      }
+    }
+  }
+
+  /// Waits for a pending bit or for `wake`.
+  private func sleep() {
+    monitor.lock()
+    isAsleep = true
+    while restRequests == 0 && !isEnding && !cpu.hasWork { monitor.wait() }
+    isAsleep = false
+    monitor.unlock()
+  }
+
+  /// To be called after a pending bit was posted.
+  func wake() {
+    monitor.lock()
+    if isAsleep { monitor.broadcast() }
+    monitor.unlock()
+  }
+
+  /// Asks the thread to rest. Does not wait.
+  func rest() {
+    monitor.lock()
+    restRequests += 1
+    cpu.post(UInt32(VM_PENDING_STOP.rawValue))
+    monitor.broadcast()
+    monitor.unlock()
+  }
+
+  func waitUntilResting() {
+    monitor.lock()
+    while !isResting && thread != nil && !isEnding { monitor.wait() }
+    monitor.unlock()
+  }
+
+  func go() {
+    monitor.lock()
+    restRequests -= 1
+    monitor.broadcast()
+    monitor.unlock()
+  }
+
+  /// Ends the thread and waits for it.
+  func end() {
+    monitor.lock()
+    isEnding = true
+    cpu.post(UInt32(VM_PENDING_STOP.rawValue))
+    monitor.broadcast()
+    monitor.unlock()
+    thread?.join()
+    thread = nil
+  }
+}
+
+extension CPU {
+  /// Whether a halted CPU has a reason to run on.
+  var hasWork: Bool { vm_load_relaxed(&s.pointee.pending) != 0 }
+}
