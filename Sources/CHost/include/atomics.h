@@ -19,4 +19,15 @@ static inline int vm_cas8(volatile uint8_t *p, uint8_t *expected, uint8_t v) { r
 static inline int vm_cas16(volatile uint16_t *p, uint16_t *expected, uint16_t v) { return __atomic_compare_exchange_n(p, expected, v, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST); }
 static inline int vm_cas32(volatile uint32_t *p, uint32_t *expected, uint32_t v) { return __atomic_compare_exchange_n(p, expected, v, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST); }
 static inline int vm_cas64(volatile uint64_t *p, uint64_t *expected, uint64_t v) { return __atomic_compare_exchange_n(p, expected, v, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST); }
+/// Sixteen bytes; `p` is 16-byte aligned. `expected` and `value` are low half first.
+static inline int vm_cas128(volatile void *p, uint64_t expected[2], const uint64_t value[2]) {
+  unsigned char done;
+  __asm__ volatile("lock cmpxchg16b %1"
+                   : "=@ccz"(done), "+m"(*(volatile __int128 *)p), "+a"(expected[0]), "+d"(expected[1])
+                   : "b"(value[0]), "c"(value[1])
+                   : "memory");
+  return done;
+}
+static inline uint8_t vm_fetch_add8(volatile uint8_t *byte, uint8_t value) { return __atomic_fetch_add(byte, value, __ATOMIC_SEQ_CST); }
+static inline uint8_t vm_fetch_sub8(volatile uint8_t *byte, uint8_t value) { return __atomic_fetch_sub(byte, value, __ATOMIC_SEQ_CST); }
 #endif

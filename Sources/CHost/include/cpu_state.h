@@ -150,21 +150,47 @@ enum {
 
 /// One decoded instruction, as the interpreter runs it and the translator reads it.
 typedef struct vm_op {
-  uint16_t kind;        ///< which executor case (Swift: OpKind)
+  uint8_t kind;         ///< which executor case (Swift: OpKind)
+  uint8_t form;         ///< VM_FORM_*: how the linear address of the memory operand is had
   uint16_t sub;         ///< meaning depends on kind: a SIMD operation, an x87 opcode, a condition code
   uint16_t offset;      ///< of the first byte, prefixes included, from the start of the block
   uint8_t length;       ///< in bytes, prefixes included
   uint8_t prefixes;     ///< VM_PREFIX_*
-  uint8_t reg;          ///< ModRM.reg with REX.R; for 8-bit operands without REX 4-7 are written 20-23 (AH CH DH BH)
+  uint8_t reg;          ///< ModRM.reg with REX.R; for 8-bit operands the byte offset into `gpr` (AL 0, CL 8, AH 1)
   uint8_t rm;           ///< register operand when ModRM.mod is 3 (same convention), or opcode register
   uint8_t base, index;  ///< slots of vm_cpu_state.gpr; VM_SLOT_ZERO when absent
   uint8_t scale;        ///< 0-3: index is shifted left by this
   uint8_t segment;      ///< of the memory operand, VM_ES..VM_GS
   uint8_t operand_size; ///< 1, 2, 4, 8 bytes
   uint8_t address_size; ///< 2, 4, 8 bytes
-  int64_t disp;         ///< of the memory operand; RIP-relative ones include the distance from the block's start
+  int64_t disp;         ///< of the memory operand; RIP-relative ones include the distance from the block's start.
+                        ///< For a near branch: the mask of the new RIP
   int64_t imm;          ///< immediate, sign-extended; for a near branch the displacement from the block's start
 } vm_op;
+
+/// How `vm_op` gives a linear address: no segment to add and no check to make (64- or 32-bit offsets), or the general way.
+enum { VM_FORM_GENERAL, VM_FORM_FLAT64, VM_FORM_FLAT32 };
+
+/// The head of a block of decoded instructions; the vm_ops follow it, then a `vm_links`. As long as a vm_op.
+typedef struct vm_block {
+  struct vm_block *next;  ///< in the bucket of its page
+  void *page;             ///< the page record it belongs to
+  uint32_t mode;          ///< the VM_MODE_* it was decoded for, with VM_BLOCK_SINGLE
+  uint16_t start;         ///< offset in its page
+  uint16_t bytes;         ///< of code; more than what is left of the page when the only instruction crosses it
+  uint16_t count;         ///< instructions
+  uint8_t dead;           ///< overwritten: to be looked up anew
+  uint8_t reserved[5];
+} vm_block;
+
+/// Where the branch at a block's end goes, filled as it is taken. As long as a vm_op.
+typedef struct vm_links {
+  vm_block *taken, *next;
+  uint64_t reserved[2];
+} vm_links;
+
+/// In vm_block.mode: a block of one instruction, for single steps.
+#define VM_BLOCK_SINGLE 0x80000000u
 
 enum {
   VM_PREFIX_REP = 1, VM_PREFIX_REPNE = 2, VM_PREFIX_LOCK = 4, VM_PREFIX_OPSIZE = 8, VM_PREFIX_REX = 16,
