@@ -2,4 +2,5 @@
 #define VMCTL_CHOST_H
 #include "cpu_state.h"
 #include "atomics.h"
+#include "simd.h"
 #endif
