@@ -23,7 +23,7 @@ let package = Package(
     .target(name: "CHost", cSettings: [.unsafeFlags(["-O2", "-msse4.2", "-mpopcnt"])]),
     .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
     .target(name: "GuestMemory", dependencies: ["CHost"], swiftSettings: hotPath),
-    .target(name: "SavedState", dependencies: ["CZstd"]),
+    .target(name: "SavedState", dependencies: ["CZstd"], swiftSettings: hotPath),
     .target(name: "X86", dependencies: ["CHost", "GuestMemory", "SavedState"], swiftSettings: hotPath),
     .target(name: "DiskImages", dependencies: []),
     .target(name: "Devices", dependencies: ["GuestMemory", "SavedState", "DiskImages"]),
