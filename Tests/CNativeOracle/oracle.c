@@ -1,0 +1,90 @@
+#define _GNU_SOURCE
+#include "CNativeOracle.h"
+
+#include <pthread.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <ucontext.h>
+
+// The way in is a signal handler that rewrites the interrupted context: when it returns, the kernel loads every
+// register, flags and FXSAVE image included. The way out is the handler of the trap or fault that ends the code, which
+// puts the first context back.
+
+static pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER;
+static oracle_state *current;
+static int compat_mode;
+static int running;
+static ucontext_t home;
+static struct _libc_fpstate home_fp;
+static const int registers[16] = {REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP, REG_RSI, REG_RDI,
+                                  REG_R8,  REG_R9,  REG_R10, REG_R11, REG_R12, REG_R13, REG_R14, REG_R15};
+
+static void enter(int signal, siginfo_t *info, void *context) {
+  (void)signal, (void)info;
+  ucontext_t *u = context;
+  memcpy(&home.uc_mcontext.gregs, &u->uc_mcontext.gregs, sizeof home.uc_mcontext.gregs);
+  memcpy(&home_fp, u->uc_mcontext.fpregs, sizeof home_fp);
+  for (int i = 0; i < 16; i++) u->uc_mcontext.gregs[registers[i]] = (greg_t)current->gpr[i];
+  u->uc_mcontext.gregs[REG_RIP] = (greg_t)current->rip;
+  u->uc_mcontext.gregs[REG_EFL] = (greg_t)((current->flags & 0xcd5) | 0x202);
+  // The software-reserved bytes at the end of the image stay the kernel's.
+  memcpy(u->uc_mcontext.fpregs, current->fxsave, 416);
+  if (compat_mode) {
+    uint64_t selectors = (uint64_t)u->uc_mcontext.gregs[REG_CSGSFS];
+    u->uc_mcontext.gregs[REG_CSGSFS] = (greg_t)((selectors & ~0xffffULL) | 0x23);
+    // 64-bit processes run with null DS and ES, and the kernel leaves them alone on the way back.
+    __asm__ volatile("mov %0, %%ds\n\tmov %0, %%es" : : "r"(0x2b));
+  }
+  running = 1;
+}
+
+static void leave(int signal, siginfo_t *info, void *context) {
+  ucontext_t *u = context;
+  if (!running) {  // a fault of the test program's own: let it die of it
+    sigaction(signal, &(struct sigaction){.sa_handler = SIG_DFL}, NULL);
+    return;
+  }
+  running = 0;
+  if (compat_mode) __asm__ volatile("mov %0, %%ds\n\tmov %0, %%es" : : "r"(0));
+  for (int i = 0; i < 16; i++) current->gpr[i] = (uint64_t)u->uc_mcontext.gregs[registers[i]];
+  current->rip = (uint64_t)u->uc_mcontext.gregs[REG_RIP];
+  current->flags = (uint64_t)u->uc_mcontext.gregs[REG_EFL];
+  current->vector = (uint32_t)u->uc_mcontext.gregs[REG_TRAPNO];
+  current->fault_address = (uint64_t)info->si_addr;
+  memcpy(current->fxsave, u->uc_mcontext.fpregs, 416);
+  memcpy(&u->uc_mcontext.gregs, &home.uc_mcontext.gregs, sizeof home.uc_mcontext.gregs);
+  memcpy(u->uc_mcontext.fpregs, &home_fp, 416);
+}
+
+int oracle_map(uint64_t address, size_t size) {
+  void *got = mmap((void *)address, size, PROT_READ | PROT_WRITE | PROT_EXEC,
+                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+  return got == (void *)address ? 0 : -1;
+}
+
+int oracle_run(oracle_state *state, int compat) {
+  pthread_mutex_lock(&gate);
+  static uint8_t *stack;
+  if (!stack) stack = mmap(NULL, 1 << 16, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  stack_t old_stack, own_stack = {.ss_sp = stack, .ss_size = 1 << 16};
+  sigaltstack(&own_stack, &old_stack);
+
+  static const int ends[] = {SIGTRAP, SIGSEGV, SIGILL, SIGFPE, SIGBUS};
+  struct sigaction old[5], old_entry;
+  struct sigaction action = {.sa_sigaction = leave, .sa_flags = SA_SIGINFO | SA_ONSTACK};
+  for (int i = 0; i < 5; i++) sigaction(ends[i], &action, &old[i]);
+  action.sa_sigaction = enter;
+  sigaction(SIGUSR1, &action, &old_entry);
+
+  current = state;
+  compat_mode = compat;
+  pthread_kill(pthread_self(), SIGUSR1);
+
+  for (int i = 0; i < 5; i++) sigaction(ends[i], &old[i], NULL);
+  sigaction(SIGUSR1, &old_entry, NULL);
+  sigaltstack(&old_stack, NULL);
+  pthread_mutex_unlock(&gate);
+  return 0;
+}
