@@ -19,6 +19,11 @@ public final class CPU {
   let dataTLBs: UnsafeMutablePointer<vm_tlb_entry>
   let fetchTLBs: UnsafeMutablePointer<vm_fetch_entry>
 
+  /// Which TLB slots were filled since the last flush: see `Memory/TranslationBuffer.swift`.
+  let tlbUse: UnsafeMutablePointer<UInt64>
+  /// What Memory and System remember between instructions and can rebuild from the architectural state.
+  var latches = SystemLatches()
+
   let code: CodeCache
 
   public init(index: Int, profile: CPUProfile, memory: PhysicalMemory, environment: CPUEnvironment) {
@@ -28,9 +33,11 @@ public final class CPU {
     self.environment = environment
     s = .allocate(capacity: 1)
     UnsafeMutableRawPointer(s).initializeMemory(as: UInt8.self, repeating: 0, count: MemoryLayout<vm_cpu_state>.size)
-    dataTLBs = .allocate(capacity: Int(VM_MMU_COUNT.rawValue) * Int(VM_TLB_SIZE))
-    fetchTLBs = .allocate(capacity: Int(VM_MMU_COUNT.rawValue) * Int(VM_FETCH_SIZE))
+    dataTLBs = .allocate(capacity: VM_MMU_COUNT * Int(VM_TLB_SIZE))
+    fetchTLBs = .allocate(capacity: VM_MMU_COUNT * Int(VM_FETCH_SIZE))
+    tlbUse = .allocate(capacity: TLBUse.words)
     code = CodeCache(memory: memory)
+    eraseTranslations()
     flushAllTranslations()
     reset()
   }
@@ -39,6 +46,7 @@ public final class CPU {
     s.deallocate()
     dataTLBs.deallocate()
     fetchTLBs.deallocate()
+    tlbUse.deallocate()
   }
 
   /// Asks the CPU to leave its inner loop: sets VM_PENDING_* bits. Callable from any thread.

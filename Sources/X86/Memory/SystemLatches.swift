@@ -1,0 +1,25 @@
+/// Facts about a CPU that are derived from its architectural state, or that live only until the next instruction
+/// boundary. None of them is saved: `CPU.updateMode` and `CPU.updateDebug` rebuild them.
+struct SystemLatches {
+  /// The INTR line was seen high while interrupts were disabled; VM_PENDING_INTERRUPT is posted again when IF is set.
+  var interruptWaiting = false
+  /// CR0.AM, EFLAGS.AC and CPL 3: the user TLB holds no tags, so that each access is checked for alignment.
+  var alignmentChecks = false
+  /// DR7 enables a breakpoint on data: pages it touches get no tags.
+  var watchesData = false
+  /// DR7 enables a breakpoint on instructions.
+  var watchesCode = false
+  /// DR7 enables a breakpoint on ports, and CR4.DE is set.
+  var watchesPorts = false
+  /// DR6 bits of breakpoints hit by the running instruction.
+  var debugHits: UInt64 = 0
+  /// TF was set when the running instruction began.
+  var traceArmed = false
+  /// Linear addresses from `largeLow` up to `largeHigh` hold every large page that the TLB has pieces of.
+  var largeLow: UInt64 = .max
+  var largeHigh: UInt64 = 0
+  /// MAXPHYADDR as CPUID states it.
+  var physicalBits: UInt64 = 40
+  /// CPUID offers 1 GiB pages.
+  var hugePages = true
+}
