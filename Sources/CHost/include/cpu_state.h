@@ -169,7 +169,8 @@ typedef struct vm_op {
 } vm_op;
 
 /// How `vm_op` gives a linear address: no segment to add and no check to make (64- or 32-bit offsets), or the general way.
-enum { VM_FORM_GENERAL, VM_FORM_FLAT64, VM_FORM_FLAT32 };
+/// BASED64 adds the base of FS or GS.
+enum { VM_FORM_GENERAL, VM_FORM_FLAT64, VM_FORM_FLAT32, VM_FORM_BASED64 };
 
 /// The head of a block of decoded instructions; the vm_ops follow it, then a `vm_links`. As long as a vm_op.
 typedef struct vm_block {
