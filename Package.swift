@@ -28,7 +28,8 @@ let package = Package(
     .target(name: "DiskImages", dependencies: []),
     .target(name: "Devices", dependencies: ["GuestMemory", "SavedState", "DiskImages"]),
     .target(
-      name: "Machine", dependencies: ["X86", "Devices", "DiskImages", "GuestMemory", "SavedState"]),
+      name: "Machine", dependencies: ["X86", "Devices", "DiskImages", "GuestMemory", "SavedState"],
+      resources: [.embedInCode("Resources/vmctl-boot.bin")]),
     .target(name: "Teleport", dependencies: ["Machine", "SavedState", "GuestMemory", "CZstd", "CHost"]),
     .target(
       name: "Management",
@@ -44,7 +45,8 @@ let package = Package(
       dependencies: [
         "Management", .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ]),
-    .testTarget(name: "X86Tests", dependencies: ["X86"]),
+    .target(name: "CNativeOracle", path: "Tests/CNativeOracle"),
+    .testTarget(name: "X86Tests", dependencies: ["X86", "CNativeOracle"]),
     .testTarget(name: "DevicesTests", dependencies: ["Devices"]),
     .testTarget(name: "DiskImagesTests", dependencies: ["DiskImages"]),
     .testTarget(name: "SavedStateTests", dependencies: ["SavedState"]),

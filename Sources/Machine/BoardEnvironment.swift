@@ -1,0 +1,101 @@
+import CHost
+import Devices
+import GuestMemory
+import X86
+
+/// Joins one CPU to the board: its bus cycles reach the devices under the machine lock, the devices' wires reach it as
+/// pending bits.
+final class BoardEnvironment: CPUEnvironment {
+  private let lock: MachineLock
+  private let ports: PortBus
+  private let memory: PhysicalMemory
+  private let clock: GuestClock
+  private let apic: LocalAPIC
+  private let fabric: InterruptFabric
+  private unowned let board: Board
+  unowned var cpu: CPU!
+  /// Wakes the CPU's thread when it is halted. Set by the machine.
+  var wake: () -> Void = {}
+
+  init(board: Board, apic: LocalAPIC, lock: MachineLock) {
+    self.board = board
+    self.lock = lock
+    ports = board.ports
+    memory = board.memory
+    clock = board.clock
+    fabric = board.fabric
+    self.apic = apic
+    super.init()
+  }
+
+  /// Sends the local APIC's outputs to the CPU. Called once `cpu` is set.
+  func connect() {
+    apic.onInterrupt = { [unowned self] level in
+      if level { post(VM_PENDING_INTERRUPT) } else { cpu.withdraw(UInt32(VM_PENDING_INTERRUPT.rawValue)) }
+    }
+    apic.onNMI = { [unowned self] in post(VM_PENDING_NMI) }
+    apic.onINIT = { [unowned self] in post(VM_PENDING_INIT) }
+    apic.onSIPI = { [unowned self] vector in
+      cpu.s.pointee.startup_vector = UInt32(vector)
+      post(VM_PENDING_SIPI)
+    }
+  }
+
+  private func post(_ bits: some RawRepresentable<UInt32>) { post(bits.rawValue) }
+  func post(_ bits: UInt32) {
+    cpu.post(bits)
+    wake()
+  }
+
+  // MARK: Bus cycles
+
+  override func readPort(_ port: UInt16, size: Int) -> UInt32 {
+    lock.withLock { ports.read(port, size: size) }
+  }
+
+  override func writePort(_ port: UInt16, size: Int, value: UInt32) {
+    lock.withLock { ports.write(port, size: size, value: value) }
+  }
+
+  override func readIO(_ physical: UInt64, size: Int) -> UInt64 {
+    lock.withLock {
+      if let offset = apicOffset(physical) { return apic.readMemory(offset: offset, size: size) }
+      return memory.readIO(physical, size: size)
+    }
+  }
+
+  override func writeIO(_ physical: UInt64, size: Int, value: UInt64) {
+    lock.withLock {
+      if let offset = apicOffset(physical) {
+        apic.writeMemory(offset: offset, size: size, value: value)
+      } else {
+        memory.writeIO(physical, size: size, value: value)
+      }
+    }
+  }
+
+  /// Every CPU sees its own local APIC at the same address (Intel SDM vol. 3A, 11.4.1).
+  @inline(__always)
+  private func apicOffset(_ physical: UInt64) -> UInt64? {
+    physical &- LocalAPIC.base < 0x1000 ? physical &- LocalAPIC.base : nil
+  }
+
+  // MARK: Interrupts and time
+
+  override func acknowledgeInterrupt() -> UInt8? { lock.withLock { apic.acknowledge() } }
+
+  override var taskPriority: UInt8 {
+    get { lock.withLock { apic.taskPriority >> 4 } }
+    set { lock.withLock { apic.taskPriority = newValue << 4 } }
+  }
+
+  override func apicBaseChanged(_ value: UInt64) { lock.withLock { apic.setBase(value) } }
+
+  override func timeStampCounter() -> UInt64 { clock.now }
+
+  override func tripleFault() { board.onRequest(.tripleFault) }
+
+  override func floatingPointError() { lock.withLock { board.raiseFloatingPointError() } }
+
+  override func log(_ message: String) { board.log(message) }
+}

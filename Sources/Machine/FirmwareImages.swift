@@ -1,0 +1,81 @@
+import Foundation
+import SavedState
+
+/// A file whose content the guest sees: firmware, kernel, initial RAM disk.
+struct GuestFile {
+  var name: String
+  /// The modifyvm option that names it.
+  var option: String
+  var path: String?
+  var bytes: [UInt8]
+
+  var blob: HardwareDescription.Blob {
+    HardwareDescription.Blob(
+      name: name, option: option, path: path, size: bytes.count, digest: SHA256.hex(bytes))
+  }
+
+  /// Reads a whole file.
+  /// - Throws: `MachineError` that names the file and the option that chose it.
+  init(name: String, option: String, path: String) throws(MachineError) {
+    self.name = name
+    self.option = option
+    self.path = path
+    do {
+      bytes = [UInt8](try Data(contentsOf: URL(fileURLWithPath: path)))
+    } catch {
+      let reason = FileManager.default.fileExists(atPath: path) ? "cannot be read" : "does not exist"
+      throw MachineError("\(name) \(path) \(reason)", remedy: "correct it with `vmctl modifyvm NAME \(option) FILE`")
+    }
+  }
+
+  init(name: String, option: String, bytes: [UInt8]) {
+    self.name = name
+    self.option = option
+    self.bytes = bytes
+  }
+}
+
+/// Where Debian's `seabios` package puts its images, and ROM images of the user's.
+enum FirmwareImages {
+  private static let folders = ["/usr/share/seabios", "/usr/local/share/seabios", "/usr/share/qemu"]
+
+  /// The system BIOS: the user's file or the distribution's SeaBIOS.
+  static func systemBIOS(_ path: String?) throws(MachineError) -> GuestFile {
+    if let path {
+      let file = try GuestFile(name: "firmware", option: "--firmware", path: path)
+      let size = file.bytes.count
+      guard (64 << 10...16 << 20).contains(size), size % 4096 == 0 else {
+        throw MachineError(
+          "firmware \(path) has \(size) bytes", remedy: "a ROM image has 64 KiB to 16 MiB, a multiple of 4 KiB")
+      }
+      return file
+    }
+    return try distribution("bios-256k.bin", name: "SeaBIOS")
+  }
+
+  static func vgaBIOS() throws(MachineError) -> GuestFile { try distribution("vgabios-stdvga.bin", name: "VGA BIOS") }
+
+  private static func distribution(_ file: String, name: String) throws(MachineError) -> GuestFile {
+    for folder in folders {
+      let path = "\(folder)/\(file)"
+      if FileManager.default.fileExists(atPath: path) { return try GuestFile(name: name, option: "--firmware", path: path) }
+    }
+    throw MachineError(
+      "\(name) (\(file)) is not installed in \(folders[0])", remedy: "install it: `apt install seabios`")
+  }
+}
+
+/// Page-aligned memory for ROM contents, alive as long as this object.
+final class ROMImage {
+  let bytes: UnsafeMutableRawPointer
+  let count: Int
+
+  init(_ content: [UInt8]) {
+    count = (content.count + 4095) & ~4095
+    bytes = .allocate(byteCount: count, alignment: 4096)
+    bytes.initializeMemory(as: UInt8.self, repeating: 0xFF, count: count)
+    content.withUnsafeBytes { bytes.copyMemory(from: $0.baseAddress!, byteCount: $0.count) }
+  }
+
+  deinit { bytes.deallocate() }
+}

@@ -1,0 +1,100 @@
+import Devices
+import DiskImages
+import Foundation
+import SavedState
+import X86
+
+extension VirtualMachine {
+  /// The machine's own section: what belongs to no device.
+  private struct MachineState: Codable {
+    /// Guest time in nanoseconds.
+    var guestTime: UInt64
+    var cpus: Int
+  }
+
+  private static let machineSection = "machine"
+  private static let machineKind = "vmctl-machine"
+
+  /// The state of CPUs, devices and clock; RAM is not in it. The machine must be paused, or not started.
+  public func saveState() throws -> [StateSection] {
+    guard runState != .running else {
+      throw MachineError("the machine runs", remedy: "pause it before its state is taken")
+    }
+    return try lock.withLock { () throws -> [StateSection] in
+      let own = MachineState(guestTime: board.clock.now, cpus: board.cpus.count)
+      var sections = [try StateSection(name: Self.machineSection, kind: Self.machineKind, version: 1, state: own)]
+      for cpu in board.cpus { sections.append(try cpu.save()) }
+      for device in board.devices { sections.append(try device.save()) }
+      return sections
+    }
+  }
+
+  /// Loads what `saveState` gave. The machine must not have been started; when this throws it is of no use any more.
+  /// - Throws: `SavedStateError` naming the first section that is missing, unknown or refused.
+  public func loadState(_ sections: [StateSection]) throws {
+    guard runState == .stopped else { throw MachineError("the machine has been started already") }
+    var byName: [String: StateSection] = [:]
+    for section in sections where byName.updateValue(section, forKey: section.name) != nil {
+      throw SavedStateError.corrupt("section \(section.name) is there twice")
+    }
+    func take(_ name: String) throws -> StateSection {
+      guard let section = byName.removeValue(forKey: name) else {
+        throw SavedStateError.mismatch("the state has no section \(name)")
+      }
+      return section
+    }
+    try lock.withLock { () throws in
+      let own = try take(Self.machineSection).decode(MachineState.self, kind: Self.machineKind, upTo: 1)
+      guard own.cpus == board.cpus.count else {
+        throw SavedStateError.mismatch("the state has \(own.cpus) CPUs, this machine \(board.cpus.count)")
+      }
+      board.clock.set(own.guestTime)
+      for device in board.devices { try device.load(take(device.name)) }
+      for cpu in board.cpus { try cpu.load(take("cpu\(cpu.index)")) }
+      guard byName.isEmpty else {
+        throw SavedStateError.unsupported("section \(byName.keys.sorted().joined(separator: ", ")) is not known here")
+      }
+      board.stateLoaded()
+    }
+  }
+
+  /// What another machine must have in common with this one to take over from it.
+  public func hardwareDescription() throws -> HardwareDescription {
+    let sections = try lock.withLock { () throws -> [HardwareDescription.DeviceVersion] in
+      try board.devices.map {
+        let section = try $0.save()
+        return .init(name: section.name, kind: section.kind, version: section.version)
+      }
+    }
+    return HardwareDescription(
+      memoryMB: configuration.memoryMB, vramMB: configuration.vramMB, cpus: configuration.cpus,
+      cpuProfile: configuration.cpuProfile, cpuidLeaves: board.profile.leaves, roms: board.roms,
+      boot: board.bootFiles, bootOrder: configuration.bootOrder,
+      uarts: configuration.uarts.map { .init(slot: $0.slot, ioBase: $0.ioBase, irq: $0.irq) }
+        .sorted { $0.slot < $1.slot },
+      hpet: configuration.hpet, debugPorts: configuration.debugPorts, rtcUseUTC: configuration.rtcUseUTC,
+      storage: board.storageSlots(), devices: sections)
+  }
+
+  // MARK: Media
+
+  /// Takes the media for this machine. Needed before `start`.
+  /// - Throws: `DiskImageError.inUse` naming the medium that another machine holds; then none is held.
+  public func lockMedia() throws {
+    var taken: [any DiskImage] = []
+    do {
+      for image in board.images where !image.isLocked {
+        try image.lock()
+        taken.append(image)
+      }
+    } catch {
+      for image in taken { image.unlock() }
+      throw error
+    }
+  }
+
+  /// Gives the media up, everything written before being on stable storage.
+  public func unlockMedia() {
+    for image in board.images { image.unlock() }
+  }
+}

@@ -1,0 +1,212 @@
+import Dispatch
+import GuestMemory
+import SavedState
+import X86
+
+/// What a running machine tells its keeper. Sent from any thread, never with the machine lock held.
+public enum MachineEvent: Sendable {
+  /// The guest switched the power off (ACPI S5). The machine is still to be ended with `powerOff`.
+  case poweredOff
+  case guestReset
+  /// A bare-metal test program asked for the end through the debug exit port.
+  case exited(status: Int32)
+  /// The machine cannot go on by itself.
+  case gurumeditation(String)
+  case log(String)
+}
+
+/// A virtual PC: a board and its CPUs, running, resting or off.
+///
+/// Life: `init` builds the board; `loadState` may follow; `lockMedia`, then `start`. From then on `pause`, `resume`,
+/// `reset`, until `powerOff` ends it for good. All methods may be called from any thread but those of the machine.
+public final class VirtualMachine: @unchecked Sendable {
+  public enum RunState: Sendable { case stopped, running, paused }
+
+  public let configuration: MachineConfiguration
+  public var memory: PhysicalMemory { board.memory }
+  public var onEvent: @Sendable (MachineEvent) -> Void {
+    get { events.handler }
+    set { events.handler = newValue }
+  }
+
+  let board: Board
+  let lock: MachineLock
+  let threads: [CPUThread]
+  private let timers: TimerThread
+  private let events = EventRelay()
+  /// Serialises pause, resume, reset and the end. Never taken with the machine lock held.
+  private let lifecycle = MachineLock()
+  private let requests = DispatchQueue(label: "vmctl.machine.requests")
+  private var state = RunState.stopped
+  private var hasEnded = false
+
+  /// Opens the media (without locking them), loads the ROMs and builds the board.
+  /// - Throws: `MachineError` for what the configuration asks and the host does not have.
+  public init(_ configuration: MachineConfiguration) throws {
+    self.configuration = configuration
+    lock = MachineLock()
+    board = try Board(configuration, lock: lock)
+    threads = board.cpus.map { CPUThread(cpu: $0) }
+    timers = TimerThread(clock: board.clock, lock: lock)
+    for (thread, environment) in zip(threads, board.environments) {
+      environment.wake = { [unowned thread] in thread.wake() }
+      thread.onExit = { [events] _ in events.send(.log("cpu: triple fault")) }
+    }
+    board.onRequest = { [weak self] in self?.serve($0) }
+  }
+
+  deinit { powerOff() }
+
+  public var runState: RunState { lifecycle.withLock { state } }
+
+  /// Guest time in nanoseconds since power-on.
+  public var guestTime: UInt64 { board.clock.now }
+
+  // MARK: Running
+
+  /// Starts the CPUs, from power-on or from what was loaded.
+  public func start(paused: Bool = false) {
+    lifecycle.withLock {
+      guard state == .stopped, !hasEnded else { return }
+      timers.start()
+      board.disks.start()
+      for thread in threads { thread.start() }
+      state = .paused
+      if !paused { run() }
+    }
+  }
+
+  public func pause() {
+    lifecycle.withLock {
+      guard state == .running else { return }
+      rest()
+      board.disks.drain()
+      lock.withLock {
+        board.clock.stop()
+        for device in board.devices { device.pause() }
+      }
+      state = .paused
+    }
+  }
+
+  public func resume() {
+    lifecycle.withLock {
+      guard state == .paused else { return }
+      run()
+    }
+  }
+
+  /// The CPUs rest already (at birth or by `pause`).
+  private func run() {
+    lock.withLock {
+      for device in board.devices { device.resume() }
+      board.clock.start()
+    }
+    state = .running
+    for thread in threads { thread.go() }
+  }
+
+  private func rest() {
+    for thread in threads { thread.rest() }
+    for thread in threads { thread.waitUntilResting() }
+  }
+
+  /// The reset button.
+  public func reset() {
+    lifecycle.withLock { resetBoard() }
+  }
+
+  private func resetBoard() {
+    guard !hasEnded else { return }
+    let isRunning = state != .stopped
+    if isRunning {
+      rest()
+      board.disks.drain()
+    }
+    lock.withLock { board.reset() }
+    if isRunning { for thread in threads { thread.go() } }
+  }
+
+  /// Ends the machine: its threads are gone and its media unlocked when this returns.
+  public func powerOff() {
+    lifecycle.withLock {
+      guard !hasEnded else { return }
+      hasEnded = true
+      if state != .stopped {
+        for thread in threads { thread.rest() }
+        for thread in threads { thread.end() }
+        board.disks.drain()
+        board.disks.end()
+        timers.end()
+      }
+      lock.withLock { board.clock.stop() }
+      state = .stopped
+    }
+    unlockMedia()
+  }
+
+  public func pressPowerButton() { lock.withLock { board.pressPowerButton() } }
+
+  /// Runs `body` with every CPU between two instructions and the machine lock held. For short work: the guest stalls.
+  public func atSafePoint<T>(_ body: () throws -> T) rethrows -> T {
+    try lifecycle.withLock {
+      rest()
+      defer { for thread in threads { thread.go() } }
+      return try lock.withLock(body)
+    }
+  }
+
+  // MARK: Requests of the board
+
+  /// What the board asks for in the middle of an access, to be done as soon as the CPUs rest.
+  enum Request: Sendable { case reset, powerOff, exit(Int32), tripleFault }
+
+  /// Machine lock held, on a CPU's thread.
+  private func serve(_ request: Request) {
+    // The CPUs stop after the running instruction, as they would on a board whose reset line is pulled.
+    for thread in threads { thread.rest() }
+    requests.async { [self] in
+      switch request {
+      case .reset, .tripleFault:
+        lifecycle.withLock { resetBoard() }
+        events.send(.guestReset)
+      case .powerOff: events.send(.poweredOff)
+      case .exit(let status): events.send(.exited(status: status))
+      }
+      for thread in threads { thread.go() }
+    }
+  }
+
+  // MARK: Dirty pages
+
+  /// Every page counts as clean from here on.
+  public func startDirtyLog() {
+    atSafePoint {
+      memory.dirtyLog.start()
+      for cpu in board.cpus { cpu.dropWriteTranslations() }
+    }
+  }
+
+  public func stopDirtyLog() { atSafePoint { memory.dirtyLog.stop() } }
+
+  /// Adds the pages written since the last call to `bitmap`. No write of a CPU or of DMA is missed.
+  /// - Returns: how many there were.
+  public func takeDirtyPages(into bitmap: inout PageBitmap) -> Int {
+    atSafePoint {
+      let count = memory.dirtyLog.take(into: &bitmap)
+      for cpu in board.cpus { cpu.dropWriteTranslations() }
+      return count
+    }
+  }
+}
+
+/// Hands events to whoever listens.
+private final class EventRelay: @unchecked Sendable {
+  private let lock = MachineLock()
+  private var current: @Sendable (MachineEvent) -> Void = { _ in }
+  var handler: @Sendable (MachineEvent) -> Void {
+    get { lock.withLock { current } }
+    set { lock.withLock { current = newValue } }
+  }
+  func send(_ event: MachineEvent) { handler(event) }
+}
