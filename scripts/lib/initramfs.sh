@@ -1,0 +1,20 @@
+# Sourced by the scripts that build guests.
+
+# make_initramfs BUSYBOX ARCHITECTURE OUTPUT: an uncompressed initramfs of BusyBox, firmware/workload's programs for the
+# architecture (amd64 or i386) and its init. The same input gives the same bytes.
+make_initramfs() {
+  local busybox=$1 architecture=$2 output=$3 root files
+  files=$(cd "$(dirname "${BASH_SOURCE[0]}")/../../firmware/workload" && pwd)
+  root=$(mktemp -d)
+  mkdir -p "$root/bin"
+  install -m 755 "$busybox" "$root/bin/busybox"
+  install -m 755 "$files/init" "$root/init"
+  install -m 755 "$files/benchmark" "$root/bin/benchmark"
+  install -m 755 "$files/memcheck-$architecture" "$root/bin/memcheck"
+  install -m 755 "$files/compute-$architecture" "$root/bin/compute"
+  find "$root" -exec touch -h -d @0 {} +
+  (cd "$root" && find . -mindepth 1 -print0 | LC_ALL=C sort -z |
+    cpio --null --create --format=newc --reproducible --owner=0:0 --quiet) >"$output.new"
+  mv "$output.new" "$output"
+  rm -rf "$root"
+}
