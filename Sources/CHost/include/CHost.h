@@ -3,4 +3,5 @@
 #include "cpu_state.h"
 #include "atomics.h"
 #include "simd.h"
+#include "fpu.h"
 #endif

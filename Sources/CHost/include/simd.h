@@ -6,8 +6,11 @@
 #include <stdint.h>
 #include "cpu_state.h"
 
-/// `vm_simd_row.shape`: where an instruction's operands are: X is an XMM register, P an MMX register, G a general register; the second
-/// letter is the operand that may be memory.
+/// Imported by Swift as a pointer that needs no unwrapping.
+#define VM_NONNULL __attribute__((returns_nonnull))
+
+/// `vm_simd_row.shape`: where an instruction's operands are. X is an XMM register, P an MMX register, G a general
+/// register; the second letter is the operand that may be memory.
 enum {
   VM_SIMD_XX,           ///< xmm[reg] = f(xmm[reg], xmm[rm] or memory)
   VM_SIMD_LOAD,         ///< like XX, but a memory operand replaces the register, zero-extended
@@ -59,7 +62,7 @@ typedef struct vm_simd_row {
 } vm_simd_row;
 
 /// All rows; `vm_op.sub` of a SIMD instruction is an index into it.
-const vm_simd_row *vm_simd_rows(void);
+VM_NONNULL const vm_simd_row *vm_simd_rows(void);
 int vm_simd_row_count(void);
 
 /// `*dst = f(*dst, *src)`. `immediate` is ignored by rows that have none.
@@ -70,6 +73,24 @@ uint32_t vm_simd_run_float(const vm_simd_row *row, vm_xmm *dst, const vm_xmm *sr
 void vm_simd_run_approximate(const vm_simd_row *row, vm_xmm *dst, const vm_xmm *src);
 /// BLENDVPS, BLENDVPD, PBLENDVB.
 void vm_simd_run_blend(const vm_simd_row *row, vm_xmm *dst, const vm_xmm *src, const vm_xmm *mask);
+
+/// Registers by number, without the tuples that Swift sees arrays as.
+VM_NONNULL static inline vm_xmm *vm_xmm_at(vm_cpu_state *s, uint32_t index) { return &s->xmm[index & 15]; }
+VM_NONNULL static inline uint64_t *vm_mmx_at(vm_cpu_state *s, uint32_t index) {
+  return &s->fpr[index & 7].significand;
+}
+static inline void vm_mmx_mark(vm_cpu_state *s, uint32_t index) { s->fpr[index & 7].exponent = 0xffff; }
+VM_NONNULL static inline uint64_t *vm_gpr_at(vm_cpu_state *s, uint32_t index) { return &s->gpr[index & 15]; }
+
+/// LFENCE, MFENCE and SFENCE, the strongest for all.
+static inline void vm_full_fence(void) { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
+
+/// The image of FXSAVE and the XSAVE header (Intel SDM vol. 1, 10.5.1 and 13.4).
+typedef struct vm_fx_image {
+  _Alignas(16) uint64_t words[72];
+} vm_fx_image;
+/// The image as bytes; the image must outlive their use.
+VM_NONNULL static inline uint8_t *vm_fx_bytes(vm_fx_image *image) { return (uint8_t *)image->words; }
 
 typedef struct vm_simd_string_result {
   uint64_t index;  ///< ECX of the index forms

@@ -20,6 +20,12 @@ enum SIMDTable {
   nonisolated(unsafe) static let rows: UnsafePointer<vm_simd_row> = vm_simd_rows()
   static let rowCount = Int(vm_simd_row_count())
 
+  /// CRC32 r32, r/m8: its 16-bit form is two of these.
+  nonisolated(unsafe) static let crc32Byte: UnsafePointer<vm_simd_row> = {
+    let encoding = lookup(map: 2, opcode: 0xf0, prefix: .f2, modrm: 0xc0, rexW: false)
+    return rows + Int(encoding?.sub ?? 0)
+  }()
+
   /// For each map, prefix and opcode the first row plus one, or 0.
   nonisolated(unsafe) private static let first: UnsafePointer<UInt16> = links.first
   /// For each row the next one of the same map, prefix and opcode plus one, or 0.
