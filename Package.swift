@@ -22,11 +22,12 @@ let package = Package(
   targets: [
     .target(name: "CHost", cSettings: [.unsafeFlags(["-O2", "-msse4.2", "-mpopcnt"])]),
     .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
+    .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
     .target(name: "GuestMemory", dependencies: ["CHost"], swiftSettings: hotPath),
     .target(name: "SavedState", dependencies: ["CZstd"], swiftSettings: hotPath),
     .target(name: "X86", dependencies: ["CHost", "GuestMemory", "SavedState"], swiftSettings: hotPath),
     .target(name: "DiskImages", dependencies: []),
-    .target(name: "Devices", dependencies: ["GuestMemory", "SavedState", "DiskImages"]),
+    .target(name: "Devices", dependencies: ["GuestMemory", "SavedState", "DiskImages", "CZlib"]),
     .target(
       name: "Machine", dependencies: ["X86", "Devices", "DiskImages", "GuestMemory", "SavedState"],
       resources: [.embedInCode("Resources/vmctl-boot.bin")]),

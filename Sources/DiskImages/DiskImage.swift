@@ -1,0 +1,86 @@
+/// A medium as a drive sees it: bytes that can be read and written in whole sectors.
+///
+/// Reads and writes may be called from any thread, but by one at a time for a range of bytes. They block.
+public protocol DiskImage: AnyObject, Sendable {
+  /// Where the medium lies on the host, as it was named.
+  var path: String { get }
+  /// Bytes the guest sees: the file's length rounded up to a whole sector of 512.
+  var size: UInt64 { get }
+  var isReadOnly: Bool { get }
+  /// What a teleport compares.
+  var identity: MediumIdentity { get }
+
+  /// Fills `buffer` from `offset` (bytes) on. The part of the last sector that the file lacks reads as zero.
+  func read(at offset: UInt64, into buffer: UnsafeMutableRawBufferPointer) throws(DiskImageError)
+  func write(at offset: UInt64, from buffer: UnsafeRawBufferPointer) throws(DiskImageError)
+  /// Returns once everything written is on stable storage.
+  func flush() throws(DiskImageError)
+
+  /// Takes the medium for this machine: exclusively for a writer, shared for readers. Apart from opening, so that it
+  /// can pass from one process to another in a teleport. Taking it twice is taking it once.
+  func lock() throws(DiskImageError)
+  /// Gives the medium up, so that another machine can take it. The image stays open.
+  func unlock()
+  var isLocked: Bool { get }
+}
+
+extension DiskImage {
+  public var sectorCount: UInt64 { size / 512 }
+}
+
+/// Which medium it is, told so that two hosts on one file system agree that they see the same one.
+public struct MediumIdentity: Codable, Equatable, Sendable {
+  /// With symbolic links resolved.
+  public var path: String
+  /// Bytes the guest sees.
+  public var size: UInt64
+  /// The file's device and inode number. Another host may number its devices otherwise: `isSameMedium` allows for it.
+  public var device: UInt64
+  public var inode: UInt64
+
+  public init(path: String, size: UInt64, device: UInt64, inode: UInt64) {
+    self.path = path
+    self.size = size
+    self.device = device
+    self.inode = inode
+  }
+
+  /// Whether both name one file: the same size, and the same inode or, where hosts number it differently, the same path.
+  public func isSameMedium(as other: MediumIdentity) -> Bool {
+    guard size == other.size else { return false }
+    return (device == other.device && inode == other.inode) || path == other.path
+  }
+}
+
+/// What is wrong with a medium, and what to do.
+public enum DiskImageError: Error, Equatable, CustomStringConvertible, Sendable {
+  case notFound(path: String)
+  case notAllowed(path: String)
+  case readOnly(path: String)
+  case notAFile(path: String)
+  case empty(path: String)
+  case alreadyExists(path: String)
+  case inUse(path: String)
+  case noSpace(path: String)
+  case badSize(path: String, bytes: UInt64)
+  case outOfRange(path: String, offset: UInt64, length: Int)
+  case host(path: String, operation: String, reason: String)
+
+  public var description: String {
+    switch self {
+    case .notFound(let path):
+      "there is no medium at \(path); make one with `vmctl createmedium disk --filename \(path) --size MB`"
+    case .notAllowed(let path): "permission denied on \(path); change its permissions or attach it as readonly"
+    case .readOnly(let path): "\(path) is open for reading only"
+    case .notAFile(let path): "\(path) is neither a file nor a block device"
+    case .empty(let path): "\(path) is empty; a medium has at least one byte"
+    case .alreadyExists(let path): "\(path) exists already; choose another name or remove it first"
+    case .inUse(let path): "\(path) is in use by another running machine; stop that one, or detach the medium from one"
+    case .noSpace(let path): "no space left on the host's disk for \(path); free some"
+    case .badSize(let path, let bytes): "\(bytes) bytes is no size for \(path); give a positive multiple of 512"
+    case .outOfRange(let path, let offset, let length):
+      "\(length) bytes at \(offset) lie outside of \(path)"
+    case .host(let path, let operation, let reason): "cannot \(operation) \(path): \(reason)"
+    }
+  }
+}
