@@ -23,7 +23,7 @@ public enum StateFile {
   /// Writes a file beside `path`, flushes it to the disk and renames it into place. When anything fails, what was at
   /// `path` is untouched and nothing is left behind.
   public static func replace(
-    _ path: String, mode: UInt32 = 0o600, _ body: ((UnsafeRawBufferPointer) throws -> Void) throws -> Void
+    _ path: String, mode: UInt32 = 0o600, _ body: (@escaping (UnsafeRawBufferPointer) throws -> Void) throws -> Void
   ) throws {
     let temporary = "\(path).\(getpid()).part"
     let file = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode_t(mode))

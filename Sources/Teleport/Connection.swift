@@ -1,0 +1,255 @@
+import Foundation
+import SavedState
+
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Musl)
+  import Musl
+#endif
+
+/// Wakes a thread that waits for a socket.
+final class WakePipe: @unchecked Sendable {
+  let readEnd: Int32
+  private let writeEnd: Int32
+
+  init() {
+    var ends: [Int32] = [-1, -1]
+    // Without descriptors nothing can be woken; time-outs still end every wait.
+    if pipe(&ends) == 0 {
+      for end in ends {
+        _ = fcntl(end, F_SETFD, FD_CLOEXEC)
+        _ = fcntl(end, F_SETFL, O_NONBLOCK)
+      }
+    }
+    readEnd = ends[0]
+    writeEnd = ends[1]
+  }
+
+  deinit {
+    close(readEnd)
+    close(writeEnd)
+  }
+
+  func wake() {
+    var byte: UInt8 = 1
+    _ = write(writeEnd, &byte, 1)
+  }
+
+  func clear() {
+    var bytes: [UInt8] = Array(repeating: 0, count: 64)
+    while read(readEnd, &bytes, bytes.count) > 0 {}
+  }
+}
+
+/// One TCP connection: frames out and in, every wait bounded. For one thread at a time.
+final class Connection {
+  private let descriptor: Int32
+  private var wake: WakePipe?
+  private var decoder = Wire.Decoder()
+  private var outgoing: [UInt8] = []
+  private var scratch = [UInt8](repeating: 0, count: 256 << 10)
+  private var isClosed = false
+  let peer: String
+  private(set) var bytesSent: UInt64 = 0
+  private(set) var bytesReceived: UInt64 = 0
+
+  /// - Parameter wake: when it fires, waits end with `cancelled`.
+  init(descriptor: Int32, peer: String, wake: WakePipe?) {
+    self.descriptor = descriptor
+    self.peer = peer
+    self.wake = wake
+    _ = fcntl(descriptor, F_SETFL, fcntl(descriptor, F_GETFL) | O_NONBLOCK)
+    var one: Int32 = 1
+    setsockopt(descriptor, Int32(IPPROTO_TCP), TCP_NODELAY, &one, socklen_t(MemoryLayout<Int32>.size))
+    outgoing = Wire.preface
+  }
+
+  deinit { close() }
+
+  func close() {
+    guard !isClosed else { return }
+    isClosed = true
+    #if canImport(Glibc)
+      Glibc.close(descriptor)
+    #else
+      Musl.close(descriptor)
+    #endif
+  }
+
+  /// From here on the wait cannot be cancelled.
+  func ignoreWake() { wake = nil }
+  func setWake(_ pipe: WakePipe) { wake = pipe }
+
+  // MARK: Connecting
+
+  static func connect(host: String, port: Int, timeoutMS: Int, wake: WakePipe?) throws(TeleportError) -> Connection {
+    var hints = addrinfo()
+    hints.ai_family = AF_UNSPEC
+    hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
+    hints.ai_flags = AI_NUMERICSERV
+    var list: UnsafeMutablePointer<addrinfo>?
+    let found = getaddrinfo(host, String(port), &hints, &list)
+    guard found == 0 else {
+      throw TeleportError.cannotConnect(host: host, port: port, reason: String(cString: gai_strerror(found)))
+    }
+    defer { freeaddrinfo(list) }
+    let deadline = Deadline(milliseconds: timeoutMS)
+    var last = TeleportError.cannotConnect(host: host, port: port, reason: "it has no address")
+    var entry = list
+    while let info = entry {
+      entry = info.pointee.ai_next
+      let kind = Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue) | Int32(SOCK_NONBLOCK.rawValue)
+      let descriptor = socket(info.pointee.ai_family, kind, 0)
+      guard descriptor >= 0 else { continue }
+      let connection = Connection(descriptor: descriptor, peer: "\(host) port \(port)", wake: wake)
+      let code = try connection.open(info.pointee, deadline)
+      if code == 0 { return connection }
+      last =
+        code == ECONNREFUSED
+        ? .nobodyListens(host: host, port: port)
+        : .cannotConnect(host: host, port: port, reason: String(cString: strerror(code)))
+    }
+    throw last
+  }
+
+  /// - Returns: 0 or the reason in `errno`'s numbers.
+  private func open(_ info: addrinfo, _ deadline: Deadline) throws(TeleportError) -> Int32 {
+    #if canImport(Glibc)
+      let started = Glibc.connect(descriptor, info.ai_addr, info.ai_addrlen)
+    #else
+      let started = Musl.connect(descriptor, info.ai_addr, info.ai_addrlen)
+    #endif
+    if started == 0 { return 0 }
+    guard errno == EINPROGRESS else { return errno }
+    do {
+      try wait(for: Int16(POLLOUT), deadline, "connecting")
+    } catch {
+      if error == .cancelled { throw error }
+      return ETIMEDOUT
+    }
+    var code: Int32 = 0
+    var length = socklen_t(MemoryLayout<Int32>.size)
+    getsockopt(descriptor, SOL_SOCKET, SO_ERROR, &code, &length)
+    return code
+  }
+
+  // MARK: Frames
+
+  /// Queues a frame; it goes out with `flush`, or when much is queued.
+  func queue(_ frame: Wire.Frame, timeoutMS: Int) throws(TeleportError) {
+    outgoing += Wire.encode(frame)
+    if outgoing.count >= 256 << 10 { try flush(timeoutMS: timeoutMS) }
+  }
+
+  func send(_ type: Wire.FrameType, _ payload: [UInt8] = [], timeoutMS: Int) throws(TeleportError) {
+    try queue(Wire.Frame(type, payload), timeoutMS: timeoutMS)
+    try flush(timeoutMS: timeoutMS)
+  }
+
+  func flush(timeoutMS: Int) throws(TeleportError) {
+    let deadline = Deadline(milliseconds: timeoutMS)
+    var done = 0
+    defer { outgoing.removeFirst(done) }
+    while done < outgoing.count {
+      let count = outgoing.withUnsafeBytes { bytes in
+        Int(Foundation.send(descriptor, bytes.baseAddress! + done, bytes.count - done, Int32(MSG_NOSIGNAL)))
+      }
+      if count > 0 {
+        done += count
+        bytesSent += UInt64(count)
+      } else if errno == EAGAIN {
+        try wait(for: Int16(POLLOUT), deadline, "\(peer) takes no more bytes")
+      } else if errno != EINTR {
+        throw lost(errno)
+      }
+    }
+  }
+
+  /// Waits for a whole frame.
+  func receive(timeoutMS: Int, _ what: String) throws(TeleportError) -> Wire.Frame {
+    let deadline = Deadline(milliseconds: timeoutMS)
+    while true {
+      if let frame = try poll() { return frame }
+      try wait(for: Int16(POLLIN), deadline, "\(peer) is silent (\(what))")
+    }
+  }
+
+  /// A frame that is here already, or nil.
+  func poll() throws(TeleportError) -> Wire.Frame? {
+    while true {
+      if let frame = try decoder.next() { return frame }
+      let count = Foundation.recv(descriptor, &scratch, scratch.count, 0)
+      if count > 0 {
+        decoder.feed(scratch[..<count])
+        bytesReceived += UInt64(count)
+      } else if count == 0 {
+        throw .closed
+      } else if errno == EAGAIN {
+        return nil
+      } else if errno != EINTR {
+        throw lost(errno)
+      }
+    }
+  }
+
+  private func lost(_ code: Int32) -> TeleportError {
+    // A reset says the same as an orderly end: the peer's process or socket is gone.
+    code == ECONNRESET || code == EPIPE ? .closed : .connectionLost(String(cString: strerror(code)))
+  }
+
+  private func wait(for events: Int16, _ deadline: Deadline, _ what: String) throws(TeleportError) {
+    var entries = [pollfd(fd: descriptor, events: events, revents: 0)]
+    if let wake { entries.append(pollfd(fd: wake.readEnd, events: Int16(POLLIN), revents: 0)) }
+    while true {
+      let left = deadline.remainingMS
+      let ready = Foundation.poll(&entries, nfds_t(entries.count), Int32(clamping: max(left, 0)))
+      if ready < 0 && errno == EINTR { continue }
+      if entries.count > 1 && entries[1].revents != 0 { throw .cancelled }
+      if ready > 0 { return }
+      if left <= 0 || ready < 0 { throw .timedOut(what) }
+    }
+  }
+}
+
+/// A point in time that waits end at.
+struct Deadline {
+  private let end: ContinuousClock.Instant
+  init(milliseconds: Int) { end = ContinuousClock.now + .milliseconds(milliseconds) }
+  var remainingMS: Int { Int((ContinuousClock.now.duration(to: end) / .milliseconds(1)).rounded(.up)) }
+}
+
+/// Measures in milliseconds.
+struct Stopwatch {
+  private var start = ContinuousClock.now
+  var milliseconds: Double { start.duration(to: .now) / .milliseconds(1) }
+  /// The time since the start or the last lap.
+  mutating func lap() -> Double {
+    let now = ContinuousClock.now
+    defer { start = now }
+    return start.duration(to: now) / .milliseconds(1)
+  }
+}
+
+extension Wire.Frame {
+  /// The frame, if it is of the expected type; what the peer says instead becomes the error.
+  func expect(_ type: Wire.FrameType) throws(TeleportError) -> Wire.Frame {
+    if self.type == type { return self }
+    throw unexpected("\(type)")
+  }
+
+  func unexpected(_ wanted: String) -> TeleportError {
+    switch type {
+    case .refuse:
+      guard let refusal = try? Message.decode(Message.Refusal.self, self) else { return .damaged("a refusal") }
+      switch refusal.code {
+      case .busy: return .busy(refusal.message)
+      case .version: return .version(refusal.message)
+      case .password: return .password(refusal.message)
+      case .hardware: return refusal.mismatches.map { .hardware($0) } ?? .refused(refusal.message)
+      case .damaged, .machine, .media, .other: return .refused(refusal.message)
+      }
+    case .abort: return .refused(String(decoding: payload, as: UTF8.self))
+    default: return .damaged("a frame \(type) where \(wanted) was due")
+    }
+  }
+}

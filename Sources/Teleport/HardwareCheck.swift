@@ -1,0 +1,210 @@
+import DiskImages
+import Machine
+import X86
+
+/// One difference between two machines that forbids a transfer.
+public struct HardwareMismatch: Codable, Equatable, Sendable {
+  public var what: String
+  public var source: String
+  public var target: String
+  /// The command that changes the target, or other advice.
+  public var remedy: String
+
+  public static func report(_ mismatches: [HardwareMismatch]) -> String {
+    let count = mismatches.count == 1 ? "a difference" : "\(mismatches.count) differences"
+    let lines = mismatches.map { "  \($0.what): source \($0.source), target \($0.target)\n    on the target: \($0.remedy)" }
+    return (["the machines' hardware does not match (\(count)):"] + lines).joined(separator: "\n")
+  }
+}
+
+/// Compares all that a guest can notice. Every difference is found at once. Names and descriptions may differ.
+public enum HardwareCheck {
+  /// - Parameter name: the target VM's name, for the remedies.
+  public static func compare(
+    source: HardwareDescription, target: HardwareDescription, name: String
+  ) -> [HardwareMismatch] {
+    var check = Comparison(name: quote(name))
+    check.settings(source, target)
+    check.processor(source, target)
+    check.contents(source.roms, target.roms)
+    check.contents(source.boot, target.boot)
+    check.uarts(source.uarts, target.uarts)
+    check.storage(source.storage, target.storage)
+    check.devices(source.devices, target.devices)
+    return check.mismatches
+  }
+
+  /// As a shell takes it.
+  static func quote(_ text: String) -> String {
+    let plain = text.allSatisfy { $0.isASCII && ($0.isLetter || $0.isNumber || "-_./:+,=@%".contains($0)) }
+    return plain && !text.isEmpty ? text : "'" + text.split(separator: "'", omittingEmptySubsequences: false).joined(separator: "'\\''") + "'"
+  }
+}
+
+private struct Comparison {
+  let name: String
+  var mismatches: [HardwareMismatch] = []
+
+  private mutating func add(_ what: String, _ source: String, _ target: String, _ remedy: String) {
+    mismatches.append(HardwareMismatch(what: what, source: source, target: target, remedy: remedy))
+  }
+
+  private mutating func modify(_ what: String, _ source: String, _ target: String, _ options: String) {
+    add(what, source, target, "vmctl modifyvm \(name) \(options)")
+  }
+
+  private mutating func number(_ what: String, _ source: Int, _ target: Int, _ option: String, unit: String = "") {
+    if source != target { modify(what, "\(source)\(unit)", "\(target)\(unit)", "\(option) \(source)") }
+  }
+
+  private mutating func flag(_ what: String, _ source: Bool, _ target: Bool, _ option: String) {
+    func word(_ value: Bool) -> String { value ? "on" : "off" }
+    if source != target { modify(what, word(source), word(target), "\(option) \(word(source))") }
+  }
+
+  mutating func settings(_ source: HardwareDescription, _ target: HardwareDescription) {
+    number("memory", source.memoryMB, target.memoryMB, "--memory", unit: " MB")
+    number("video memory", source.vramMB, target.vramMB, "--vram", unit: " MB")
+    number("CPUs", source.cpus, target.cpus, "--cpus")
+    flag("HPET", source.hpet, target.hpet, "--hpet")
+    flag("debug ports", source.debugPorts, target.debugPorts, "--debug-ports")
+    flag("RTC in UTC", source.rtcUseUTC, target.rtcUseUTC, "--rtc-use-utc")
+    if source.bootOrder != target.bootOrder {
+      let options = source.bootOrder.enumerated().map { "--boot\($0 + 1) \($1.rawValue)" }.joined(separator: " ")
+      func list(_ order: [MachineConfiguration.BootDevice]) -> String { order.map(\.rawValue).joined(separator: ", ") }
+      modify("boot order", list(source.bootOrder), list(target.bootOrder), options)
+    }
+  }
+
+  mutating func processor(_ source: HardwareDescription, _ target: HardwareDescription) {
+    if source.cpuProfile != target.cpuProfile {
+      modify("CPU profile", source.cpuProfile, target.cpuProfile, "--cpu-profile \(HardwareCheck.quote(source.cpuProfile))")
+      return  // the leaves differ for that reason
+    }
+    func key(_ leaf: CPUIDLeaf) -> String {
+      let number = "0x" + String(leaf.leaf, radix: 16)
+      return leaf.subleaf == 0 ? number : number + ":" + String(leaf.subleaf)
+    }
+    func values(_ leaf: CPUIDLeaf) -> String {
+      [leaf.eax, leaf.ebx, leaf.ecx, leaf.edx].map { "0x" + String($0, radix: 16) }.joined(separator: " ")
+    }
+    let ours = Dictionary(target.cpuidLeaves.map { (key($0), $0) }) { first, _ in first }
+    for leaf in source.cpuidLeaves {
+      let other = ours[key(leaf)]
+      if other != leaf {
+        modify("CPUID \(key(leaf))", values(leaf), other.map(values) ?? "absent", "--cpuid-set \(key(leaf)) \(values(leaf))")
+      }
+    }
+    let theirs = Set(source.cpuidLeaves.map(key))
+    for leaf in target.cpuidLeaves where !theirs.contains(key(leaf)) {
+      modify("CPUID \(key(leaf))", "absent", values(leaf), "--cpuid-remove \(key(leaf))")
+    }
+  }
+
+  mutating func contents(_ source: [HardwareDescription.Blob], _ target: [HardwareDescription.Blob]) {
+    func show(_ blob: HardwareDescription.Blob) -> String {
+      let place = blob.path.map { "\($0), " } ?? ""
+      return "\(place)\(blob.size) bytes, SHA-256 \(blob.digest.prefix(12))"
+    }
+    for blob in source {
+      let other = target.first { $0.name == blob.name }
+      if let other, other.digest == blob.digest, other.size == blob.size { continue }
+      let shown = other.map(show) ?? "absent"
+      if blob.option.isEmpty {
+        add(blob.name, show(blob), shown, "install the same version of the firmware package as on the source")
+      } else if let path = blob.path {
+        modify(blob.name, show(blob), shown, "\(blob.option) \(HardwareCheck.quote(path))   (a copy of the source's file)")
+      } else {
+        modify(blob.name, show(blob), shown, "\(blob.option) '...'   (the same text as on the source)")
+      }
+    }
+    for blob in target where !source.contains(where: { $0.name == blob.name }) {
+      if blob.option.isEmpty {
+        add(blob.name, "absent", show(blob), "install the same version of the firmware package as on the source")
+      } else {
+        modify(blob.name, "absent", show(blob), "\(blob.option) ''")
+      }
+    }
+  }
+
+  mutating func uarts(_ source: [HardwareDescription.UartWiring], _ target: [HardwareDescription.UartWiring]) {
+    func show(_ wiring: HardwareDescription.UartWiring?) -> String {
+      guard let wiring else { return "off" }
+      return "0x\(String(wiring.ioBase, radix: 16)) \(wiring.irq)"
+    }
+    for slot in Set((source + target).map(\.slot)).sorted() {
+      let one = source.first { $0.slot == slot }
+      let other = target.first { $0.slot == slot }
+      if one != other { modify("UART \(slot)", show(one), show(other), "--uart\(slot) \(show(one))") }
+    }
+  }
+
+  mutating func storage(_ source: [HardwareDescription.StorageSlot], _ target: [HardwareDescription.StorageSlot]) {
+    for slot in source {
+      let other = target.first { isSamePlace($0, slot) }
+      guard let other else {
+        let controller = target.contains { $0.controller == slot.controller }
+        let first = "vmctl storagectl \(name) --name \(HardwareCheck.quote(slot.controller)) --add \(slot.bus.rawValue); "
+        add(place(slot), show(slot), "nothing", (controller ? "" : first) + attach(slot))
+        continue
+      }
+      if other.bus != slot.bus {
+        let controller = HardwareCheck.quote(slot.controller)
+        add(
+          "storage controller \(slot.controller)", slot.bus.rawValue, other.bus.rawValue,
+          "vmctl storagectl \(name) --name \(controller) --remove; "
+            + "vmctl storagectl \(name) --name \(controller) --add \(slot.bus.rawValue); \(attach(slot))")
+      } else if slot.kind != other.kind || slot.mode != other.mode || !isSame(slot.medium, other.medium) {
+        add(place(slot), show(slot), show(other), attach(slot))
+      }
+    }
+    for slot in target where !source.contains(where: { isSamePlace($0, slot) }) {
+      add(place(slot), "nothing", show(slot), attach(slot, medium: "none"))
+    }
+  }
+
+  private func isSamePlace(_ one: HardwareDescription.StorageSlot, _ other: HardwareDescription.StorageSlot) -> Bool {
+    one.controller == other.controller && one.port == other.port && one.device == other.device
+  }
+
+  private func isSame(_ one: MediumIdentity?, _ other: MediumIdentity?) -> Bool {
+    guard let one, let other else { return one == nil && other == nil }
+    return one.isSameMedium(as: other)
+  }
+
+  private func place(_ slot: HardwareDescription.StorageSlot) -> String {
+    "\(slot.controller) port \(slot.port) device \(slot.device)"
+  }
+
+  private func show(_ slot: HardwareDescription.StorageSlot) -> String {
+    let medium = slot.medium.map { "\($0.path), \($0.size) bytes, inode \($0.inode)" } ?? "empty"
+    return "\(slot.kind.rawValue) (\(medium)\(slot.mode == .normal ? "" : ", \(slot.mode.rawValue)"))"
+  }
+
+  private func attach(_ slot: HardwareDescription.StorageSlot, medium: String? = nil) -> String {
+    let medium = medium ?? slot.medium.map { HardwareCheck.quote($0.path) } ?? "emptydrive"
+    let controller = HardwareCheck.quote(slot.controller)
+    return "vmctl storageattach \(name) --storagectl \(controller) --port \(slot.port) --device \(slot.device) "
+      + "--type \(slot.kind.rawValue) --medium \(medium)" + (slot.mode == .normal ? "" : " --mtype \(slot.mode.rawValue)")
+  }
+
+  /// The same board can still be built by different builds: a newer one reads an older one's state, not the reverse.
+  mutating func devices(_ source: [HardwareDescription.DeviceVersion], _ target: [HardwareDescription.DeviceVersion]) {
+    let advice = "use the same vmctl on both hosts"
+    let boardsDiffer = !mismatches.isEmpty
+    for device in source {
+      guard let other = target.first(where: { $0.name == device.name }) else {
+        // A device that another difference explains is not told twice.
+        if !boardsDiffer { add("device \(device.name)", "\(device.kind) version \(device.version)", "absent", advice) }
+        continue
+      }
+      if other.kind != device.kind || other.version < device.version {
+        let shown = "\(device.kind) version \(device.version)"
+        add("device \(device.name)", shown, "\(other.kind) version \(other.version)", advice)
+      }
+    }
+    for device in target where !boardsDiffer && !source.contains(where: { $0.name == device.name }) {
+      add("device \(device.name)", "absent", "\(device.kind) version \(device.version)", advice)
+    }
+  }
+}

@@ -1,0 +1,317 @@
+import Foundation
+import GuestMemory
+import Machine
+import SavedState
+
+/// One connection to a target, from its first byte to its last.
+final class TargetSession<Machine: TeleportableMachine> {
+  private let target: TeleportTarget<Machine>
+  private let link: Connection
+  private let options: TeleportTarget<Machine>.Options
+  private let transfer = Authentication.transferName()
+  private var isPaused = false
+  private var sourceName = ""
+  private var progress = TeleportProgress()
+  private var sinceReport = Stopwatch()
+  private let clock = Stopwatch()
+
+  init(target: TeleportTarget<Machine>, link: Connection) {
+    self.target = target
+    self.link = link
+    options = target.options
+  }
+
+  func serve() {
+    defer { link.close() }
+    do {
+      switch try greet() {
+      case .settle: try settle()
+      case .teleport: try receive()
+      }
+    } catch {
+      refuse(.damaged, "\(error)")
+    }
+  }
+
+  private func refuse(_ code: Message.Refusal.Code, _ message: String, _ mismatches: [HardwareMismatch]? = nil) {
+    let refusal = Message.Refusal(code: code, message: message, mismatches: mismatches)
+    link.ignoreWake()
+    try? link.send(.refuse, Message.encode(refusal), timeoutMS: 1000)
+  }
+
+  // MARK: Greeting
+
+  /// All of it within one deadline: nobody occupies a thread by trickling bytes.
+  private func greet() throws -> Message.Intent {
+    let deadline = Deadline(milliseconds: options.greetingMS)
+    let frame = try link.receive(timeoutMS: deadline.remainingMS, "greeting").expect(.hello)
+    let theirs = try Message.decode(Message.Hello.self, frame)
+    let mine = Message.encode(
+      Message.Hello(
+        minVersion: Wire.versions.lowerBound, maxVersion: Wire.versions.upperBound, build: StateFormat.build,
+        name: options.name, uuid: options.uuid, intent: theirs.intent, nonce: Authentication.nonce(),
+        password: options.password != nil, paused: false))
+    try link.send(.hello, mine, timeoutMS: max(deadline.remainingMS, 1))
+    _ = try Message.agree(Wire.versions, theirs, who: "source")
+    isPaused = theirs.paused
+    sourceName = theirs.name
+    guard theirs.intent == .teleport, let password = options.password else { return theirs.intent }
+    let proof = try link.receive(timeoutMS: deadline.remainingMS, "password").expect(.proof)
+    let authentication = Authentication(password: password, sourceHello: frame.payload, targetHello: mine)
+    guard authentication.check(proof.payload, of: .source) else {
+      // Guessing costs time.
+      Thread.sleep(forTimeInterval: 0.3)
+      let message = "the password is not the target's"
+      refuse(.password, message)
+      throw TeleportError.password(message)
+    }
+    try link.send(.proof, authentication.proof(of: .target), timeoutMS: max(deadline.remainingMS, 1))
+    return .teleport
+  }
+
+  // MARK: Settling a transfer of another connection
+
+  private func settle() throws {
+    let frame = try link.receive(timeoutMS: options.timeoutMS, "decision")
+    let name = String(decoding: frame.payload, as: UTF8.self)
+    let verdict: TransferDesk.Verdict
+    switch frame.type {
+    case .commit: verdict = .commit
+    case .abort: verdict = .abort
+    default: throw frame.unexpected("a decision")
+    }
+    let wake = target.sessionWake
+    switch target.desk.judge(name, verdict, timeoutMS: options.timeoutMS, wake: { wake.wake() }) {
+    case .running:
+      try link.send(.running, timeoutMS: options.timeoutMS)
+      if try link.receive(timeoutMS: options.timeoutMS, "end").type == .done { target.endListening() }
+    case .discarded: try link.send(.discarded, timeoutMS: options.timeoutMS)
+    case .loading, .prepared: break  // no answer is no promise
+    case nil: try link.send(.unknown, timeoutMS: options.timeoutMS)
+    }
+  }
+
+  // MARK: Receiving
+
+  private func receive() throws {
+    let hardware = try Message.decode(
+      HardwareDescription.self, try link.receive(timeoutMS: options.timeoutMS, "hardware").expect(.hardware))
+    guard target.desk.claim(transfer) else {
+      return refuse(.busy, "it is receiving or has received a machine; try again later or use another target")
+    }
+    target.sessionWake.clear()
+    link.setWake(target.sessionWake)
+    let machine: Machine
+    do {
+      machine = try target.takeMachine()
+    } catch {
+      target.desk.settle(transfer, .discarded)
+      refuse(.machine, "the target's machine cannot be built: \(error)")
+      return
+    }
+    do {
+      try target.testPoint(.targetGreeted)
+      try checkHardware(machine, hardware)
+    } catch let error as TeleportError {
+      // Nothing was taken in: the machine serves again.
+      target.giveBack(machine)
+      target.desk.settle(transfer, .discarded)
+      if case .hardware(let mismatches) = error {
+        refuse(.hardware, "the hardware does not match", mismatches)
+      } else {
+        refuse(.other, "\(error)")
+      }
+      target.onState(.dropped(reason: "\(error)"))
+      return
+    }
+    do {
+      target.onState(.receiving(from: sourceName))
+      try takeIn(machine)
+      try target.testPoint(.targetVerified)
+      try prepare(machine)
+    } catch {
+      drop(machine, because: error)
+      return
+    }
+    decide(machine)
+  }
+
+  private func checkHardware(_ machine: Machine, _ source: HardwareDescription) throws {
+    show(.checkingHardware)
+    let mine = try machine.hardwareDescription()
+    let mismatches = HardwareCheck.compare(source: source, target: mine, name: options.name)
+    guard mismatches.isEmpty else { throw TeleportError.hardware(mismatches) }
+    let accept = Message.Accept(transfer: transfer)
+    try link.send(.accept, Message.encode(accept), timeoutMS: options.timeoutMS)
+    try target.testPoint(.targetAgreed)
+  }
+
+  /// Memory, devices, proof, in the order in which they come.
+  private func takeIn(_ machine: Machine) throws {
+    let ram = machine.memory.ram
+    let ledger = PageLedger(pageCount: machine.memory.pageCount)
+    let decoder = PageChunkDecoder()
+    var devices: [UInt8] = []
+    var devicesDigest: UInt64?
+    var hasAllRounds = false
+    progress.totalPages = ledger.pageCount
+    show(.memory)
+    while true {
+      // The source reads its memory again for the proof; that may take a while.
+      let frame = try link.receive(timeoutMS: options.timeoutMS + Int(machine.memory.size >> 20), "memory")
+      switch frame.type {
+      case .pages where devicesDigest == nil && devices.isEmpty:
+        try decoder.decode(frame.payload, pageCount: ledger.pageCount) { page, content in
+          let place = ram + page * PageChunk.pageSize
+          switch content {
+          case .zero:
+            // Fresh memory is zero and stays untouched.
+            if !ledger.isZero(page) {
+              memset(place, 0, PageChunk.pageSize)
+              ledger.set(page, PageChunkEncoder.zeroChecksum)
+            }
+          case .data(let bytes):
+            place.copyMemory(from: bytes, byteCount: PageChunk.pageSize)
+            ledger.set(page, Checksum.of(UnsafeRawBufferPointer(start: place, count: PageChunk.pageSize)))
+          }
+          progress.memoryBytes += UInt64(PageChunk.pageSize)
+        }
+        if sinceReport.milliseconds >= 200 { show(.memory) }
+      case .roundEnd where devicesDigest == nil && devices.isEmpty:
+        if !hasAllRounds { touch(ram, ledger.pageCount) }
+        hasAllRounds = true
+        progress.round += 1
+        try target.testPoint(.targetMemory)
+        try link.send(.roundDone, timeoutMS: options.timeoutMS)
+      case .devices where hasAllRounds && devicesDigest == nil && !frame.payload.isEmpty:
+        devices += frame.payload.dropFirst()
+        guard devices.count <= Wire.maxDeviceBytes else { throw TeleportError.damaged("too much device state") }
+        if frame.payload[0] == 1 {
+          show(.devices)
+          try machine.loadState(try SectionCodec.decodeAll(devices))
+          devicesDigest = Checksum.of(devices)
+          try target.testPoint(.targetDevices)
+          try link.send(.devicesLoaded, timeoutMS: options.timeoutMS)
+        }
+      case .verify where devicesDigest != nil:
+        show(.proof)
+        let theirs = try Message.decode(Message.Verify.self, frame)
+        var mine = Message.Verify(memory: ledger.digest, devices: devicesDigest ?? 0, full: theirs.full)
+        if theirs.full {
+          progress.verifiedFully = true
+          let wrong = ledger.differences(from: UnsafeRawPointer(ram))
+          // A page that is not what arrived makes the proof fail on both sides.
+          if !wrong.isEmpty { mine.memory = ~mine.memory }
+        }
+        try link.send(.verified, Message.encode(mine), timeoutMS: options.timeoutMS)
+        guard mine == theirs else { throw TeleportError.proof("memory or device state arrived otherwise than sent") }
+        return
+      default: throw frame.unexpected("memory or device state")
+      }
+    }
+  }
+
+  /// The proof reads all of memory while the guest stands still: the host's page faults for that are taken now.
+  private func touch(_ ram: UnsafeMutableRawPointer, _ pageCount: Int) {
+    var sum: UInt8 = 0
+    for page in 0..<pageCount { sum |= (ram + page * PageChunk.pageSize).load(as: UInt8.self) }
+    touched = sum
+  }
+  private var touched: UInt8 = 0
+
+  /// From here on the machine could run; whether it does is the source's to say.
+  private func prepare(_ machine: Machine) throws {
+    _ = try link.receive(timeoutMS: options.timeoutMS + Int(machine.memory.size >> 20), "hand-over").expect(.prepare)
+    show(.handOver)
+    do {
+      try machine.lockMedia()
+    } catch {
+      refuse(.media, "the target cannot lock the media: \(error)")
+      throw error
+    }
+    try target.testPoint(.targetLocked)
+    try target.records(record(.prepared))
+    target.desk.prepared(transfer)
+    try link.send(.prepared, timeoutMS: options.timeoutMS)
+  }
+
+  private func record(_ step: TeleportRecord.Step) -> TeleportRecord {
+    TeleportRecord(role: .target, step: step, transfer: transfer, host: "", port: 0)
+  }
+
+  // MARK: The end
+
+  private func decide(_ machine: Machine) {
+    do {
+      try target.testPoint(.targetPrepared)
+      switch verdict() {
+      case .commit: try takeOver(machine)
+      case .abort: drop(machine, because: TeleportError.refused("the source kept the machine"))
+      case nil: drop(machine, because: TeleportError.closed)
+      }
+    } catch {
+      drop(machine, because: error)
+    }
+  }
+
+  /// The source's word, on this connection or, when it is cut, on another. nil: none came, and none will be heard any
+  /// more; a source that asks later is told that the machine was discarded.
+  private func verdict() -> TransferDesk.Verdict? {
+    do {
+      let frame = try link.receive(timeoutMS: options.timeoutMS, "decision")
+      if frame.type == .commit && frame.payload == Array(transfer.utf8) { return .commit }
+      if frame.type == .abort || frame.type == .refuse { return .abort }
+    } catch TeleportError.cancelled {
+      if target.desk.isStopping { return nil }
+    } catch {
+      // Cut, silent or damaged: the source comes back on another connection if it lives.
+    }
+    link.ignoreWake()
+    return target.desk.currentVerdict ?? target.desk.awaitVerdict(graceMS: options.graceMS)
+  }
+
+  /// Durable record, then the answer, then the first instruction: a source that saw this process end without an answer
+  /// knows that nothing has run.
+  private func takeOver(_ machine: Machine) throws {
+    link.ignoreWake()
+    try target.testPoint(.targetCommitted)
+    try target.records(record(.owned))
+    try? target.testPoint(.targetOwned)
+    target.desk.settle(transfer, .running)
+    try? link.send(.running, timeoutMS: 1000)
+    try? target.testPoint(.targetAnswered)
+    target.onState(.arrived(paused: isPaused))
+    machine.start(paused: isPaused)
+    try? target.testPoint(.targetRunning)
+    show(.done)
+    target.finish(.success(machine))
+    // The listener stays for a source that has not had the answer.
+    if let frame = try? link.receive(timeoutMS: options.timeoutMS, "end"), frame.type == .done { target.endListening() }
+  }
+
+  /// The half-loaded machine goes, its media are free, the seat is free.
+  private func drop(_ machine: Machine, because reason: any Error) {
+    let wasPrepared = target.desk.fate(transfer) == .prepared
+    machine.unlockMedia()
+    machine.powerOff()
+    if wasPrepared { try? target.records(record(.discarded)) }
+    // The source hears of it only when nothing of it is left.
+    target.desk.settle(transfer, .discarded)
+    link.ignoreWake()
+    if wasPrepared {
+      try? link.send(.discarded, timeoutMS: 1000)
+    } else {
+      refuse(.other, "\(reason)")
+    }
+    target.onState(.dropped(reason: "\(reason)"))
+  }
+
+  private func show(_ phase: TeleportProgress.Phase) {
+    _ = sinceReport.lap()
+    progress.phase = phase
+    progress.bytes = link.bytesReceived
+    progress.seconds = clock.milliseconds / 1000
+    if progress.seconds > 0 { progress.bytesPerSecond = Double(progress.bytes) / progress.seconds }
+    target.onProgress(progress)
+  }
+}

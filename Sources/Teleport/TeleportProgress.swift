@@ -1,0 +1,114 @@
+/// How far a teleport is. The source sends one every 200 ms and at each change of phase; the target likewise.
+public struct TeleportProgress: Codable, Equatable, Sendable {
+  public enum Phase: String, Codable, Sendable {
+    case connecting, waiting, greeting, authenticating
+    case checkingHardware = "checking hardware"
+    case memory
+    case pausing
+    case lastPages = "last pages"
+    case devices = "device state"
+    case proof
+    case handOver = "hand-over"
+    case inDoubt = "in doubt"
+    case done
+  }
+
+  public var phase: Phase = .connecting
+  /// 0 is the round that sends all of memory.
+  public var round = 0
+  public var totalPages = 0
+  /// Pages still to be sent, as far as is known.
+  public var remainingPages = 0
+  /// Bytes on the wire, sent or received.
+  public var bytes: UInt64 = 0
+  /// Bytes of guest memory these stand for.
+  public var memoryBytes: UInt64 = 0
+  public var bytesPerSecond: Double = 0
+  public var dirtyPagesPerSecond: Double = 0
+  public var seconds: Double = 0
+  public var downtime = Downtime()
+  /// Whether the proof read all of memory on both sides.
+  public var verifiedFully = false
+
+  /// How long the guest stood still, in milliseconds, by part.
+  public struct Downtime: Codable, Equatable, Sendable {
+    public var stop: Double = 0
+    public var lastPages: Double = 0
+    public var devices: Double = 0
+    public var proof: Double = 0
+    public var handOver: Double = 0
+    public var total: Double { stop + lastPages + devices + proof + handOver }
+    public init() {}
+  }
+
+  public init() {}
+
+  public var summary: String {
+    func tenths(_ value: Double) -> String {
+      let rounded = Int((value * 10).rounded())
+      return "\(rounded / 10).\(abs(rounded % 10))"
+    }
+    let megabytes = tenths(Double(bytes) / 1e6)
+    let rate = tenths(bytesPerSecond / 1e6)
+    switch phase {
+    case .done:
+      let parts = "stop \(tenths(downtime.stop)), last pages \(tenths(downtime.lastPages)), "
+        + "device state \(tenths(downtime.devices)), proof \(tenths(downtime.proof)), hand-over \(tenths(downtime.handOver))"
+      return "done: \(megabytes) MB in \(tenths(seconds)) s, down \(tenths(downtime.total)) ms (\(parts))"
+    case .memory, .lastPages:
+      let left = tenths(Double(remainingPages) * 4096 / 1e6)
+      return "\(phase.rawValue), round \(round): \(megabytes) MB sent, \(rate) MB/s, \(left) MB remaining, "
+        + "\(Int(dirtyPagesPerSecond)) pages/s dirtied"
+    default: return phase.rawValue
+    }
+  }
+}
+
+/// What the machine's keeper is told, for the VM's state.
+public enum TeleportState: Equatable, Sendable {
+  /// Source: the transfer runs (`teleporting`); pausing will follow (`teleportingpausedvm` when it was paused before).
+  case teleporting(paused: Bool)
+  /// Source: it stays here.
+  case kept(paused: Bool)
+  /// Source: decided, but the target does not answer. `resolve` is how the user ends this.
+  case inDoubt
+  /// Source: gone (`teleported`).
+  case handedOver
+  /// Target: listening.
+  case waiting(port: Int)
+  /// Target: somebody with the right password and hardware sends (`teleportingin`).
+  case receiving(from: String)
+  /// Target: dropped, waiting again.
+  case dropped(reason: String)
+  /// Target: the machine is about to run here.
+  case arrived(paused: Bool)
+}
+
+/// The steps at which a process can be made to stop, so that tests can kill it exactly there: the environment variable
+/// VMCTL_TELEPORT_STOP_AT names one ("source.committing"), and the process stops itself (SIGSTOP) when it gets there.
+public enum TeleportStep: String, CaseIterable, Sendable {
+  case sourceConnected = "source.connected"
+  case sourceGreeted = "source.greeted"
+  case sourceAgreed = "source.agreed"
+  case sourceMemory = "source.memory"
+  case sourcePaused = "source.paused"
+  case sourceRestSent = "source.restsent"
+  case sourceDevicesSent = "source.devicessent"
+  case sourceProved = "source.proved"
+  case sourceReleased = "source.released"
+  case sourcePrepared = "source.prepared"
+  case sourceCommitting = "source.committing"
+  case sourceCommitSent = "source.commitsent"
+  case sourceAnswered = "source.answered"
+  case targetGreeted = "target.greeted"
+  case targetAgreed = "target.agreed"
+  case targetMemory = "target.memory"
+  case targetDevices = "target.devices"
+  case targetVerified = "target.verified"
+  case targetLocked = "target.locked"
+  case targetPrepared = "target.prepared"
+  case targetCommitted = "target.committed"
+  case targetOwned = "target.owned"
+  case targetAnswered = "target.answered"
+  case targetRunning = "target.running"
+}

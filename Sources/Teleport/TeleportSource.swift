@@ -1,0 +1,470 @@
+import Foundation
+import GuestMemory
+import Machine
+import SavedState
+
+/// The sending side of one transfer. docs/teleport-protocol.md describes the steps and what happens when one fails.
+///
+/// Runs on the caller's thread. The machine keeps running or, when it was paused, stays paused, unless `run` returns:
+/// then it is the target's, rests here for good and is to be ended with `powerOff`.
+public final class TeleportSource: @unchecked Sendable {
+  public struct Options: Sendable {
+    public var host: String
+    public var port: Int
+    public var maxDowntimeMS = 250
+    public var password: String?
+    /// How long the other side may be silent.
+    public var timeoutMS = 10_000
+    public var name: String
+    public var uuid: String
+
+    public init(host: String, port: Int, name: String, uuid: String) {
+      self.host = host
+      self.port = port
+      self.name = name
+      self.uuid = uuid
+    }
+  }
+
+  /// How the user ends a doubt.
+  public enum Resolution: Sendable {
+    /// The user vouches that the target does not run it: the machine goes on here.
+    case takeBack
+    /// The machine counts as handed over.
+    case giveUp
+  }
+
+  private let machine: any TeleportableMachine
+  private let options: Options
+  private let records: @Sendable (TeleportRecord) throws -> Void
+  private let onState: @Sendable (TeleportState) -> Void
+  private let onProgress: @Sendable (TeleportProgress) -> Void
+  private let wake = WakePipe()
+  private let lock = NSLock()
+  private var isDecided = false
+  private var isCancelled = false
+  private var resolution: Resolution?
+  var testPoint = TestPoint()
+  /// How long to try to get the media back.
+  var relockMS = 30_000
+
+  private var wasPaused = false
+  private var isLogging = false
+  private var mediaReleased = false
+  private var transfer = ""
+  private var last = TeleportProgress()
+
+  /// - Parameters: records: writes durably or throws. state, progress: called on the thread of `run`.
+  public init(
+    vm: any TeleportableMachine, options: Options,
+    records: @escaping @Sendable (TeleportRecord) throws -> Void = { _ in },
+    state: @escaping @Sendable (TeleportState) -> Void = { _ in },
+    progress: @escaping @Sendable (TeleportProgress) -> Void = { _ in }
+  ) {
+    machine = vm
+    self.options = options
+    self.records = records
+    onState = state
+    onProgress = progress
+  }
+
+  /// From any thread.
+  /// - Returns: false when the decision has fallen and the transfer can only go forward.
+  @discardableResult
+  public func cancel() -> Bool {
+    lock.withLock {
+      guard !isDecided else { return false }
+      isCancelled = true
+      wake.wake()
+      return true
+    }
+  }
+
+  /// From any thread, while the state is `inDoubt`.
+  public func resolve(_ resolution: Resolution) { lock.withLock { self.resolution = resolution } }
+
+  // MARK: The phases
+
+  /// - Returns: the final figures.
+  /// - Throws: `TeleportError` and what machine and records throw: the machine goes on here.
+  @discardableResult
+  public func run() throws -> TeleportProgress {
+    guard machine.teleportState != .stopped else { throw TeleportError.machineStopped }
+    wasPaused = machine.teleportState == .paused
+    onState(.teleporting(paused: wasPaused))
+    show(.connecting)
+    var connection: Connection?
+    do {
+      let link = try Connection.connect(
+        host: options.host, port: options.port, timeoutMS: options.timeoutMS, wake: wake)
+      connection = link
+      try testPoint(.sourceConnected)
+      try greet(link)
+      try testPoint(.sourceGreeted)
+      let sender = try checkHardware(link)
+      try testPoint(.sourceAgreed)
+      try sendMemory(link, sender)
+      try testPoint(.sourcePaused)
+      try sendRest(link, sender)
+      let devices = try sendDevices(link, sender)
+      try prove(link, sender, devices)
+      try prepare(link, sender)
+      try decide()
+    } catch {
+      try keep(connection, because: error)
+    }
+    return try commit(connection)
+  }
+
+  private var watch = Stopwatch()
+
+  private func greet(_ link: Connection) throws {
+    show(.greeting)
+    let mine = Message.encode(
+      Message.Hello(
+        minVersion: Wire.versions.lowerBound, maxVersion: Wire.versions.upperBound, build: StateFormat.build,
+        name: options.name, uuid: options.uuid, intent: .teleport, nonce: Authentication.nonce(),
+        password: options.password != nil, paused: wasPaused))
+    try link.send(.hello, mine, timeoutMS: options.timeoutMS)
+    let frame = try link.receive(timeoutMS: options.timeoutMS, "greeting").expect(.hello)
+    let theirs = try Message.decode(Message.Hello.self, frame)
+    _ = try Message.agree(Wire.versions, theirs, who: "target")
+    show(.authenticating)
+    guard theirs.password == (options.password != nil) else {
+      // A target that has forgotten its password may be somebody else's.
+      throw TeleportError.password(
+        theirs.password
+          ? "the target asks for a password; give it with --password or --passwordfile"
+          : "the target asks for no password, though one was given: leave it out, or set it on the target with "
+            + "vmctl modifyvm \(HardwareCheck.quote(theirs.name)) --teleporter-password")
+    }
+    guard let password = options.password else { return }
+    let authentication = Authentication(password: password, sourceHello: mine, targetHello: frame.payload)
+    try link.send(.proof, authentication.proof(of: .source), timeoutMS: options.timeoutMS)
+    let proof = try link.receive(timeoutMS: options.timeoutMS, "password").expect(.proof)
+    guard authentication.check(proof.payload, of: .target) else {
+      throw TeleportError.password("the target does not know the password it asks for; check host and port")
+    }
+  }
+
+  private func checkHardware(_ link: Connection) throws -> MemorySender {
+    show(.checkingHardware)
+    let hardware = Message.encode(try machine.hardwareDescription())
+    try link.send(.hardware, hardware, timeoutMS: options.timeoutMS)
+    let accept = try link.receive(timeoutMS: options.timeoutMS, "hardware check").expect(.accept)
+    transfer = try Message.decode(Message.Accept.self, accept).transfer
+    return MemorySender(machine: machine, connection: link, timeoutMS: options.timeoutMS) { [unowned self] in
+      last = $0
+      onProgress($0)
+    }
+  }
+
+  /// Ends with the machine at rest.
+  private func sendMemory(_ link: Connection, _ sender: MemorySender) throws {
+    if !wasPaused {
+      machine.startDirtyLog()
+      isLogging = true
+      try sender.sendWhileRunning(maxDowntimeMS: options.maxDowntimeMS, testPoint: testPoint)
+    }
+    try checkCancelled()
+    sender.enter(.pausing)
+    watch = Stopwatch()
+    machine.pause()
+    guard machine.teleportState == .paused else { throw TeleportError.machineStopped }
+    sender.progress.downtime.stop = watch.lap()
+  }
+
+  private func sendRest(_ link: Connection, _ sender: MemorySender) throws {
+    sender.enter(.lastPages)
+    var rest = PageBitmap(pageCount: machine.memory.pageCount, filled: wasPaused)
+    if isLogging { _ = machine.takeDirtyPages(into: &rest) }
+    try sender.send(rest)
+    try testPoint(.sourceRestSent)
+    sender.progress.downtime.lastPages = watch.lap()
+  }
+
+  private func sendDevices(_ link: Connection, _ sender: MemorySender) throws -> UInt64 {
+    sender.enter(.devices)
+    let bytes = try SectionCodec.encodeAll(try machine.saveState())
+    guard bytes.count <= Wire.maxDeviceBytes else { throw TeleportError.refused("the device state is too large") }
+    var position = 0
+    repeat {
+      let end = min(position + Wire.devicePieceBytes, bytes.count)
+      let isLast: UInt8 = end == bytes.count ? 1 : 0
+      try link.queue(Wire.Frame(.devices, [isLast] + bytes[position..<end]), timeoutMS: options.timeoutMS)
+      position = end
+    } while position < bytes.count
+    try link.flush(timeoutMS: options.timeoutMS)
+    try testPoint(.sourceDevicesSent)
+    _ = try link.receive(timeoutMS: options.timeoutMS, "loading the device state").expect(.devicesLoaded)
+    sender.progress.downtime.devices = watch.lap()
+    return Checksum.of(bytes)
+  }
+
+  /// Both sides have summed the checksums of the pages that crossed. Where the time allows, both also read all of their
+  /// memory again: only that can show a page that was changed without being noticed.
+  private func prove(_ link: Connection, _ sender: MemorySender, _ devices: UInt64) throws {
+    sender.enter(.proof)
+    let ram = UnsafeRawPointer(machine.memory.ram)
+    let full: Bool
+    switch ProcessInfo.processInfo.environment["VMCTL_TELEPORT_VERIFY"] {
+    case "full": full = true
+    case "digest": full = false
+    default:
+      let rate = PageLedger.scanRate(ram, pageCount: sender.ledger.pageCount)
+      let scanMS = Double(machine.memory.size) / rate * 1000
+      full = wasPaused || scanMS <= Double(options.maxDowntimeMS) / 4
+    }
+    let mine = Message.Verify(memory: sender.ledger.digest, devices: devices, full: full)
+    try link.send(.verify, Message.encode(mine), timeoutMS: options.timeoutMS)
+    if full {
+      let missed = sender.ledger.differences(from: ram)
+      guard missed.isEmpty else {
+        let pages = missed.map { "0x" + String(machine.memory.physicalAddress(ofPage: $0), radix: 16) }
+        throw TeleportError.proof("pages changed without being recorded: \(pages.joined(separator: ", "))")
+      }
+    }
+    let patience = options.timeoutMS + Int(machine.memory.size >> 20)
+    let answer = try link.receive(timeoutMS: patience, "proof").expect(.verified)
+    let theirs = try Message.decode(Message.Verify.self, answer)
+    guard theirs == mine else {
+      let what = theirs.memory == mine.memory ? "the device state" : "the memory"
+      throw TeleportError.proof("\(what) arrived otherwise than it was sent")
+    }
+    sender.progress.verifiedFully = full
+    try testPoint(.sourceProved)
+    sender.progress.downtime.proof = watch.lap()
+  }
+
+  /// Gives the media away; the target takes them and promises to be ready.
+  private func prepare(_ link: Connection, _ sender: MemorySender) throws {
+    try checkCancelled()
+    sender.enter(.handOver)
+    mediaReleased = true
+    machine.unlockMedia()
+    try testPoint(.sourceReleased)
+    try link.send(.prepare, timeoutMS: options.timeoutMS)
+    _ = try link.receive(timeoutMS: options.timeoutMS, "taking the media").expect(.prepared)
+    try testPoint(.sourcePrepared)
+  }
+
+  /// The decision: after this the machine does not run here unless the target says that it will not run there.
+  private func decide() throws {
+    try lock.withLock {
+      guard !isCancelled else { throw TeleportError.cancelled }
+      isDecided = true
+    }
+    do {
+      try records(record(.committing))
+    } catch {
+      lock.withLock { isDecided = false }
+      throw error
+    }
+  }
+
+  private func checkCancelled() throws {
+    if lock.withLock({ isCancelled }) { throw TeleportError.cancelled }
+  }
+
+  private func record(_ step: TeleportRecord.Step) -> TeleportRecord {
+    TeleportRecord(role: .source, step: step, transfer: transfer, host: options.host, port: options.port)
+  }
+
+  // MARK: After the decision
+
+  private enum Answer { case running, discarded, unknown }
+
+  /// Delivers the decision until its fate is known.
+  private func commit(_ first: Connection?) throws -> TeleportProgress {
+    var link = first
+    // Whether every connection the decision may have travelled on was ended by the target's host. Its answer, which it
+    // sends before the machine runs, would then have arrived before the end.
+    var allEnded = true
+    let since = Stopwatch()
+    var isDoubted = false
+    while true {
+      do {
+        let connection: Connection
+        if let current = link {
+          connection = current
+          connection.ignoreWake()
+          if connection === first { try testPoint(.sourceCommitting) }
+        } else {
+          connection = try reconnect()
+        }
+        link = connection
+        switch try deliver(connection, isFirst: connection === first) {
+        case .running: return handedOver(connection)
+        case .discarded: try takeBack(connection, because: TeleportError.refused("the target dropped the machine"))
+        case .unknown:
+          if allEnded { try takeBack(connection, because: TeleportError.refused("the target was started anew")) }
+        }
+      } catch let error as Kept {
+        throw error.reason
+      } catch TeleportError.closed {
+      } catch TeleportError.nobodyListens {
+        if allEnded { try unwrapKept { try takeBack(link, because: TeleportError.closed) } }
+      } catch {
+        if link != nil { allEnded = false }
+      }
+      link?.close()
+      link = nil
+      if since.milliseconds > 3000 && !isDoubted {
+        isDoubted = true
+        show(.inDoubt)
+        onState(.inDoubt)
+      }
+      switch lock.withLock({ resolution }) {
+      case .takeBack: try unwrapKept { try takeBack(nil, because: TeleportError.givenUp) }
+      case .giveUp: return handedOver(nil)
+      case nil: Thread.sleep(forTimeInterval: 0.2)
+      }
+    }
+  }
+
+  private func reconnect() throws -> Connection {
+    let link = try Connection.connect(host: options.host, port: options.port, timeoutMS: 3000, wake: nil)
+    do {
+      try Settlement.open(link, name: options.name, uuid: options.uuid, timeoutMS: options.timeoutMS)
+    } catch TeleportError.closed {
+      // It ended before the decision was on its way.
+      throw TeleportError.cannotConnect(host: options.host, port: options.port, reason: "it closed the connection")
+    }
+    return link
+  }
+
+  private func deliver(_ link: Connection, isFirst: Bool) throws -> Answer {
+    try link.send(.commit, Array(transfer.utf8), timeoutMS: options.timeoutMS)
+    if isFirst { try testPoint(.sourceCommitSent) }
+    while true {
+      let frame = try link.receive(timeoutMS: options.timeoutMS, "hand-over")
+      switch frame.type {
+      case .running: return .running
+      case .discarded, .abort, .refuse: return .discarded
+      case .unknown: return .unknown
+      default: throw frame.unexpected("an answer")
+      }
+    }
+  }
+
+  private func handedOver(_ link: Connection?) -> TeleportProgress {
+    last.downtime.handOver = watch.lap()
+    // The decision stands; a record that cannot be written leaves the earlier one, which says the same less surely.
+    try? records(record(.handedOver))
+    try? testPoint(.sourceAnswered)
+    try? link?.send(.done, Array(transfer.utf8), timeoutMS: options.timeoutMS)
+    link?.close()
+    if isLogging { machine.stopDirtyLog() }
+    onState(.handedOver)
+    show(.done)
+    return last
+  }
+
+  // MARK: Staying here
+
+  /// The machine has been kept, for this reason.
+  private struct Kept: Error { var reason: any Error }
+
+  private func unwrapKept(_ body: () throws -> Void) throws {
+    do { try body() } catch let kept as Kept { throw kept.reason }
+  }
+
+  private func takeBack(_ link: Connection?, because reason: any Error) throws {
+    do { try keep(link, because: reason) } catch { throw Kept(reason: error) }
+  }
+
+  /// Puts everything back as it was and throws `reason`.
+  private func keep(_ connection: Connection?, because reason: any Error) throws {
+    if let connection {
+      connection.ignoreWake()
+      try? connection.send(.abort, Array("\(reason)".utf8.prefix(1000)), timeoutMS: 1000)
+      connection.close()
+    }
+    if isLogging {
+      machine.stopDirtyLog()
+      isLogging = false
+    }
+    if mediaReleased {
+      do {
+        try relock()
+      } catch {
+        onState(.kept(paused: true))
+        throw TeleportError.mediaTaken("\(error) (after: \(reason))")
+      }
+    }
+    if !transfer.isEmpty { try? records(record(.keptHere)) }
+    if !wasPaused && machine.teleportState == .paused { machine.resume() }
+    onState(.kept(paused: machine.teleportState == .paused))
+    throw reason
+  }
+
+  /// The target lets go as soon as it hears that the transfer is off, at the latest when it has waited long enough.
+  private func relock() throws {
+    let deadline = Deadline(milliseconds: relockMS)
+    while true {
+      do {
+        try machine.lockMedia()
+        mediaReleased = false
+        return
+      } catch {
+        guard deadline.remainingMS > 0 else { throw error }
+        // The connection may have broken, so that the target does not know yet.
+        if let link = try? Connection.connect(host: options.host, port: options.port, timeoutMS: 500, wake: nil) {
+          try? Settlement.open(link, name: options.name, uuid: options.uuid, timeoutMS: 500)
+          try? link.send(.abort, Array(transfer.utf8), timeoutMS: 500)
+        }
+        Thread.sleep(forTimeInterval: 0.1)
+      }
+    }
+  }
+
+  private func show(_ phase: TeleportProgress.Phase) {
+    last.phase = phase
+    onProgress(last)
+  }
+}
+
+/// A connection that asks about a transfer or delivers its decision; the transfer's name, which only its two sides
+/// know, is the key.
+enum Settlement {
+  static func open(_ link: Connection, name: String, uuid: String, timeoutMS: Int) throws {
+    let hello = Message.Hello(
+      minVersion: Wire.versions.lowerBound, maxVersion: Wire.versions.upperBound, build: StateFormat.build,
+      name: name, uuid: uuid, intent: .settle, nonce: Authentication.nonce(), password: false, paused: false)
+    try link.send(.hello, Message.encode(hello), timeoutMS: timeoutMS)
+    let theirs = try Message.decode(
+      Message.Hello.self, try link.receive(timeoutMS: timeoutMS, "greeting").expect(.hello))
+    _ = try Message.agree(Wire.versions, theirs, who: "target")
+  }
+}
+
+/// Asks a target what became of a transfer whose source process died before it had the answer.
+public enum TeleportInquiry {
+  public enum Answer: Equatable, Sendable {
+    /// It runs there, or ran there: the machine here is `teleported`.
+    case runs
+    /// It never ran there and never will: the machine here is `aborted` and may start.
+    case discarded
+    /// The process that listens there knows nothing of it, or none listens.
+    case unknown
+    case unreachable(String)
+  }
+
+  public static func ask(_ record: TeleportRecord, timeoutMS: Int = 3000) -> Answer {
+    do {
+      let link = try Connection.connect(host: record.host, port: record.port, timeoutMS: timeoutMS, wake: nil)
+      try Settlement.open(link, name: "inquiry", uuid: "", timeoutMS: timeoutMS)
+      // The source is dead: whatever is merely prepared there must go.
+      try link.send(.abort, Array(record.transfer.utf8), timeoutMS: timeoutMS)
+      switch try link.receive(timeoutMS: timeoutMS, "inquiry").type {
+      case .running: return .runs
+      case .discarded: return .discarded
+      default: return .unknown
+      }
+    } catch TeleportError.nobodyListens {
+      return .unknown
+    } catch {
+      return .unreachable("\(error)")
+    }
+  }
+}

@@ -1,0 +1,214 @@
+import Foundation
+import Machine
+import SavedState
+
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Musl)
+  import Musl
+#endif
+
+/// The receiving side: listens, serves one transfer at a time, and goes on listening until one has succeeded or it is
+/// stopped. docs/teleport-protocol.md describes the steps and what happens when one fails.
+public final class TeleportTarget<Machine: TeleportableMachine>: @unchecked Sendable {
+  public struct Options: Sendable {
+    /// nil: loopback only. Another address should have a password.
+    public var address: String?
+    /// 0: a free one.
+    public var port: Int
+    public var password: String?
+    public var name: String
+    public var uuid: String
+    /// How long a source may be silent.
+    public var timeoutMS = 10_000
+    /// For the whole of the greeting and the password.
+    public var greetingMS = 10_000
+    /// How long a prepared machine waits for a source whose connection was cut.
+    public var graceMS = 10_000
+    /// What the VM's folder says of an earlier process's transfer.
+    public var previous: TeleportRecord?
+
+    public init(address: String? = nil, port: Int, password: String? = nil, name: String, uuid: String) {
+      self.address = address
+      self.port = port
+      self.password = password
+      self.name = name
+      self.uuid = uuid
+    }
+  }
+
+  let options: Options
+  let makeMachine: @Sendable () throws -> Machine
+  let records: @Sendable (TeleportRecord) throws -> Void
+  let onState: @Sendable (TeleportState) -> Void
+  let onProgress: @Sendable (TeleportProgress) -> Void
+  let desk: TransferDesk
+  let sessionWake = WakePipe()
+  var testPoint = TestPoint()
+
+  private let listenerWake = WakePipe()
+  private let condition = NSCondition()
+  private var listener: Int32 = -1
+  private var port = 0
+  private var connections = 0
+  private var spare: Machine?
+  private var outcome: Result<Machine, any Error>?
+
+  /// - Parameters: makeMachine: builds a fresh machine, not started; called anew after each failed transfer.
+  ///   records: writes durably or throws. state, progress: called from the target's threads.
+  public init(
+    options: Options, makeMachine: @escaping @Sendable () throws -> Machine,
+    records: @escaping @Sendable (TeleportRecord) throws -> Void = { _ in },
+    state: @escaping @Sendable (TeleportState) -> Void = { _ in },
+    progress: @escaping @Sendable (TeleportProgress) -> Void = { _ in }
+  ) {
+    self.options = options
+    self.makeMachine = makeMachine
+    self.records = records
+    onState = state
+    onProgress = progress
+    desk = TransferDesk(previous: options.previous)
+  }
+
+  // MARK: Life
+
+  /// Builds a first machine, so that what is wrong with it is told now, and starts listening.
+  /// - Returns: the port.
+  @discardableResult
+  public func listen() throws -> Int {
+    let machine = try makeMachine()
+    condition.withLock { spare = machine }
+    try openListener()
+    onState(.waiting(port: port))
+    let thread = Thread { [self] in acceptConnections() }
+    thread.name = "teleport"
+    thread.start()
+    return port
+  }
+
+  /// Waits without limit. When it returns, the machine runs (or is paused) here.
+  /// - Throws: `TeleportError.cancelled` after `stop`, or what kept a fresh machine from being built.
+  public func run() throws -> Machine {
+    condition.lock()
+    defer { condition.unlock() }
+    while outcome == nil { condition.wait() }
+    return try outcome!.get()
+  }
+
+  /// Ends the listening, from any thread. A transfer that is not decided is dropped.
+  public func stop() {
+    desk.stop()
+    sessionWake.wake()
+    listenerWake.wake()
+    finish(.failure(TeleportError.cancelled))
+  }
+
+  func finish(_ result: Result<Machine, any Error>) {
+    condition.withLock {
+      if outcome == nil { outcome = result }
+      condition.broadcast()
+    }
+  }
+
+  /// A machine for a transfer: built ahead, or anew.
+  func takeMachine() throws -> Machine {
+    let ready = condition.withLock {
+      defer { spare = nil }
+      return spare
+    }
+    return try ready ?? makeMachine()
+  }
+
+  /// A machine that took nothing in can serve again.
+  func giveBack(_ machine: Machine) { condition.withLock { spare = machine } }
+
+  /// The source has its answer: nobody will ask any more.
+  func endListening() { listenerWake.wake() }
+
+  // MARK: Listening
+
+  private func openListener() throws {
+    func fail(_ code: Int32) -> TeleportError {
+      .cannotListen(
+        address: options.address ?? "127.0.0.1", port: options.port, reason: String(cString: strerror(code)))
+    }
+    var hints = addrinfo()
+    hints.ai_family = AF_UNSPEC
+    hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
+    hints.ai_flags = AI_PASSIVE | AI_NUMERICSERV
+    var list: UnsafeMutablePointer<addrinfo>?
+    let found = getaddrinfo(options.address ?? "127.0.0.1", String(options.port), &hints, &list)
+    guard found == 0, let info = list else {
+      throw TeleportError.cannotListen(
+        address: options.address ?? "", port: options.port, reason: String(cString: gai_strerror(found)))
+    }
+    defer { freeaddrinfo(list) }
+    let descriptor = socket(info.pointee.ai_family, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
+    guard descriptor >= 0 else { throw fail(errno) }
+    var one: Int32 = 1
+    setsockopt(descriptor, SOL_SOCKET, SO_REUSEADDR, &one, socklen_t(MemoryLayout<Int32>.size))
+    guard bind(descriptor, info.pointee.ai_addr, info.pointee.ai_addrlen) == 0,
+      Foundation.listen(descriptor, 16) == 0
+    else {
+      let code = errno
+      close(descriptor)
+      throw fail(code)
+    }
+    _ = fcntl(descriptor, F_SETFL, fcntl(descriptor, F_GETFL) | O_NONBLOCK)
+    listener = descriptor
+    var name = sockaddr_storage()
+    var length = socklen_t(MemoryLayout<sockaddr_storage>.size)
+    let known = withUnsafeMutablePointer(to: &name) {
+      $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { getsockname(descriptor, $0, &length) }
+    }
+    // Both families keep the port in the same place, in network order.
+    let bytes = withUnsafeBytes(of: name) { (Int($0[2]), Int($0[3])) }
+    port = known == 0 ? bytes.0 << 8 | bytes.1 : options.port
+  }
+
+  private func acceptConnections() {
+    defer { close(listener) }
+    while true {
+      var entries = [
+        pollfd(fd: listener, events: Int16(POLLIN), revents: 0),
+        pollfd(fd: listenerWake.readEnd, events: Int16(POLLIN), revents: 0),
+      ]
+      let ready = poll(&entries, 2, -1)
+      if ready < 0 && errno != EINTR { return }
+      if entries[1].revents != 0 { return }
+      guard ready > 0, entries[0].revents != 0 else { continue }
+      let descriptor = accept(listener, nil, nil)
+      guard descriptor >= 0 else {
+        // Out of descriptors: let others end first.
+        if errno == EMFILE || errno == ENFILE { Thread.sleep(forTimeInterval: 0.1) }
+        continue
+      }
+      _ = fcntl(descriptor, F_SETFD, FD_CLOEXEC)
+      let connection = Connection(descriptor: descriptor, peer: "the source", wake: nil)
+      // Strangers that say nothing may not pile up.
+      let isTooMany = condition.withLock {
+        guard connections < 16 else { return true }
+        connections += 1
+        return false
+      }
+      if isTooMany {
+        connection.close()
+        continue
+      }
+      let box = UncheckedBox(connection)
+      let thread = Thread { [self] in
+        TargetSession(target: self, link: box.value).serve()
+        condition.withLock { connections -= 1 }
+      }
+      thread.name = "teleport session"
+      thread.stackSize = 1 << 20
+      thread.start()
+    }
+  }
+}
+
+/// Hands a value to the one thread that will use it.
+struct UncheckedBox<Value>: @unchecked Sendable {
+  let value: Value
+  init(_ value: Value) { self.value = value }
+}

@@ -1,0 +1,26 @@
+import GuestMemory
+import Machine
+import SavedState
+
+/// What a teleport needs of a machine. `VirtualMachine` is one; tests have a smaller one.
+public protocol TeleportableMachine: AnyObject, Sendable {
+  var memory: PhysicalMemory { get }
+  var teleportState: VirtualMachine.RunState { get }
+  func start(paused: Bool)
+  func pause()
+  func resume()
+  func startDirtyLog()
+  func stopDirtyLog()
+  func takeDirtyPages(into bitmap: inout PageBitmap) -> Int
+  func saveState() throws -> [StateSection]
+  func loadState(_ sections: [StateSection]) throws
+  func hardwareDescription() throws -> HardwareDescription
+  func lockMedia() throws
+  func unlockMedia()
+  /// Ends a machine that is not wanted any more, started or not.
+  func powerOff()
+}
+
+extension VirtualMachine: TeleportableMachine {
+  public var teleportState: RunState { runState }
+}

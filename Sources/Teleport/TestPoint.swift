@@ -1,0 +1,20 @@
+import Foundation
+
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Musl)
+  import Musl
+#endif
+
+/// Where tests reach into a transfer: a whole process is stopped by environment variable, a test in the same process
+/// hands in a closure that may throw.
+struct TestPoint: Sendable {
+  var reached: @Sendable (TeleportStep) throws -> Void = { _ in }
+
+  private static let stopAt = ProcessInfo.processInfo.environment["VMCTL_TELEPORT_STOP_AT"]
+
+  func callAsFunction(_ step: TeleportStep) throws {
+    if let name = Self.stopAt, name == step.rawValue { raise(SIGSTOP) }
+    try reached(step)
+  }
+}

@@ -1,0 +1,85 @@
+import Foundation
+
+/// What a target process knows of the transfers it has seen: one is served at a time, and each ends exactly once.
+final class TransferDesk: @unchecked Sendable {
+  enum Fate: Equatable { case loading, prepared, running, discarded }
+
+  /// What the source says about a transfer that is prepared.
+  enum Verdict { case commit, abort }
+
+  private let condition = NSCondition()
+  private var current: String?
+  private var fates: [String: Fate] = [:]
+  private var verdict: Verdict?
+  private var stopping = false
+
+  /// - Parameter previous: what the VM's folder says of an earlier process's transfer.
+  init(previous: TeleportRecord?) {
+    guard let previous, previous.role == .target else { return }
+    // A process that died before it owned the machine never ran it.
+    fates[previous.transfer] = previous.step == .owned ? .running : .discarded
+  }
+
+  /// Takes the seat. False: somebody else has it, or the machine has arrived.
+  func claim(_ transfer: String) -> Bool {
+    condition.withLock {
+      guard current == nil, !stopping else { return false }
+      current = transfer
+      verdict = nil
+      fates[transfer] = .loading
+      return true
+    }
+  }
+
+  var isStopping: Bool { condition.withLock { stopping } }
+
+  func stop() {
+    condition.withLock {
+      stopping = true
+      condition.broadcast()
+    }
+  }
+
+  func prepared(_ transfer: String) { condition.withLock { fates[transfer] = .prepared } }
+
+  func fate(_ transfer: String) -> Fate? { condition.withLock { fates[transfer] } }
+
+  /// A verdict that came on another connection; the session acts on it. Waits until it has.
+  func judge(_ transfer: String, _ new: Verdict, timeoutMS: Int, wake: () -> Void) -> Fate? {
+    condition.lock()
+    defer { condition.unlock() }
+    guard current == transfer, fates[transfer] == .prepared || (fates[transfer] == .loading && new == .abort) else {
+      return fates[transfer]
+    }
+    if verdict == nil { verdict = new }
+    condition.broadcast()
+    wake()
+    let end = Date(timeIntervalSinceNow: Double(timeoutMS) / 1000)
+    while fates[transfer] == .prepared || fates[transfer] == .loading {
+      if !condition.wait(until: end) { break }
+    }
+    return fates[transfer]
+  }
+
+  /// Waits for a verdict from another connection; nil when none came in time or the target is being stopped.
+  func awaitVerdict(graceMS: Int) -> Verdict? {
+    condition.lock()
+    defer { condition.unlock() }
+    let end = Date(timeIntervalSinceNow: Double(graceMS) / 1000)
+    while verdict == nil && !stopping {
+      if !condition.wait(until: end) { break }
+    }
+    return verdict
+  }
+
+  var currentVerdict: Verdict? { condition.withLock { verdict } }
+
+  /// Ends the transfer. The seat is free again unless the machine runs.
+  func settle(_ transfer: String, _ fate: Fate) {
+    condition.withLock {
+      fates[transfer] = fate
+      if fate == .discarded { current = nil }
+      condition.broadcast()
+    }
+  }
+}

@@ -1,0 +1,204 @@
+import Foundation
+import SavedState
+
+/// The wire format: no sockets here, only bytes in and frames out.
+///
+/// Each side opens with the 16 bytes of `Wire.preface`; frames follow: type (1 byte), three zero bytes, length of the
+/// payload (4), checksum of the payload keyed with the type (8), payload. Numbers are little-endian.
+public enum Wire {
+  public static let preface: [UInt8] = Array("VMCTL-TELEPORT\r\n".utf8)
+  public static let headerBytes = 16
+  /// Protocol versions this build speaks.
+  public static let versions: ClosedRange<Int> = 1...1
+
+  public enum FrameType: UInt8, Sendable, CaseIterable {
+    case hello = 1
+    case proof = 2
+    case hardware = 3
+    case accept = 4
+    case refuse = 5
+    case pages = 6
+    case roundEnd = 7
+    case roundDone = 8
+    case devices = 9
+    case devicesLoaded = 10
+    case verify = 11
+    case verified = 12
+    case prepare = 13
+    case prepared = 14
+    case commit = 15
+    case running = 16
+    case discarded = 17
+    case unknown = 18
+    case done = 19
+    case abort = 20
+
+    /// Longer payloads are not believed.
+    var maxPayload: Int {
+      switch self {
+      case .hello: 16 << 10
+      case .hardware: 4 << 20
+      case .refuse: 1 << 20
+      case .pages: PageChunk.maxEncodedBytes
+      case .devices: Wire.devicePieceBytes + 1
+      case .abort: 4 << 10
+      default: 256
+      }
+    }
+  }
+
+  /// The device state crosses in pieces of this size.
+  static let devicePieceBytes = 1 << 20
+  /// All pieces together.
+  static let maxDeviceBytes = 512 << 20
+
+  public struct Frame: Equatable, Sendable {
+    public var type: FrameType
+    public var payload: [UInt8]
+    public init(_ type: FrameType, _ payload: [UInt8] = []) {
+      self.type = type
+      self.payload = payload
+    }
+  }
+
+  public static func encode(_ frame: Frame) -> [UInt8] {
+    var writer = ByteWriter()
+    writer.put(UInt32(frame.type.rawValue))
+    writer.put(UInt32(frame.payload.count))
+    writer.put(Checksum.of(frame.payload, seed: UInt64(frame.type.rawValue)))
+    writer.put(bytes: frame.payload)
+    return writer.bytes
+  }
+
+  /// Takes bytes in any split and yields frames. After it has thrown it yields nothing more.
+  public struct Decoder: Sendable {
+    private var buffer: [UInt8] = []
+    private var start = 0
+    private var hasPreface = false
+    private var failure: TeleportError?
+
+    public init() {}
+
+    public mutating func feed(_ bytes: some Collection<UInt8>) {
+      if start > 0 && start == buffer.count {
+        buffer.removeAll(keepingCapacity: true)
+        start = 0
+      } else if start > 1 << 20 {
+        buffer.removeFirst(start)
+        start = 0
+      }
+      buffer.append(contentsOf: bytes)
+    }
+
+    /// The next complete frame, or nil when more bytes are needed.
+    public mutating func next() throws(TeleportError) -> Frame? {
+      if let failure { throw failure }
+      do {
+        return try parse()
+      } catch {
+        failure = error
+        throw error
+      }
+    }
+
+    private mutating func parse() throws(TeleportError) -> Frame? {
+      if !hasPreface {
+        let seen = buffer[start...].prefix(Wire.preface.count)
+        guard Wire.preface.starts(with: seen) else { throw .otherProtocol(Self.describe(buffer[start...])) }
+        guard seen.count == Wire.preface.count else { return nil }
+        hasPreface = true
+        start += Wire.preface.count
+      }
+      guard buffer.count - start >= Wire.headerBytes else { return nil }
+      let head = UInt32(littleEndian: number(at: start))
+      let length = Int(UInt32(littleEndian: number(at: start + 4)))
+      let checksum = UInt64(littleEndian: number(at: start + 8))
+      guard head <= 255, let type = FrameType(rawValue: UInt8(head)) else {
+        throw .damaged("a frame of unknown type \(head)")
+      }
+      guard length <= type.maxPayload else { throw .damaged("a frame \(type) of \(length) bytes") }
+      guard buffer.count - start - Wire.headerBytes >= length else { return nil }
+      let payload = Array(buffer[start + Wire.headerBytes..<start + Wire.headerBytes + length])
+      guard Checksum.of(payload, seed: UInt64(head)) == checksum else {
+        throw .damaged("a frame \(type) whose checksum does not match")
+      }
+      start += Wire.headerBytes + length
+      return Frame(type, payload)
+    }
+
+    private func number<T: FixedWidthInteger>(at offset: Int) -> T {
+      buffer.withUnsafeBytes { $0.loadUnaligned(fromByteOffset: offset, as: T.self) }
+    }
+
+    /// Whether a frame has begun to arrive.
+    public var isWithinFrame: Bool { start < buffer.count }
+
+    private static func describe(_ bytes: ArraySlice<UInt8>) -> String {
+      let text = bytes.prefix(24).map { (32..<127).contains($0) ? String(UnicodeScalar($0)) : "." }.joined()
+      return "it opens with \"\(text)\""
+    }
+  }
+}
+
+/// What frames carry.
+enum Message {
+  enum Intent: String, Codable { case teleport, settle }
+
+  struct Hello: Codable, Equatable {
+    var minVersion: Int
+    var maxVersion: Int
+    var build: String
+    var name: String
+    var uuid: String
+    var intent: Intent
+    /// 32 random bytes in hexadecimal, new for each connection.
+    var nonce: String
+    /// The target: whether it asks for a password. The source: whether it has one.
+    var password: Bool
+    /// Whether the machine is to arrive paused.
+    var paused: Bool
+  }
+
+  /// The target's consent, with the transfer's name.
+  struct Accept: Codable, Equatable { var transfer: String }
+
+  struct Refusal: Codable, Equatable {
+    enum Code: String, Codable { case busy, version, password, hardware, damaged, machine, media, other }
+    var code: Code
+    var message: String
+    var mismatches: [HardwareMismatch]?
+  }
+
+  struct Verify: Codable, Equatable {
+    var memory: UInt64
+    var devices: UInt64
+    /// Whether all of memory is to be read again for this.
+    var full: Bool
+  }
+
+  static func encode(_ message: some Encodable) -> [UInt8] {
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = [.sortedKeys]
+    // Plain structs of strings, numbers and lists cannot fail to encode.
+    return (try? encoder.encode(message)).map(Array.init) ?? []
+  }
+
+  static func decode<T: Decodable>(_ type: T.Type, _ frame: Wire.Frame) throws(TeleportError) -> T {
+    do {
+      return try JSONDecoder().decode(type, from: Data(frame.payload))
+    } catch {
+      throw .damaged("a frame \(frame.type) that cannot be understood")
+    }
+  }
+
+  static func agree(_ mine: ClosedRange<Int>, _ theirs: Hello, who: String) throws(TeleportError) -> Int {
+    guard theirs.minVersion <= theirs.maxVersion else { throw .damaged("versions in the greeting") }
+    let version = min(mine.upperBound, theirs.maxVersion)
+    guard version >= mine.lowerBound, version >= theirs.minVersion else {
+      throw .version(
+        "the \(who) (\(theirs.build)) speaks teleport protocol \(theirs.minVersion) to \(theirs.maxVersion), this build "
+          + "(\(StateFormat.build)) \(mine.lowerBound) to \(mine.upperBound); use the same vmctl on both hosts")
+    }
+    return version
+  }
+}
