@@ -226,7 +226,7 @@ public final class VGA: PCIDevice, Device, PortIO, MemoryMappedIO {
       throw SavedStateError.mismatch(
         "section \(section.name): \(section.blob.count) bytes of video memory, and this machine has \(vramSize)")
     }
-    try requireValid(saved.vga.isPlausible, in: section, "display registers")
+    try requireValid(saved.vga.isPlausible(vramSize: vramSize), in: section, "display registers")
     try checkPCI(saved.pci, in: section)
     restorePCI(saved.pci)
     core.state = saved.vga

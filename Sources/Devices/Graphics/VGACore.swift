@@ -225,11 +225,16 @@ struct VGACore {
 }
 
 extension VGACore.State {
-  var isPlausible: Bool {
+  /// Whether the fields can have come from an adapter with that much memory.
+  func isPlausible(vramSize: Int) -> Bool {
     guard sequencer.count == 8, graphics.count == 16, crtc.count == 64, attribute.count == 32 else { return false }
     guard dacCache.count == 3, palette.count == 768, dispi.count == 10 else { return false }
     guard (0...2).contains(dacComponent), sequencerIndex < 8, graphicsIndex < 16, crtcIndex < 64 else { return false }
     guard dispi[1] <= VGACore.Dispi.maximumWidth, dispi[2] <= VGACore.Dispi.maximumHeight else { return false }
-    return dispi[3] <= 32 && attributeIndex < 64
+    guard [0, 4, 8, 15, 16, 24, 32].contains(dispi[3]), attributeIndex < 64 else { return false }
+    let isEnabled = dispi[VGACore.Dispi.enable] & VGACore.Dispi.enabled != 0
+    let pitch = VGACore.pitch(width: Int(dispi[VGACore.Dispi.virtualWidth]), depth: dispi[VGACore.Dispi.depth])
+    return !isEnabled || (pitch > 0 && pitch * Int(dispi[VGACore.Dispi.height]) <= vramSize
+      && dispi[VGACore.Dispi.virtualWidth] >= dispi[VGACore.Dispi.width])
   }
 }

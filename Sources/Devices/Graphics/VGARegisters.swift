@@ -156,7 +156,7 @@ extension VGACore {
   /// Bytes of a line of the virtual screen. A 4-bit mode is planar: eight pixels are four interleaved bytes.
   var dispiPitch: Int { Self.pitch(width: Int(state.dispi[Dispi.virtualWidth]), depth: state.dispi[Dispi.depth]) }
 
-  private static func pitch(width: Int, depth: UInt16) -> Int {
+  static func pitch(width: Int, depth: UInt16) -> Int {
     depth == 4 ? width / 2 : width * ((Int(depth) + 7) / 8)
   }
 

@@ -166,12 +166,18 @@ public final class UART16550: Device, PortIO {
 
   // MARK: Device
 
-  /// Registers fall back; what the host has typed and the guest not seen yet stays.
+  /// Registers fall back, and what was typed for the guest that ran before is gone.
   public func reset() {
     core.reset()
+    queue.removeAll()
+    queueHead = 0
     wireBusyUntil = 0
+    feedTimer.cancel()
     update()
-    feed()
+    if wantsRoom {
+      wantsRoom = false
+      onReceiveRoom()
+    }
   }
 
   public func pause() {
@@ -190,10 +196,13 @@ public final class UART16550: Device, PortIO {
     var core: UART16550Core.State
     var wireBusyUntil: UInt64
     var line: Bool
+    /// Bytes of the queue, which are the section's blob.
+    var queued: Int
   }
 
   public func save() throws -> StateSection {
-    let saved = Saved(core: core.state, wireBusyUntil: wireBusyUntil, line: line.level)
+    let saved = Saved(
+      core: core.state, wireBusyUntil: wireBusyUntil, line: line.level, queued: queue.count - queueHead)
     return try StateSection(
       name: name, kind: UART16550Core.State.kind, version: UART16550Core.State.version, state: saved,
       blob: Data(queue[queueHead...]))
@@ -201,9 +210,9 @@ public final class UART16550: Device, PortIO {
 
   public func load(_ section: StateSection) throws {
     let saved = try section.decode(Saved.self, kind: UART16550Core.State.kind, upTo: UART16550Core.State.version)
-    guard saved.core.isPlausible, section.blob.count <= Self.queueSize else {
-      throw SavedStateError.corrupt("section \(section.name): registers no UART can have")
-    }
+    try requireValid(saved.core.isPlausible, in: section, "registers no UART can have")
+    let fits = saved.queued == section.blob.count && saved.queued <= Self.queueSize
+    try requireValid(fits, in: section, "the length of the input queue")
     core.state = saved.core
     wireBusyUntil = saved.wireBusyUntil
     queue = Array(section.blob)

@@ -114,7 +114,6 @@ extension IDEDriveCore {
   private mutating func startRead(extended: Bool, block: Int) {
     guard block > 0 else { return abort() }
     guard locate(extended: extended) else { return }
-    state.isWrite = false
     state.blockSectors = block
     askForChunk()
   }
@@ -122,7 +121,6 @@ extension IDEDriveCore {
   private mutating func startWrite(extended: Bool, block: Int) {
     guard block > 0, medium?.isReadOnly == false else { return abort() }
     guard locate(extended: extended) else { return }
-    state.isWrite = true
     state.blockSectors = block
     state.phase = .dataOut
     wantBlock(interrupt: false)
@@ -131,7 +129,6 @@ extension IDEDriveCore {
   private mutating func startDMA(extended: Bool, write: Bool) {
     if write && medium?.isReadOnly != false { return abort() }
     guard locate(extended: extended) else { return }
-    state.isWrite = write
     state.phase = write ? .dmaOut : .dmaIn
     if write { wantBlock(interrupt: false) } else { askForChunk() }
   }

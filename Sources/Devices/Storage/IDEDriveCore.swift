@@ -79,7 +79,6 @@ struct IDEDriveCore {
     var remaining = 0
     var blockSectors = 1
     var isExtended = false
-    var isWrite = false
     var request: Request?
     // Settings
     var heads = 16
