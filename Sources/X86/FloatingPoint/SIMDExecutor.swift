@@ -1,7 +1,7 @@
 import CHost
 
-/// MMX and SSE to SSE4.2 (Intel SDM vol. 1, chapters 9 to 12). The work is done by the host's own instructions; here are
-/// operands, checks and exceptions. Nothing architectural changes before the last thing that can fault.
+/// MMX and SSE to SSE4.2 (Intel SDM vol. 1, chapters 9 to 12). The work is done by the host's own instructions; here
+/// are operands, checks and exceptions. Nothing architectural changes before the last thing that can fault.
 extension CPU {
   /// Runs one instruction that `SIMDTable.lookup` named: `vm_op.sub` is its `sub`.
   func executeSIMD(_ op: UnsafePointer<vm_op>) throws(GuestFault) {
