@@ -15,6 +15,8 @@ struct SystemLatches {
   var debugHits: UInt64 = 0
   /// TF was set when the running instruction began.
   var traceArmed = false
+  /// The last instruction loaded SS: debug traps wait for the next one.
+  var stackShadow = false
   /// Linear addresses from `largeLow` up to `largeHigh` hold every large page that the TLB has pieces of.
   var largeLow: UInt64 = .max
   var largeHigh: UInt64 = 0

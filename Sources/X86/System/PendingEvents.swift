@@ -1,0 +1,129 @@
+import CHost
+
+/// What happens between instructions (Intel SDM vol. 3A, table 6-2).
+///
+/// The INTR line and IF: a request that finds IF clear is withdrawn from `pending` and remembered in
+/// `latches.interruptWaiting`, so that the run loop does not leave its inner loop for it; when IF is set again the bit is
+/// posted anew and the interrupt controller is asked. The environment may post and withdraw at any time in between: a
+/// request that went away makes the acknowledge cycle come back empty.
+///
+/// The interrupt shadow: STI and MOV SS set `shadow` to 2 and post VM_PENDING_SHADOW. At the next boundary it becomes 1,
+/// that one instruction runs alone, and `finishStep` ends it.
+extension CPU {
+  /// Called by the run loop at a block boundary when `pending` is not zero. Nil: run on (RIP may have changed).
+  func servicePending() -> RunExit? {
+    let pending = vm_load_relaxed(&s.pointee.pending)
+    if pending & UInt32(VM_PENDING_STOP) != 0 { return .stopped }
+    if pending & UInt32(VM_PENDING_TLB_FLUSH) != 0 {
+      withdraw(UInt32(VM_PENDING_TLB_FLUSH))
+      flushAllTranslations()
+      flushCode()
+    }
+    if pending & UInt32(VM_PENDING_CODE) != 0 {
+      withdraw(UInt32(VM_PENDING_CODE))
+      dropForeignCode()
+    }
+    if pending & UInt32(VM_PENDING_INIT) != 0 {
+      withdraw(UInt32(VM_PENDING_INIT))
+      initReset()
+    }
+    if pending & UInt32(VM_PENDING_SIPI) != 0 {
+      withdraw(UInt32(VM_PENDING_SIPI))
+      if s.pointee.activity == UInt32(VM_WAIT_FOR_SIPI) { startUp(vector: UInt8(truncatingIfNeeded: s.pointee.startup_vector)) }
+    }
+    switch Int(s.pointee.activity) {
+    case VM_SHUTDOWN:
+      withdraw(UInt32(VM_PENDING_SHADOW))
+      return .shutdown
+    case VM_WAIT_FOR_SIPI:
+      withdraw(UInt32(VM_PENDING_SHADOW) | UInt32(VM_PENDING_NMI) | UInt32(VM_PENDING_INTERRUPT))
+      return .halted
+    default: break
+    }
+
+    if s.pointee.shadow == 0 {
+      if pending & UInt32(VM_PENDING_NMI) != 0 && s.pointee.nmi_blocked == 0 {
+        withdraw(UInt32(VM_PENDING_NMI))
+        s.pointee.nmi_blocked = 1
+        deliverInterrupt(vector: 2)
+      } else if pending & UInt32(VM_PENDING_INTERRUPT) != 0 {
+        takeInterrupt()
+      }
+    }
+    if s.pointee.activity == UInt32(VM_HALTED) {
+      if s.pointee.shadow == 0 { withdraw(UInt32(VM_PENDING_SHADOW)) }
+      return .halted
+    }
+    if s.pointee.activity == UInt32(VM_SHUTDOWN) { return .shutdown }
+
+    if s.pointee.shadow == 2 {
+      s.pointee.shadow = 1
+    } else if s.pointee.shadow == 0 && pending & UInt32(VM_PENDING_SHADOW) != 0 {
+      withdraw(UInt32(VM_PENDING_SHADOW))
+    }
+    if latches.watchesCode && s.pointee.eflags & EFLAGS.rf == 0 {
+      let hits = instructionBreakpoints(codeLinear)
+      if hits != 0 {
+        debugRegisters[6] = debugRegisters[6] & ~0xf | hits
+        deliver(.debug)
+      }
+    }
+    latches.traceArmed = s.pointee.eflags & EFLAGS.tf != 0
+    return nil
+  }
+
+  /// Linear address of the next instruction.
+  var codeLinear: UInt64 {
+    isCode64 ? s.pointee.rip : (segmentRegister(Seg.cs).pointee.base &+ s.pointee.rip) & 0xffff_ffff
+  }
+
+  private func takeInterrupt() {
+    if s.pointee.eflags & EFLAGS.if != 0 {
+      if let vector = environment.acknowledgeInterrupt() { deliverInterrupt(vector: vector) }
+    } else {
+      withdraw(UInt32(VM_PENDING_INTERRUPT))
+      latches.interruptWaiting = true
+    }
+  }
+
+  /// Asks for the interrupt controller again when IF is set. Called after anything that may have set it.
+  @inline(__always)
+  func recheckInterrupts() {
+    if latches.interruptWaiting && s.pointee.eflags & EFLAGS.if != 0 {
+      latches.interruptWaiting = false
+      post(UInt32(VM_PENDING_INTERRUPT))
+    }
+  }
+
+  /// Starts the interrupt shadow of the instruction just run.
+  func startShadow(stack: Bool) {
+    s.pointee.shadow = 2
+    latches.stackShadow = stack
+    post(UInt32(VM_PENDING_SHADOW))
+  }
+
+  /// Called after each instruction that ran alone (VM_PENDING_DEBUG or VM_PENDING_SHADOW) and did not fault: raises the
+  /// debug traps it earned and counts the shadow.
+  func finishStep() {
+    if s.pointee.shadow == 1 {
+      s.pointee.shadow = 0
+      latches.stackShadow = false
+      if s.pointee.activity == UInt32(VM_ACTIVE) { withdraw(UInt32(VM_PENDING_SHADOW)) }
+    }
+    if latches.watchesCode { s.pointee.eflags &= ~EFLAGS.rf }
+    var traps = latches.debugHits
+    if latches.traceArmed { traps |= 1 << 14 }
+    latches.traceArmed = false
+    if traps != 0 {
+      if latches.stackShadow {
+        latches.debugHits = traps & 0xf
+        return
+      }
+      latches.debugHits = 0
+      debugRegisters[6] = debugRegisters[6] & ~0xf | traps
+      s.pointee.activity = UInt32(VM_ACTIVE)
+      deliver(.debug)
+    }
+    updateDebugPending()
+  }
+}
