@@ -96,7 +96,7 @@ public struct IOAPICCore: Sendable {
       // Software clears a stuck remote IRR by making the pin edge-triggered for a moment.
       if entry & Self.levelTriggered == 0 { entry &= ~Self.remoteIRR }
       state.redirection[pin] = entry
-      let bit = 1 as UInt32 << UInt32(pin)
+      let bit = (1 as UInt32) << UInt32(pin)
       if entry & Self.levelTriggered != 0 {
         state.irr = state.pins & bit != 0 ? state.irr | bit : state.irr & ~bit
       } else if old & Self.levelTriggered != 0 {

@@ -275,7 +275,7 @@ public final class HPET: Device, MemoryMappedIO {
     if isLegacy && index == 0 { return wires.setISA(0, level) }
     if isLegacy && index == 1 { return wires.setISA(8, level) }
     let pin = Int(state.timers[index].config >> 9 & 31)
-    guard Self.routes >> 32 >> UInt64(pin) & 1 != 0 else { return }
+    guard (Self.routes >> 32) >> UInt64(pin) & 1 != 0 else { return }
     ioapicPin(pin, level)
   }
 
