@@ -8,17 +8,24 @@ enum { ADD, MUL, COM, COMP, SUB, SUBR, DIV, DIVR };
 static const vm_fpr indefinite = {0xc000000000000000ULL, 0xffff, {0, 0, 0}};
 
 // The host's FPU, a step at a time. Between `begin` and `end` nothing else may use it.
-static inline void begin(uint16_t cw) { asm volatile("fnclex\n\tfldcw %0" : : "m"(cw) : "memory"); }
-static inline void end(void) {
-  static const uint16_t host = 0x37f;
-  asm volatile("fldcw %0" : : "m"(host) : "memory");
+// The guest's control word is mostly the host's own, and FNCLEX is dear: both are left out where they change nothing.
+static const uint16_t host_control = 0x37f;
+static inline void begin(uint16_t cw) {
+  uint16_t sw;
+  asm volatile("fnstsw %0" : "=a"(sw) : : "memory");
+  if (sw & 0xff) asm volatile("fnclex" : : : "memory");
+  if (cw != host_control) asm volatile("fldcw %0" : : "m"(cw) : "memory");
+}
+static inline void end(uint16_t cw) {
+  if (cw != host_control) asm volatile("fldcw %0" : : "m"(host_control) : "memory");
 }
 static inline void push(const vm_fpr *r) { asm volatile("fldt %0" : : "m"(*r) : "memory"); }
 static inline void pop_to(vm_fpr *r) { asm volatile("fstpt %0" : "=m"(*r) : : "memory"); }
 static inline void drop(void) { asm volatile("fstp %%st(0)" : : : "memory"); }
 static inline uint16_t status(void) {
   uint16_t sw;
-  asm volatile("fnstsw %0\n\tfnclex" : "=a"(sw) : : "memory");
+  asm volatile("fnstsw %0" : "=a"(sw) : : "memory");
+  if (sw & 0xff) asm volatile("fnclex" : : : "memory");
   return sw;
 }
 
@@ -86,7 +93,7 @@ static uint16_t arithmetic(uint16_t cw, int n, vm_fpr *a, const vm_fpr *b) {
   uint16_t sw = status();
   pop_to(a);
   drop();
-  end();
+  end(cw);
   return sw;
 }
 
@@ -114,7 +121,7 @@ static uint16_t arithmetic_memory(uint16_t cw, int n, int type, vm_fpr *a, const
   }
   uint16_t sw = status();
   pop_to(a);
-  end();
+  end(cw);
   return sw;
 }
 
@@ -140,7 +147,7 @@ static void compare(vm_cpu_state *s, int i, int unordered, int pops) {
   uint16_t sw = status();
   drop();
   drop();
-  end();
+  end(s->fpu_control);
   compared(s, sw, pops);
 }
 
@@ -163,7 +170,7 @@ static int compare_to_flags(vm_cpu_state *s, int i, int unordered, int pops, uin
     sw = status();
     drop();
     drop();
-    end();
+    end(s->fpu_control);
     goes_on = merge(s, sw & ~C1);
   }
   s->fpu_status = (s->fpu_status & ~(C0 | C2 | C3)) | before;
@@ -240,12 +247,12 @@ void vm_x87_run_load(vm_cpu_state *s, uint32_t sub, const void *b) {
   uint16_t sw = status();
   // An unmasked invalid or denormal operand is not pushed.
   if (sw & ~s->fpu_control & (IE | DE)) {
-    end();
+    end(s->fpu_control);
     merge(s, sw & ~C1);
     return;
   }
   pop_to(&value);
-  end();
+  end(s->fpu_control);
   merge(s, sw & ~C1);
   push_guest(s, &value);
 }
@@ -294,7 +301,7 @@ vm_x87_store vm_x87_prepare_store(vm_cpu_state *s, uint32_t sub) {
     || where == (7 << 3 | 7);
   drop();
   if (kept && doubled) drop();
-  end();
+  end(s->fpu_control);
   out.raised |= sw & (0x3f | C1);
   // The default value of an empty register is not a NaN that was found in one: only the stack fault is reported.
   if (out.raised & SF) out.raised = IE | SF;
@@ -317,7 +324,7 @@ void vm_x87_finish_store(vm_cpu_state *s, const vm_x87_store *store) {
     if (empty(s, 0)) { if (underflow(s)) write(s, 0, &indefinite); return 1; } \
     vm_fpr a = *st(s, 0); \
     begin(s->fpu_control); push(&a); HOST(text); \
-    uint16_t sw = status(); pop_to(&a); end(); \
+    uint16_t sw = status(); pop_to(&a); end(s->fpu_control); \
     if (merge(s, sw)) { s->fpu_status = (s->fpu_status & ~(codes)) | (sw & (codes)); write(s, 0, &a); } \
     return 1; \
   } while (0)
@@ -328,7 +335,7 @@ void vm_x87_finish_store(vm_cpu_state *s, const vm_x87_store *store) {
     if (empty(s, 0) || empty(s, 1)) { if (underflow(s)) write(s, 0, &indefinite); return 1; } \
     vm_fpr a = *st(s, 0); \
     begin(s->fpu_control); push(st(s, 1)); push(&a); HOST(text); \
-    uint16_t sw = status(); pop_to(&a); drop(); end(); \
+    uint16_t sw = status(); pop_to(&a); drop(); end(s->fpu_control); \
     if (merge(s, sw)) { s->fpu_status = (s->fpu_status & ~(codes)) | (sw & (codes)); write(s, 0, &a); } \
     return 1; \
   } while (0)
@@ -344,7 +351,7 @@ void vm_x87_finish_store(vm_cpu_state *s, const vm_x87_store *store) {
     begin(s->fpu_control); push(st(s, 1)); push(st(s, 0)); HOST(text); \
     uint16_t sw = status(); pop_to(&a); \
     if (sw & ~s->fpu_control & (IE | DE | ZE)) drop(); \
-    end(); \
+    end(s->fpu_control); \
     if (merge(s, sw)) { write(s, 1, &a); pop(s); } \
     return 1; \
   } while (0)
@@ -365,7 +372,7 @@ void vm_x87_finish_store(vm_cpu_state *s, const vm_x87_store *store) {
     uint16_t sw = status(); pop_to(&b); \
     int done = !(sw & ~s->fpu_control & (IE | DE | ZE)) && !(range && (sw & C2)); \
     if (done) pop_to(&a); \
-    end(); \
+    end(s->fpu_control); \
     if (!merge(s, sw)) return 1; \
     if (range) s->fpu_status = (s->fpu_status & ~C2) | (sw & C2); \
     if (done) { write(s, 0, &a); push_guest(s, &b); } \
@@ -375,7 +382,7 @@ void vm_x87_finish_store(vm_cpu_state *s, const vm_x87_store *store) {
 #define CONSTANT(text) \
   do { \
     vm_fpr v; \
-    begin(s->fpu_control); HOST(text); pop_to(&v); end(); \
+    begin(s->fpu_control); HOST(text); pop_to(&v); end(s->fpu_control); \
     push_or_fault(s, &v); \
     return 1; \
   } while (0)
@@ -415,7 +422,7 @@ static void examine(vm_cpu_state *s) {
   HOST("fxam");
   uint16_t sw = status();
   drop();
-  end();
+  end(s->fpu_control);
   set_cc(s, sw);
 }
 
@@ -441,7 +448,7 @@ static int run_d9(vm_cpu_state *s, int low) {
       HOST("ftst");
       uint16_t sw = status();
       drop();
-      end();
+      end(s->fpu_control);
       compared(s, sw, 0);
       return 1;
     }

@@ -134,6 +134,13 @@ void vm_simd_run(const vm_simd_row *row, vm_xmm *dst, const vm_xmm *src, uint8_t
 
 uint32_t vm_simd_run_float(const vm_simd_row *row, vm_xmm *dst, const vm_xmm *src, uint8_t immediate, uint32_t mxcsr) {
   const uint32_t host = _mm_getcsr();
+  // The common case: the guest's control bits are the host's. Sticky flags that the guest has already may stay in the
+  // host's register, so that loading it, which is dear, is mostly not needed.
+  if ((mxcsr & 0xffc0) == 0x1f80 && (host & 0xffc0) == 0x1f80) {
+    if (host & 0x3f & ~mxcsr) _mm_setcsr(mxcsr & 0xffff);
+    put(dst, ((binary)entry(row, immediate))(get(dst), get(src)));
+    return _mm_getcsr() & 0x3f;
+  }
   _mm_setcsr((mxcsr & 0xffc0) | 0x1f80);
   __m128i result = ((binary)entry(row, immediate))(get(dst), get(src));
   const uint32_t raised = _mm_getcsr() & 0x3f;

@@ -1,7 +1,7 @@
 /// The x87 FPU, executed by the host's own one under the guest's control word (Intel SDM vol. 1, chapter 8).
 ///
-/// Unmasked exceptions are left unmasked on the host: an x87 instruction only marks them, and the next waiting one would
-/// deliver them, so that clearing them at once gives the exact unmasked response without a trap.
+/// Unmasked exceptions are left unmasked on the host: an x87 instruction only marks them, and the next waiting one
+/// would deliver them, so that clearing them at once gives the exact unmasked response without a trap.
 #ifndef VMCTL_FPU_H
 #define VMCTL_FPU_H
 

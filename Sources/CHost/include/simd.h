@@ -67,7 +67,8 @@ int vm_simd_row_count(void);
 
 /// `*dst = f(*dst, *src)`. `immediate` is ignored by rows that have none.
 void vm_simd_run(const vm_simd_row *row, vm_xmm *dst, const vm_xmm *src, uint8_t immediate);
-/// The same under `mxcsr` with all exceptions masked; the exception flags (bits 0-5) that the operation raised.
+/// The same under `mxcsr` with all exceptions masked; the exception flags (bits 0-5) that the operation raised,
+/// possibly with some that were set in `mxcsr`.
 uint32_t vm_simd_run_float(const vm_simd_row *row, vm_xmm *dst, const vm_xmm *src, uint8_t immediate, uint32_t mxcsr);
 /// RCPPS and its kin: a fixed environment, so that the result is the same on every host.
 void vm_simd_run_approximate(const vm_simd_row *row, vm_xmm *dst, const vm_xmm *src);
