@@ -154,7 +154,7 @@ extension IDEDriveCore {
   private func putBCDAddress(_ target: UnsafeMutablePointer<UInt8>, _ sector: UInt64) {
     let frames = sector &+ 150
     let parts = [frames / 75 / 60, frames / 75 % 60, frames % 75]
-    for (index, part) in parts.enumerated() { target[index] = UInt8(truncatingIfNeeded: part / 10 << 4 | part % 10) }
+    for (index, part) in parts.enumerated() { target[index] = UInt8(truncatingIfNeeded: (part / 10) << 4 | part % 10) }
   }
 
   // MARK: The commands
