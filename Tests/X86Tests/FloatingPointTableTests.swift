@@ -104,4 +104,27 @@ import Testing
       #expect(found?.hasImmediate == hasImmediate)
     }
   }
+
+  /// XSAVE and its kin are undefined while CR4.OSXSAVE is clear.
+  @Test func everyRowRunsWithEachImmediateFromRegisterAndMemory() throws {
+    let machine = try FloatingPointMachine()
+    machine.cpu.s.pointee.gpr.7 = FloatingPointMachine.data
+    for index in 0..<SIMDTable.rowCount {
+      let row = SIMDTable.rows[index]
+      let flags = Int(row.flags)
+      let name = String(cString: row.name)
+      let last: UInt8 = flags & VM_SIMD_IMMEDIATE != 0 ? 255 : 0
+      for imm in 0...last {
+        for address in [nil, FloatingPointMachine.data] {
+          if flags & (address == nil ? VM_SIMD_MEMORY_ONLY : VM_SIMD_REGISTER_ONLY) != 0 { continue }
+          var op = machine.op(sub: UInt16(index), reg: 1, rm: 2, address: address, imm: imm)
+          machine.cpu.s.pointee.mxcsr = 0x1f80
+          machine.cpu.s.pointee.fpu_status = 0
+          var found: GuestFault?
+          do { try machine.cpu.executeSIMD(&op) } catch { found = error }
+          #expect(found == (name.hasPrefix("xs") || name == "xrstor" ? .undefined : nil), "\(name)")
+        }
+      }
+    }
+  }
 }
