@@ -53,7 +53,12 @@ public final class InterruptWires: Device {
     }
   }
 
-  public func reset() { state = State() }
+  /// Every wire falls; the devices' own resets leave their lines low too.
+  public func reset() {
+    let old = state.isa | state.pci
+    state = State()
+    changed(from: old)
+  }
 
   public func save() throws -> StateSection {
     try StateSection(name: name, kind: "interrupt-wires", version: 1, state: state)

@@ -6,7 +6,7 @@ import SavedState
 /// Source: Intel 82371AB (PIIX4) data sheet (290562), 7 and 11.4; ACPI Specification 2.0, 4.7. System management mode is
 /// not offered: the APMC enable bit reads as set, by which firmware sees that its SMM has been seen to, and the commands
 /// that turn ACPI mode on and off are carried out here.
-public final class PIIX4Power: PCIDevice, Device, PortIO {
+public final class PIIX4PM: PCIDevice, Device, PortIO {
   /// Hz.
   public static let timerFrequency: UInt64 = 3_579_545
   public static let gpeBase: UInt16 = 0xAFE0
@@ -44,12 +44,8 @@ public final class PIIX4Power: PCIDevice, Device, PortIO {
     var sci = false
   }
 
-  /// What a write of SLP_EN asks for (PIIX4 7.1.3, SUS_TYP).
-  public enum SleepState: Equatable, Sendable {
-    case softOff
-    case suspendToRAM
-    case suspendToDisk
-  }
+  /// The PCI hot-plug block that the firmware's tables name: no slot has an event, and none can be emptied.
+  private static let hotPlug: ClosedRange<UInt16> = 0xAE00...0xAE0F
 
   public let name = "piix4-pm"
   private var state: State
@@ -59,8 +55,10 @@ public final class PIIX4Power: PCIDevice, Device, PortIO {
   private var timer: ClockTimer?
   private var powerBase: UInt16?
   private var smbusBase: UInt16?
-  /// The guest put the machine to sleep. S5 and S4 switch it off.
-  public var onSleep: (SleepState) -> Void = { _ in }
+  /// The guest switched the machine off (S5), or suspended it to its disk (S4).
+  public var onPowerOff: () -> Void = {}
+  /// The guest asked for suspend to RAM (S3), which the board does not offer it.
+  public var onSuspend: () -> Void = {}
 
   /// - Parameter sci: IRQ 9.
   public init(bus: PCIBus, ports: PortBus, clock: GuestClock, sci: InterruptLine) {
@@ -80,8 +78,13 @@ public final class PIIX4Power: PCIDevice, Device, PortIO {
     setDefaults()
     bus.attach(self, slot: 1, function: 3)
     timer = clock.makeTimer { [unowned self] in self.update() }
+    mapFixedPorts()
+  }
+
+  private func mapFixedPorts() {
     ports.map(self, 0xB2...0xB3)
     ports.map(self, Self.gpeBase...(Self.gpeBase + 3))
+    ports.map(self, Self.hotPlug)
   }
 
   private func setDefaults() {
@@ -112,8 +115,7 @@ public final class PIIX4Power: PCIDevice, Device, PortIO {
     base = new
     if let new { ports.map(self, new...(new &+ (length - 1))) }
     // The fixed ports stay, should the moved window have covered them.
-    ports.map(self, 0xB2...0xB3)
-    ports.map(self, Self.gpeBase...(Self.gpeBase + 3))
+    mapFixedPorts()
   }
 
   // MARK: Board side
@@ -163,6 +165,7 @@ public final class PIIX4Power: PCIDevice, Device, PortIO {
     switch port {
     case 0xB2: return UInt32(state.apmControl)
     case 0xB3: return UInt32(state.apmStatus)
+    case Self.hotPlug: return 0
     case Self.gpeBase...(Self.gpeBase + 3):
       let both = UInt32(state.gpeStatus) | UInt32(state.gpeEnable) << 16
       return extract(both, Int(port - Self.gpeBase), size: size)
@@ -229,10 +232,10 @@ public final class PIIX4Power: PCIDevice, Device, PortIO {
     guard state.control & PM1.sleepEnable != 0 else { return }
     // The bit is write-only.
     state.control &= ~PM1.sleepEnable
+    // SUS_TYP, 7.1.3.
     switch state.control >> 10 & 7 {
-    case 0: onSleep(.softOff)
-    case 1: onSleep(.suspendToRAM)
-    case 2: onSleep(.suspendToDisk)
+    case 0, 2: onPowerOff()
+    case 1: onSuspend()
     default: break
     }
   }
