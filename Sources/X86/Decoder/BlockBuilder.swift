@@ -1,0 +1,204 @@
+import CHost
+import GuestMemory
+
+/// Decodes blocks: straight runs of instructions within one page, up to a transfer of control.
+extension CPU {
+  /// The block at `linear`, decoded if need be. `entry` is the execute translation of its page.
+  @inline(never)
+  func makeBlock(
+    _ linear: UInt64, rip: UInt64, mode: UInt32, entry: UnsafeMutablePointer<vm_fetch_entry>
+  ) throws(GuestFault) -> UnsafeMutablePointer<vm_block> {
+    let host = entry.pointee.host
+    guard host != 0 else { return try scratchBlock(linear, rip: rip, mode: mode) }
+    if !code.hasRoom { flushCode() }
+    let page = code.page(host: host)
+    entry.pointee.page = UnsafeMutableRawPointer(page)
+    let start = Int(linear & 0xfff)
+    if let known = page.find(start, mode) { return known }
+
+    let bytes = UnsafeRawPointer(CPU.host(host)).assumingMemoryBound(to: UInt8.self)
+    let block = code.nextBlock()
+    let ops = block.ops
+    var count = 0
+    var position = 0
+    var ended = false
+    while !ended && count < CodeCache.blockLimit && start + position < 4096 {
+      var decoder = Decoder(
+        bytes: bytes + start + position, available: 4096 - start - position, mode: mode, blockOffset: position)
+      let status = decoder.decode()
+      if status == .needsMoreBytes { break }
+      var op = decoder.op
+      if status == .tooLong {
+        op.kind = OpKind.tooLong.rawValue
+        op.length = 1
+      }
+      (ops + count).initialize(to: op)
+      count += 1
+      position += Int(op.length)
+      ended = CPU.endsBlock(OpKind(trusted: op.kind))
+    }
+    if count == 0 { return try scratchBlock(linear, rip: rip, mode: mode) }
+    block.initialize(to: vm_block())
+    block.pointee.mode = mode
+    block.pointee.start = UInt16(start)
+    block.pointee.bytes = UInt16(position)
+    block.pointee.count = UInt16(count)
+    CPU.dropDeadFlags(ops, count)
+    finishBlock(ops, count, position, ended)
+    if code.enter(block, page: page, cells: ended ? count : count + 1) {
+      dropWriteTranslations(physical: entry.pointee.physical & ~0xfff)
+    }
+    return block
+  }
+
+  private func finishBlock(_ ops: UnsafeMutablePointer<vm_op>, _ count: Int, _ position: Int, _ ended: Bool) {
+    var cell = count
+    if !ended {
+      var op = vm_op()
+      op.kind = OpKind.fallThrough.rawValue
+      op.offset = UInt16(position)
+      op.imm = Int64(position)
+      op.disp = -1
+      (ops + cell).initialize(to: op)
+      cell += 1
+    }
+    (ops + cell).initialize(to: vm_op())
+  }
+
+  /// A block of one instruction that is not kept: single steps, instructions that cross a page (the mapping of the second page
+  /// may change under the first), code outside RAM and ROM.
+  @inline(never)
+  func scratchBlock(_ linear: UInt64, rip: UInt64, mode: UInt32) throws(GuestFault) -> UnsafeMutablePointer<vm_block> {
+    let block = code.scratch
+    var buffer: (UInt64, UInt64) = (0, 0)
+    let offset = Int(linear & 0xfff)
+    var available = min(15, 4096 - offset)
+    try fetchBytes(linear, into: &buffer, from: 0, count: available)
+    var status = decodeScratch(block.ops, &buffer, available, mode)
+    if status == .needsMoreBytes && available < 15 {
+      try fetchBytes(linear &+ UInt64(available), into: &buffer, from: available, count: 15 - available)
+      available = 15
+      status = decodeScratch(block.ops, &buffer, available, mode)
+    }
+    let op = block.ops
+    if status != .complete {
+      op.pointee.kind = OpKind.tooLong.rawValue
+      op.pointee.length = 1
+    }
+    block.pointee.mode = mode
+    block.pointee.start = UInt16(offset)
+    block.pointee.bytes = UInt16(op.pointee.length)
+    block.pointee.count = 1
+    finishBlock(op, 1, Int(op.pointee.length), CPU.endsBlock(OpKind(trusted: op.pointee.kind)))
+    if mode & UInt32(VM_MODE_CODE64) == 0 {
+      let last = rip &+ UInt64(op.pointee.length) &- 1
+      if last > UInt64(s.pointee.segments.1.limit) { throw .protection(0) }
+    }
+    return block
+  }
+
+  private func decodeScratch(
+    _ op: UnsafeMutablePointer<vm_op>, _ buffer: inout (UInt64, UInt64), _ available: Int, _ mode: UInt32
+  ) -> DecodeStatus {
+    withUnsafeBytes(of: &buffer) { raw in
+      let bytes = raw.baseAddress!.assumingMemoryBound(to: UInt8.self)
+      var decoder = Decoder(bytes: bytes, available: available, mode: mode, blockOffset: 0)
+      let status = decoder.decode()
+      op.initialize(to: decoder.op)
+      return status
+    }
+  }
+
+  /// Code bytes of one page, also where there is only a device.
+  private func fetchBytes(
+    _ address: UInt64, into buffer: inout (UInt64, UInt64), from: Int, count: Int
+  ) throws(GuestFault) {
+    let linear = dataLinear(address)
+    let entry = try fetchEntry(linear)
+    let offset = Int(linear & 0xfff)
+    for index in 0..<count {
+      let value: UInt8
+      if entry.pointee.host != 0 {
+        value = CPU.host(entry.pointee.host).load(fromByteOffset: offset + index, as: UInt8.self)
+      } else {
+        let physical = entry.pointee.physical & ~0xfff + UInt64(offset + index)
+        value = UInt8(truncatingIfNeeded: environment.readIO(physical, size: 1))
+      }
+      withUnsafeMutableBytes(of: &buffer) { $0[from + index] = value }
+    }
+  }
+
+  // MARK: What the kinds mean for a block
+
+  static func endsBlock(_ kind: OpKind) -> Bool {
+    switch kind {
+    case .undefined, .tooLong, .system: true
+    default: kind.rawValue >= OpKind.jo.rawValue && kind.rawValue <= OpKind.jcxz.rawValue
+    }
+  }
+
+  /// Turns instructions whose flags nobody can see into their flagless kinds. An instruction that may fault or leave the block shows
+  /// all flags.
+  static func dropDeadFlags(_ ops: UnsafeMutablePointer<vm_op>, _ count: Int) {
+    var live = true
+    for index in stride(from: count - 1, through: 0, by: -1) {
+      let op = ops + index
+      let raw = op.pointee.kind
+      switch OpKind(trusted: raw) {
+      case .addRR32, .addRR64, .addRI32, .addRI64:
+        if !live { op.pointee.kind = raw - OpKind.addRR32.rawValue + OpKind.addRR32n.rawValue }
+        live = false
+      case .orRR32, .orRR64, .orRI32, .orRI64:
+        if !live { op.pointee.kind = raw - OpKind.orRR32.rawValue + OpKind.orRR32n.rawValue }
+        live = false
+      case .andRR32, .andRR64, .andRI32, .andRI64:
+        if !live { op.pointee.kind = raw - OpKind.andRR32.rawValue + OpKind.andRR32n.rawValue }
+        live = false
+      case .subRR32, .subRR64, .subRI32, .subRI64:
+        if !live { op.pointee.kind = raw - OpKind.subRR32.rawValue + OpKind.subRR32n.rawValue }
+        live = false
+      case .xorRR32, .xorRR64, .xorRI32, .xorRI64:
+        if !live { op.pointee.kind = raw - OpKind.xorRR32.rawValue + OpKind.xorRR32n.rawValue }
+        live = false
+      case .shlRI32, .shlRI64, .shrRI32, .shrRI64, .sarRI32, .sarRI64:
+        if !live { op.pointee.kind = raw - OpKind.shlRI32.rawValue + OpKind.shlRI32n.rawValue }
+        live = false
+      case .zero32:
+        if !live {
+          op.pointee.kind = OpKind.movRI32.rawValue
+          op.pointee.imm = 0
+        }
+        live = false
+      case .cmpRR32, .cmpRR64, .cmpRI32, .cmpRI64, .cmpRR8, .cmpRI8, .testRR32, .testRR64, .testRI32, .testRI64, .testRR8,
+        .testRI8:
+        if !live { op.pointee.kind = OpKind.nop.rawValue }
+        live = false
+      case .inc32, .inc64, .dec32, .dec64:
+        if !live {
+          let wide = op.pointee.operand_size == 8
+          op.pointee.imm = raw >= OpKind.dec32.rawValue ? -1 : 1
+          op.pointee.kind = (wide ? OpKind.addRI64n : OpKind.addRI32n).rawValue
+        }
+      case .nop, .movRR32, .movRR64, .movRI32, .movRI64, .movRR8, .movRI8, .movRR16, .movRI16, .movzxR8, .movzxR16,
+        .movsxR8, .movsxR16, .movsxdR, .lea32, .lea64, .lea16, .addRR32n, .bswap, .cbw, .cwd:
+        break
+      default: live = true
+      }
+    }
+  }
+
+  // MARK: Overwritten code
+
+  /// This CPU has written RAM of a page with `memory.codePages` set: blocks decoded from those bytes are dropped; the
+  /// running one stops after the current instruction.
+  func codeWritten(physical: UInt64, length: Int) {
+    guard let offset = memory.ramOffset(physical) else { return }
+    code.written(ramPage: Int(offset >> 12), offset: Int(offset & 0xfff), length: length)
+  }
+
+  /// Drops all decoded code.
+  func flushCode() {
+    code.reset()
+    for index in 0..<(VM_MMU_COUNT * Int(VM_FETCH_SIZE)) { fetchTLBs[index].page = nil }
+  }
+}

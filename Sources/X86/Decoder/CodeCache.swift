@@ -1,0 +1,242 @@
+import CHost
+import GuestMemory
+
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Musl)
+  import Musl
+#endif
+
+/// What the code cache knows of one page of memory that holds decoded code. The buckets of its blocks follow the struct.
+struct CodePage {
+  /// All pages in use, for `CodeCache.reset`.
+  var next: UnsafeMutablePointer<CodePage>?
+  /// Bit n: bytes 64n to 64n + 63 hold decoded code.
+  var granules: UInt64 = 0
+  /// RAM page number, or -1 for ROM.
+  var ramPage: Int
+  var blockCount = 0
+  /// Writes that took the slow path only because there is code elsewhere in the page.
+  var idleWrites = 0
+  /// The number of them after which the page's code is dropped. Grows with each drop.
+  var patience = 64
+
+  static let bucketCount = 128
+
+  init(ramPage: Int) { self.ramPage = ramPage }
+}
+
+extension UnsafeMutablePointer where Pointee == CodePage {
+  @inline(__always)
+  var buckets: UnsafeMutablePointer<UnsafeMutablePointer<vm_block>?> {
+    UnsafeMutableRawPointer(self + 1).assumingMemoryBound(to: UnsafeMutablePointer<vm_block>?.self)
+  }
+
+  @inline(__always)
+  func bucket(_ offset: Int) -> UnsafeMutablePointer<UnsafeMutablePointer<vm_block>?> {
+    buckets + ((offset ^ offset &>> 7) & (CodePage.bucketCount &- 1))
+  }
+
+  /// The block that starts at `offset`, decoded for `mode`.
+  @inline(__always)
+  func find(_ offset: Int, _ mode: UInt32) -> UnsafeMutablePointer<vm_block>? {
+    var candidate = bucket(offset).pointee
+    while let block = candidate {
+      if Int(block.pointee.start) == offset && block.pointee.mode == mode { return block }
+      candidate = block.pointee.next
+    }
+    return nil
+  }
+}
+
+extension UnsafeMutablePointer where Pointee == vm_block {
+  @inline(__always)
+  var ops: UnsafeMutablePointer<vm_op> { UnsafeMutableRawPointer(self + 1).assumingMemoryBound(to: vm_op.self) }
+}
+
+/// The decoded code of one CPU: blocks of `vm_op`, found by page of memory, offset and mode.
+///
+/// Blocks are bump-allocated from slabs and never freed one by one: a block whose bytes are overwritten is unlinked, and its
+/// instructions are patched to leave, so that a running one stops after the instruction that did the write. When the slabs are full
+/// everything is dropped at once.
+final class CodeCache {
+  let memory: PhysicalMemory
+  /// Counts the times everything was dropped.
+  private(set) var generation = 0
+  /// Blocks decoded so far, for statistics and tests.
+  private(set) var blocksDecoded = 0
+
+  static let slabBytes = 4 << 20
+  static let slabLimit = 24
+  /// Instructions a block has at most.
+  static let blockLimit = 64
+
+  let foreignWrites = ForeignCodeWrites()
+
+  private var slabs: [UnsafeMutableRawPointer] = []
+  private var slab = 0
+  private var cursor: UnsafeMutableRawPointer
+  private var end: UnsafeMutableRawPointer
+  private let byRAMPage: UnsafeMutablePointer<UnsafeMutablePointer<CodePage>?>
+  private var byROM: [UInt64: UnsafeMutablePointer<CodePage>] = [:]
+  private var pages: UnsafeMutablePointer<CodePage>?
+  /// For instructions that cross a page, single steps and code in device memory: decoded anew each time.
+  let scratch: UnsafeMutablePointer<vm_block>
+
+  init(memory: PhysicalMemory) {
+    self.memory = memory
+    let table = calloc(memory.pageCount, MemoryLayout<UnsafeMutablePointer<CodePage>?>.stride)
+    byRAMPage = table!.assumingMemoryBound(to: UnsafeMutablePointer<CodePage>?.self)
+    let first = UnsafeMutableRawPointer.allocate(byteCount: Self.slabBytes, alignment: 64)
+    slabs.append(first)
+    cursor = first
+    end = first + Self.slabBytes
+    let bytes = MemoryLayout<vm_op>.stride * 8
+    scratch = UnsafeMutableRawPointer.allocate(byteCount: bytes, alignment: 64).bindMemory(to: vm_block.self, capacity: 1)
+    UnsafeMutableRawPointer(scratch).initializeMemory(as: UInt8.self, repeating: 0, count: bytes)
+  }
+
+  deinit {
+    reset()
+    for slab in slabs { slab.deallocate() }
+    free(byRAMPage)
+    scratch.deallocate()
+  }
+
+  /// Whether a page record and a block of the largest size still fit: else `reset` is due.
+  var hasRoom: Bool {
+    if end - cursor >= Self.reserve { return true }
+    return slab + 1 < Self.slabLimit
+  }
+
+  private static let pageBytes =
+    (MemoryLayout<CodePage>.stride + CodePage.bucketCount * MemoryLayout<UnsafeMutableRawPointer?>.stride + 63) & ~63
+  private static let blockBytes = MemoryLayout<vm_op>.stride * (blockLimit + 3)
+  private static let reserve = pageBytes + blockBytes
+
+  private func makeRoom() {
+    guard end - cursor < Self.reserve else { return }
+    slab += 1
+    if slab == slabs.count {
+      slabs.append(UnsafeMutableRawPointer.allocate(byteCount: Self.slabBytes, alignment: 64))
+    }
+    cursor = slabs[slab]
+    end = cursor + Self.slabBytes
+  }
+
+  /// The record of the page whose bytes are at host address `host`.
+  func page(host: UInt64) -> UnsafeMutablePointer<CodePage> {
+    let offset = host &- UInt64(UInt(bitPattern: memory.ram))
+    let isRAM = offset < memory.size
+    let known = isRAM ? byRAMPage[Int(offset &>> 12)] : byROM[host]
+    if let known { return known }
+    makeRoom()
+    let page = cursor.bindMemory(to: CodePage.self, capacity: 1)
+    page.initialize(to: CodePage(ramPage: isRAM ? Int(offset &>> 12) : -1))
+    page.buckets.initialize(repeating: nil, count: CodePage.bucketCount)
+    cursor += Self.pageBytes
+    page.pointee.next = pages
+    pages = page
+    if isRAM { byRAMPage[Int(offset &>> 12)] = page } else { byROM[host] = page }
+    return page
+  }
+
+  /// Where the next block is to be written; room for the largest.
+  func nextBlock() -> UnsafeMutablePointer<vm_block> {
+    makeRoom()
+    return cursor.bindMemory(to: vm_block.self, capacity: 1)
+  }
+
+  /// Enters the block written at `nextBlock`, with `count` instructions and a `vm_links` behind `cells` ops.
+  /// - Returns: whether it is the first of its page, so that write translations of the page must go.
+  func enter(_ block: UnsafeMutablePointer<vm_block>, page: UnsafeMutablePointer<CodePage>, cells: Int) -> Bool {
+    cursor += MemoryLayout<vm_op>.stride * (cells + 2)
+    let start = Int(block.pointee.start)
+    let bucket = page.bucket(start)
+    block.pointee.next = bucket.pointee
+    block.pointee.page = UnsafeMutableRawPointer(page)
+    bucket.pointee = block
+    page.pointee.granules |= Self.granules(start, Int(block.pointee.bytes))
+    page.pointee.blockCount += 1
+    blocksDecoded &+= 1
+    guard page.pointee.blockCount == 1, page.pointee.ramPage >= 0 else { return false }
+    _ = vm_fetch_add8(memory.codePages + page.pointee.ramPage, 1)
+    return true
+  }
+
+  private static func granules(_ start: Int, _ length: Int) -> UInt64 {
+    let first = start >> 6
+    let last = min(63, (start + max(length, 1) - 1) >> 6)
+    return (UInt64.max &<< UInt64(first)) & (UInt64.max &>> UInt64(63 - last))
+  }
+
+  // MARK: Dropping code
+
+  /// Drops the blocks that overlap the written bytes, all in one page.
+  func written(ramPage: Int, offset: Int, length: Int) {
+    guard let page = byRAMPage[ramPage], page.pointee.blockCount > 0 else { return }
+    var hit = false
+    if page.pointee.granules & Self.granules(offset, length) != 0 {
+      hit = drop(page) { block in
+        let start = Int(block.pointee.start)
+        return start < offset + length && offset < start + Int(block.pointee.bytes)
+      }
+    }
+    if hit { return }
+    page.pointee.idleWrites += 1
+    guard page.pointee.idleWrites >= page.pointee.patience else { return }
+    // Data beside code: without code in the page its writes are fast again. Code that is still run comes back.
+    page.pointee.idleWrites = 0
+    page.pointee.patience = min(page.pointee.patience * 2, 1 << 20)
+    _ = drop(page) { _ in true }
+  }
+
+  private func drop(
+    _ page: UnsafeMutablePointer<CodePage>, where matches: (UnsafeMutablePointer<vm_block>) -> Bool
+  ) -> Bool {
+    var dropped = false
+    var granules: UInt64 = 0
+    for index in 0..<CodePage.bucketCount {
+      var link = page.buckets + index
+      while let block = link.pointee {
+        if matches(block) {
+          link.pointee = block.pointee.next
+          kill(block)
+          page.pointee.blockCount -= 1
+          dropped = true
+        } else {
+          granules |= Self.granules(Int(block.pointee.start), Int(block.pointee.bytes))
+          link = UnsafeMutableRawPointer(block).assumingMemoryBound(to: UnsafeMutablePointer<vm_block>?.self)
+        }
+      }
+    }
+    page.pointee.granules = granules
+    if dropped && page.pointee.blockCount == 0 && page.pointee.ramPage >= 0 {
+      _ = vm_fetch_sub8(memory.codePages + page.pointee.ramPage, 1)
+    }
+    return dropped
+  }
+
+  private func kill(_ block: UnsafeMutablePointer<vm_block>) {
+    block.pointee.dead = 1
+    for index in 0..<Int(block.pointee.count) { block.ops[index].kind = OpKind.leave.rawValue }
+  }
+
+  /// Drops everything. No block may be running but one that is about to look its next one up, and records in the fetch
+  /// TLB must be dropped with it.
+  func reset() {
+    var next = pages
+    while let page = next {
+      next = page.pointee.next
+      guard page.pointee.ramPage >= 0 else { continue }
+      if page.pointee.blockCount > 0 { _ = vm_fetch_sub8(memory.codePages + page.pointee.ramPage, 1) }
+      byRAMPage[page.pointee.ramPage] = nil
+    }
+    pages = nil
+    byROM.removeAll()
+    slab = 0
+    cursor = slabs[0]
+    end = cursor + Self.slabBytes
+    generation += 1
+  }
+}

@@ -1,0 +1,386 @@
+import CHost
+
+/// What became of decoding.
+enum DecodeStatus {
+  case complete
+  /// The bytes end before the instruction does.
+  case needsMoreBytes
+  /// More than 15 bytes: #GP(0) (Intel SDM vol. 2A, 2.3.11).
+  case tooLong
+}
+
+/// Turns the bytes of one instruction into a `vm_op`: prefixes, opcode, ModRM, SIB, displacement, immediate (Intel SDM vol.
+/// 2A, chapter 2). `Lowering` then picks the executor's kind.
+struct Decoder {
+  private let bytes: UnsafePointer<UInt8>
+  private let available: Int
+  private var position = 0
+  private let mode: UInt32
+
+  private var operandSizePrefix = false
+  private var addressSizePrefix = false
+  private var segmentOverride: UInt8 = 0xff
+  private var repeatPrefix: UInt8 = 0
+  private var lock = false
+  private var rex: UInt8 = 0
+
+  private(set) var op = vm_op()
+  private(set) var row = InstructionRow()
+  /// Map and opcode byte, for the disassembler.
+  private(set) var map = 0
+  private(set) var opcode: UInt8 = 0
+  private(set) var modrm: UInt8 = 0
+  private(set) var simdPrefix = SIMDPrefix.none
+  private var hasModRM = false
+  /// ModRM.rm is not a register after all, or the row asks for what is not there.
+  private var invalid = false
+  private let table = InstructionTable.shared
+
+  private var is64: Bool { mode & UInt32(VM_MODE_CODE_MASK) == UInt32(VM_MODE_CODE64) }
+
+  /// - Parameters:
+  ///   - bytes: `available` bytes of code, at least one.
+  ///   - mode: VM_MODE_*.
+  ///   - blockOffset: of the first byte from the start of the block.
+  init(bytes: UnsafePointer<UInt8>, available: Int, mode: UInt32, blockOffset: Int) {
+    self.bytes = bytes
+    self.available = available
+    self.mode = mode
+    op.offset = UInt16(blockOffset)
+    op.base = UInt8(VM_SLOT_ZERO)
+    op.index = UInt8(VM_SLOT_ZERO)
+  }
+
+  // MARK: Bytes
+
+  private mutating func byte() -> UInt8 {
+    let value = position < available && position < 15 ? bytes[position] : 0
+    position += 1
+    return value
+  }
+
+  private mutating func little(_ count: Int) -> UInt64 {
+    var value: UInt64 = 0
+    for index in 0..<count { value |= UInt64(byte()) &<< UInt64(index * 8) }
+    return value
+  }
+
+  private mutating func signed(_ count: Int) -> Int64 {
+    let value = little(count)
+    let shift = UInt64(64 - count * 8)
+    return Int64(bitPattern: value &<< shift) &>> Int64(shift)
+  }
+
+  // MARK: The instruction
+
+  mutating func decode() -> DecodeStatus {
+    readPrefixes()
+    readOpcode()
+    if op.kind == OpKind.simd.rawValue && row.family == .simd {
+      // Operands were read with the table's help.
+    } else {
+      readOperands()
+    }
+    if position > 15 { return .tooLong }
+    if position > available { return .needsMoreBytes }
+    op.length = UInt8(position)
+    finish()
+    return .complete
+  }
+
+  private mutating func readPrefixes() {
+    while position < 15 {
+      let next = byte()
+      switch next {
+      case 0x26: segmentOverride = is64 ? segmentOverride : UInt8(VM_ES)
+      case 0x2e: segmentOverride = is64 ? segmentOverride : UInt8(VM_CS)
+      case 0x36: segmentOverride = is64 ? segmentOverride : UInt8(VM_SS)
+      case 0x3e: segmentOverride = is64 ? segmentOverride : UInt8(VM_DS)
+      case 0x64: segmentOverride = UInt8(VM_FS)
+      case 0x65: segmentOverride = UInt8(VM_GS)
+      case 0x66: operandSizePrefix = true
+      case 0x67: addressSizePrefix = true
+      case 0xf0: lock = true
+      case 0xf2: repeatPrefix = UInt8(VM_PREFIX_REPNE)
+      case 0xf3: repeatPrefix = UInt8(VM_PREFIX_REP)
+      case 0x40...0x4f where is64:
+        rex = next
+        continue
+      default:
+        position -= 1
+        return
+      }
+      // A REX prefix counts only right before the opcode.
+      rex = 0
+      if position >= available { return }
+    }
+  }
+
+  private mutating func readOpcode() {
+    opcode = byte()
+    if opcode == 0x0f {
+      opcode = byte()
+      map = 1
+      if opcode == 0x38 || opcode == 0x3a {
+        map = opcode == 0x38 ? 2 : 3
+        opcode = byte()
+      }
+      if position > available { return }
+      let next = position < available ? bytes[position] : 0
+      if repeatPrefix == UInt8(VM_PREFIX_REP) {
+        simdPrefix = .f3
+      } else if repeatPrefix == UInt8(VM_PREFIX_REPNE) {
+        simdPrefix = .f2
+      } else if operandSizePrefix {
+        simdPrefix = ._66
+      }
+      // A memory operand's or register's ModRM byte may lie on the next page: then more bytes are asked for.
+      let found = SIMDTable.lookup(map: map, opcode: opcode, prefix: simdPrefix, modrm: next, rexW: rex & 8 != 0)
+      if let encoding = found {
+        row = InstructionRow()
+        row.family = .simd
+        op.kind = OpKind.simd.rawValue
+        op.sub = encoding.sub
+        setSizes()
+        if opcode != 0x77 || map != 1 { readModRM(immediate: encoding.hasImmediate ? 1 : 0) }
+        if encoding.hasImmediate { op.imm = Int64(byte()) }
+        return
+      }
+    }
+    let entry = table.maps[map << 8 | Int(opcode)]
+    if entry & InstructionTable.groupFlag != 0 {
+      let next = position < available ? bytes[position] : 0
+      let group = Int(entry & ~InstructionTable.groupFlag) * InstructionTable.groupSize
+      let member = next >= 0xc0 ? 8 + Int(next & 63) : Int(next >> 3 & 7)
+      row = table.rows[Int(table.groups[group + member])]
+      // Undefined members still have their ModRM byte.
+      row.hasModRM = true
+    } else {
+      row = table.rows[Int(entry)]
+    }
+    if map == 0 && opcode == 0x63 && is64 {
+      row.family = .movsx
+      row.first = .Gv
+      row.second = .Ed
+      row.attributes = []
+    }
+  }
+
+  private mutating func setSizes() {
+    let code = mode & UInt32(VM_MODE_CODE_MASK)
+    if is64 {
+      op.operand_size = rex & 8 != 0 ? 8 : (operandSizePrefix ? 2 : 4)
+      op.address_size = addressSizePrefix ? 4 : 8
+      if row.attributes.contains(.force64) { op.operand_size = 8 }
+      if row.attributes.contains(.default64) && op.operand_size == 4 { op.operand_size = 8 }
+    } else {
+      let wide = code == UInt32(VM_MODE_CODE32)
+      op.operand_size = wide != operandSizePrefix ? 4 : 2
+      op.address_size = wide != addressSizePrefix ? 4 : 2
+    }
+  }
+
+  private mutating func readOperands() {
+    setSizes()
+    if row.hasModRM { readModRM(immediate: immediateBytes) }
+    readOperand(row.first)
+    readOperand(row.second)
+    readOperand(row.third)
+  }
+
+  /// Bytes that follow the displacement: a RIP-relative operand counts from behind them.
+  private var immediateBytes: Int {
+    immediateBytes(row.first) + immediateBytes(row.second) + immediateBytes(row.third)
+  }
+
+  private func immediateBytes(_ form: OperandForm) -> Int {
+    switch form {
+    case .Ib, .Ibs: 1
+    case .Iw: 2
+    case .Iz: min(4, Int(op.operand_size))
+    default: 0
+    }
+  }
+
+  private mutating func readOperand(_ form: OperandForm) {
+    switch form {
+    case .none, .M, .Ma, .Mp, .Mq, .Mv, .DX, .one, .Ev, .Ew, .Gv, .Gw, .CL, .AX, .Xv, .Yv: break
+    case .Eb, .Mb:
+      if row.first != .Gv { op.operand_size = 1 }
+      if op.prefixes & UInt8(VM_PREFIX_MEMORY) == 0 { op.rm = byteRegister(op.rm) }
+    case .Gb:
+      op.operand_size = 1
+      op.reg = byteRegister(op.reg)
+    case .Ed, .Gd: break
+    case .Ey, .Gy, .Ry: op.operand_size = is64 ? (row.family == .system && rex & 8 == 0 && !forced ? 4 : 8) : 4
+    case .Rv: break
+    case .Sw: if op.reg & 7 > 5 { invalid = true } else { op.reg &= 7 }
+    case .Cd: checkControl()
+    case .Dd: if op.reg > 7 { invalid = true }
+    case .Zb:
+      op.operand_size = 1
+      op.rm = byteRegister(opcode & 7 | (rex & 1) << 3)
+    case .Zv: op.rm = opcode & 7 | (rex & 1) << 3
+    case .AL, .Xb, .Yb: op.operand_size = 1
+    case .ES, .CS, .SS, .DS, .FS, .GS: op.reg = form.rawValue - OperandForm.ES.rawValue
+    case .Ib: readImmediate(UInt64(byte()), form)
+    case .Ibs: op.imm = signed(1)
+    case .Iw: readImmediate(little(2), form)
+    case .Iz: op.imm = op.operand_size == 2 ? signed(2) : signed(4)
+    case .Iv: op.imm = signed(Int(op.operand_size))
+    case .Jb: readBranch(1)
+    case .Jz: readBranch(op.operand_size == 2 ? 2 : 4)
+    case .Ob, .Ov:
+      if form == .Ob { op.operand_size = 1 }
+      op.disp = Int64(bitPattern: little(Int(op.address_size)))
+      op.prefixes |= UInt8(VM_PREFIX_MEMORY)
+      op.segment = segmentOverride == 0xff ? UInt8(VM_DS) : segmentOverride
+    case .Ap:
+      op.imm = Int64(little(Int(op.operand_size)))
+      op.disp = Int64(little(2))
+    }
+  }
+
+  private var forced: Bool { row.attributes.contains(.force64) }
+
+  /// ENTER has two immediates: the frame's size stays in imm, the level goes to disp.
+  private mutating func readImmediate(_ value: UInt64, _ form: OperandForm) {
+    if row.family == .enter {
+      if form == .Iw { op.imm = Int64(value) } else { op.disp = Int64(value & 31) }
+    } else if form == .Ib && op.operand_size == 1 {
+      op.imm = Int64(Int8(truncatingIfNeeded: value))
+    } else {
+      op.imm = Int64(value)
+    }
+  }
+
+  private mutating func checkControl() {
+    // LOCK MOV CR0 is not CR8 here: the profile does not offer it.
+    switch op.reg {
+    case 0, 2, 3, 4, 8: break
+    default: invalid = true
+    }
+  }
+
+  private mutating func readBranch(_ size: Int) {
+    let displacement = signed(size)
+    op.imm = displacement &+ Int64(position) &+ Int64(op.offset)
+    op.disp = op.operand_size == 2 ? 0xffff : (op.operand_size == 4 ? 0xffff_ffff : -1)
+  }
+
+  /// Without REX, numbers 4-7 are AH, CH, DH, BH.
+  private func byteRegister(_ number: UInt8) -> UInt8 {
+    rex == 0 && number >= 4 ? (number - 4) * 8 + 1 : number * 8
+  }
+
+  private mutating func readModRM(immediate: Int) {
+    hasModRM = true
+    modrm = byte()
+    op.reg = modrm >> 3 & 7 | (rex & 4) << 1
+    if modrm >= 0xc0 || row.first == .Ry || row.second == .Ry && row.family == .system {
+      op.rm = modrm & 7 | (rex & 1) << 3
+      return
+    }
+    op.prefixes |= UInt8(VM_PREFIX_MEMORY)
+    var segment = UInt8(VM_DS)
+    if op.address_size == 2 {
+      readAddress16(&segment)
+    } else {
+      readAddress(&segment, immediate)
+    }
+    op.segment = segmentOverride == 0xff ? segment : segmentOverride
+  }
+
+  private mutating func readAddress16(_ segment: inout UInt8) {
+    let bx: UInt8 = 3, bp: UInt8 = 5, si: UInt8 = 6, di: UInt8 = 7
+    let none = UInt8(VM_SLOT_ZERO)
+    let mod = modrm >> 6
+    switch modrm & 7 {
+    case 0: (op.base, op.index) = (bx, si)
+    case 1: (op.base, op.index) = (bx, di)
+    case 2: (op.base, op.index) = (bp, si)
+    case 3: (op.base, op.index) = (bp, di)
+    case 4: (op.base, op.index) = (si, none)
+    case 5: (op.base, op.index) = (di, none)
+    case 6: (op.base, op.index) = (mod == 0 ? none : bp, none)
+    default: (op.base, op.index) = (bx, none)
+    }
+    if op.base == bp { segment = UInt8(VM_SS) }
+    if mod == 1 { op.disp = signed(1) }
+    if mod == 2 || mod == 0 && modrm & 7 == 6 { op.disp = signed(2) }
+  }
+
+  private mutating func readAddress(_ segment: inout UInt8, _ immediate: Int) {
+    let none = UInt8(VM_SLOT_ZERO)
+    let mod = modrm >> 6
+    if modrm & 7 == 4 {
+      let sib = byte()
+      let index = sib >> 3 & 7 | (rex & 2) << 2
+      op.index = index == 4 ? none : index
+      op.scale = op.index == none ? 0 : sib >> 6
+      if sib & 7 == 5 && mod == 0 {
+        op.disp = signed(4)
+        return
+      }
+      op.base = sib & 7 | (rex & 1) << 3
+    } else if modrm & 7 == 5 && mod == 0 {
+      op.disp = signed(4)
+      if is64 {
+        op.base = UInt8(VM_SLOT_RIP)
+        op.disp &+= Int64(position + immediate) &+ Int64(op.offset)
+      }
+      return
+    } else {
+      op.base = modrm & 7 | (rex & 1) << 3
+    }
+    if op.base == 4 || op.base == 5 { segment = UInt8(VM_SS) }
+    if mod == 1 { op.disp = signed(1) }
+    if mod == 2 { op.disp = signed(4) }
+  }
+
+  // MARK: Validity and the executor's view
+
+  private mutating func finish() {
+    op.prefixes |= repeatPrefix
+    if lock { op.prefixes |= UInt8(VM_PREFIX_LOCK) }
+    if operandSizePrefix { op.prefixes |= UInt8(VM_PREFIX_OPSIZE) }
+    if rex != 0 { op.prefixes |= UInt8(VM_PREFIX_REX) }
+    if rex & 8 != 0 { op.prefixes |= UInt8(VM_PREFIX_REX_W) }
+    if !row.hasModRM && op.prefixes & UInt8(VM_PREFIX_MEMORY) == 0 && row.family != .simd {
+      // String instructions and XLAT read DS:rSI or DS:rBX unless overridden.
+      op.segment = segmentOverride == 0xff ? UInt8(VM_DS) : segmentOverride
+    }
+    let memory = op.prefixes & UInt8(VM_PREFIX_MEMORY) != 0
+    if lock && !(row.attributes.contains(.lockable) && memory) { invalid = true }
+    if row.attributes.contains(.f3) && repeatPrefix != UInt8(VM_PREFIX_REP) { invalid = true }
+    if is64 ? row.attributes.contains(.not64) : row.attributes.contains(.only64) { invalid = true }
+    switch row.first {
+    case .M, .Mp, .Mq, .Mv: if !memory { invalid = true }
+    default: break
+    }
+    switch row.second {
+    case .M, .Mp, .Ma, .Mv: if !memory { invalid = true }
+    default: break
+    }
+    setForm()
+    if invalid || row.family == .undefined {
+      op.kind = OpKind.undefined.rawValue
+      return
+    }
+    if row.family != .simd { Lowering.lower(&op, row: row, opcode: opcode, modrm: modrm, mode: mode) }
+  }
+
+  private mutating func setForm() {
+    let general = UInt8(VM_FORM_GENERAL)
+    op.form = general
+    let flat = is64 || mode & UInt32(VM_MODE_FLAT) != 0
+    guard flat else { return }
+    if op.segment >= UInt8(VM_FS) {
+      if op.address_size == 8 { op.form = UInt8(VM_FORM_BASED64) }
+    } else if op.address_size == 8 {
+      op.form = UInt8(VM_FORM_FLAT64)
+    } else if op.address_size == 4 {
+      op.form = UInt8(VM_FORM_FLAT32)
+    }
+  }
+}
