@@ -9,13 +9,13 @@ rom_image() {
 build_guest() {
   local name=$1 bits=$2 source objects=() entry
   shift 2
-  for source in guests/lib/start.S guests/lib/guest.c "$@"; do
-    "compile$bits" "$source" "$work/$name.$(basename "$source").o" -O2 -Iinclude -Iguests/lib "-DBITS=$bits"
+  for source in guests/lib/start.S guests/lib/guest.c guests/lib/ide.c "$@"; do
+    "compile$bits" "$source" "$work/$name.$(basename "$source").o" -Os -ffunction-sections -fdata-sections -Iinclude -Iguests/lib "-DBITS=$bits"
     objects+=("$work/$name.$(basename "$source").o")
   done
   case $bits in
-    32) "$linker" -m elf_i386 -T guests/lib/guest.ld -z noexecstack -o "$work/$name.linked" "${objects[@]}" ;;
-    64) "$linker" -m elf_x86_64 -T guests/lib/guest.ld -z noexecstack -o "$work/$name.linked" "${objects[@]}" ;;
+    32) "$linker" -m elf_i386 -T guests/lib/guest.ld --gc-sections -z noexecstack -o "$work/$name.linked" "${objects[@]}" ;;
+    64) "$linker" -m elf_x86_64 -T guests/lib/guest.ld --gc-sections -z noexecstack -o "$work/$name.linked" "${objects[@]}" ;;
   esac
   # A 64-bit guest is entered in 32-bit mode, so its file is a 32-bit ELF too, as multiboot demands.
   "$objcopy" -S -O elf32-i386 "$work/$name.linked" "$work/out/guests/$name.elf"

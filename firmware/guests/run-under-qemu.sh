@@ -26,7 +26,11 @@ for name in "${names[@]}"; do
       elf) arguments+=(-kernel "$name.elf") ;;
     esac
     case $name in
-      disk* | walker-dma*)
+      # walks for ever unless told otherwise, which only the multiboot form can be
+      walker*) if [ $form = rom ]; then continue; fi; arguments+=(-append "pages=3000 beats=4") ;;
+    esac
+    case $name in
+      disk* | walker-dma* | pci*)
         head -c 16777216 /dev/zero >"$work/disk"
         arguments+=(-drive "file=$work/disk,format=raw,if=ide,index=0")
         ;;
