@@ -82,6 +82,12 @@ public struct CPUProfile: Sendable, Equatable {
     return copy
   }
 
+  public func setting(
+    leaf: UInt32, subleaf: UInt32 = 0, eax: UInt32, ebx: UInt32, ecx: UInt32, edx: UInt32
+  ) -> CPUProfile {
+    setting(CPUIDLeaf(leaf, subleaf, eax: eax, ebx: ebx, ecx: ecx, edx: edx))
+  }
+
   /// Without one leaf, which then reads as zeros (`--cpuid-remove`); without `subleaf`, all of the leaf's.
   public func removing(leaf: UInt32, subleaf: UInt32? = nil) -> CPUProfile {
     var copy = self

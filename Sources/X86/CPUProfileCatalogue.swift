@@ -40,7 +40,7 @@ extension CPUProfile {
 
   private static func wide(brand text: String, ebx7: UInt32, ecx7: UInt32) -> [CPUIDLeaf] {
     [
-      vendor(highest: 7, leaf: 0, "GenuineIntel"),
+      vendor(highest: 0x16, leaf: 0, "GenuineIntel"),
       // CLFLUSH lines of 64 bytes, one logical processor; the APIC id is filled in.
       CPUIDLeaf(1, eax: 0x0001_06ca, ebx: 0x0001_0800, ecx: ecx64, edx: edx64),
       // 32 KiB L1 caches and 2 MiB L2.
@@ -50,6 +50,9 @@ extension CPUProfile {
       CPUIDLeaf(4, 2, eax: 0x0000_0143, ebx: 0x01c0_003f, ecx: 0xfff, edx: 1),
       // ERMS is bit 9 of EBX: string instructions are the fast way here.
       CPUIDLeaf(7, 0, eax: 0, ebx: ebx7, ecx: ecx7, edx: 0),
+      // TSC and local APIC timer tick once a nanosecond: no guest need measure them.
+      CPUIDLeaf(0x15, eax: 1, ebx: 1, ecx: 1_000_000_000, edx: 0),
+      CPUIDLeaf(0x16, eax: 1000, ebx: 1000, ecx: 1000, edx: 0),
       CPUIDLeaf(0x8000_0000, eax: 0x8000_0008, ebx: 0, ecx: 0, edx: 0),
       // LAHF; SYSCALL, NX, 1 GiB pages, RDTSCP, long mode.
       CPUIDLeaf(

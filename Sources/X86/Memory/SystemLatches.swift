@@ -17,6 +17,8 @@ struct SystemLatches {
   var traceArmed = false
   /// The last instruction loaded SS: debug traps wait for the next one.
   var stackShadow = false
+  /// The running instruction has switched tasks: what faults from here on belongs to the new task.
+  var taskSwitched = false
   /// Linear addresses from `largeLow` up to `largeHigh` hold every large page that the TLB has pieces of.
   var largeLow: UInt64 = .max
   var largeHigh: UInt64 = 0

@@ -27,10 +27,12 @@ extension CPU {
     }
     var current = fault
     while true {
-      do {
+      do throws(GuestFault) {
         try raise(current)
+        latches.taskSwitched = false
         return
       } catch {
+        latches.taskSwitched = false
         if current.vector == 8 { return shutDown() }
         if CPU.makesDoubleFault(current.vector, error.vector) {
           current = .doubleFault
@@ -45,8 +47,9 @@ extension CPU {
   func deliverInterrupt(vector: UInt8) {
     s.pointee.activity = UInt32(VM_ACTIVE)
     latches.traceArmed = false
-    do {
+    do throws(GuestFault) {
       try interrupt(vector, errorCode: nil, source: .external, next: s.pointee.rip)
+      latches.taskSwitched = false
     } catch {
       deliver(error)
     }

@@ -41,7 +41,6 @@ extension CPU {
     s.pointee.pdpte = (0, 0, 0, 0)
     s.pointee.nmi_blocked = 0
     s.pointee.shadow = 0
-    s.pointee.startup_vector = 0
     for number in 0..<6 {
       segmentRegister(number).pointee = vm_segment(
         base: 0, limit: 0xffff, selector: 0, attributes: SegmentAttributes.real)

@@ -5,9 +5,22 @@ extension CPU {
   /// On success RIP is the next instruction's; on a fault nothing architectural has changed (but for a task switch that
   /// was committed).
   func executeSystem(_ op: UnsafePointer<vm_op>) throws(GuestFault) {
+    do throws(GuestFault) {
+      try runSystem(op)
+    } catch {
+      guard latches.taskSwitched else { throw error }
+      // The old instruction is complete; its new task has a fault of its own.
+      latches.taskSwitched = false
+      deliver(error)
+    }
+  }
+
+  @inline(__always)
+  private func runSystem(_ op: UnsafePointer<vm_op>) throws(GuestFault) {
     guard let operation = SystemOp(rawValue: op.pointee.sub) else { throw .undefined }
     let next = nextRIP(op)
     if try executeTransfer(operation, op, next) {
+      latches.taskSwitched = false
       recheckInterrupts()
       return
     }

@@ -54,6 +54,7 @@ extension CPU {
     if kind != .interruptReturn { try setBusy(descriptor.address, true) }
 
     // The commit.
+    latches.taskSwitched = true
     var register = descriptor.register(selector)
     register.attributes |= 2
     segmentRegister(Seg.tr).pointee = register
