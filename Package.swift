@@ -48,7 +48,7 @@ let package = Package(
       ]),
     .target(name: "CNativeOracle", path: "Tests/CNativeOracle"),
     .testTarget(name: "X86Tests", dependencies: ["X86", "CNativeOracle"]),
-    .testTarget(name: "DevicesTests", dependencies: ["Devices"]),
+    .testTarget(name: "DevicesTests", dependencies: ["Devices", "CZlib"]),
     .testTarget(name: "DiskImagesTests", dependencies: ["DiskImages"]),
     .testTarget(name: "SavedStateTests", dependencies: ["SavedState"]),
     .testTarget(name: "GuestMemoryTests", dependencies: ["GuestMemory"]),

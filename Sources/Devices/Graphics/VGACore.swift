@@ -2,7 +2,8 @@
 /// without ports' decoding, clock or host.
 ///
 /// Video memory holds the four planes interleaved: byte `address * 4 + plane`. Chain-4 modes and the linear frame buffer
-/// then are the memory as it lies.
+/// then are the memory as it lies, and in odd/even modes a character and its attribute share a cell, which is where the
+/// CRTC's word mode looks for them.
 struct VGACore {
   struct State: Codable, Equatable, Sendable {
     var miscOutput: UInt8 = 0x67
@@ -166,7 +167,7 @@ struct VGACore {
     var cell = address
     if path.oddEvenRead {
       plane = path.readPlane & ~1 | address & 1
-      cell = address & ~1
+      cell = address &>> 1
     }
     guard cell &* 4 < vramSize else { return 0xFF }
     let latches = loadCell(cell)
@@ -187,7 +188,7 @@ struct VGACore {
     var cell = address
     if path.oddEven {
       mask &= address & 1 == 0 ? 0x00FF_00FF : 0xFF00_FF00
-      cell = address & ~1
+      cell = address &>> 1
     }
     guard cell &* 4 < vramSize else { return }
     var bits = path.bitMask

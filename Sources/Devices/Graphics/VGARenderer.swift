@@ -149,8 +149,10 @@ struct VGARenderer {
   /// The cell a character clock reads, with the CGA's and Hercules's interleaved rows (CR17 bits 0 and 1).
   private func graphicsCell(_ cell: Int, scan: Int) -> Int {
     var address = cell
-    if state.crtc[0x17] & 1 == 0 { address = address & ~0x2000 | (scan & 1) << 13 }
-    if state.crtc[0x17] & 2 == 0 { address = address & ~0x4000 | (scan >> 1 & 1) << 14 }
+    // Address bit 13 counts bytes in byte mode, and words, two of them to a cell's pair of planes, in word mode.
+    let bit = state.crtc[0x17] & 0x40 != 0 ? 13 : 12
+    if state.crtc[0x17] & 1 == 0 { address = address & ~(1 << bit) | (scan & 1) << bit }
+    if state.crtc[0x17] & 2 == 0 { address = address & ~0x2000 | (scan >> 1 & 1) << 13 }
     return address
   }
 
