@@ -1,0 +1,208 @@
+import Foundation
+import GuestMemory
+import SavedState
+import Testing
+
+@testable import Machine
+@testable import Teleport
+
+/// Stands for the shared storage: a lock that only one machine may hold.
+final class SharedMedium: @unchecked Sendable {
+  private let lock = NSLock()
+  private var holder: ObjectIdentifier?
+  /// Machines that run at this moment; more than one is the failure that must never be.
+  private var running: Set<ObjectIdentifier> = []
+  private(set) var mostRunning = 0
+
+  func take(_ who: AnyObject) throws {
+    try lock.withLock {
+      guard holder == nil || holder == ObjectIdentifier(who) else { throw MachineError("disk.img is in use") }
+      holder = ObjectIdentifier(who)
+    }
+  }
+  func release(_ who: AnyObject) { lock.withLock { if holder == ObjectIdentifier(who) { holder = nil } } }
+  func runs(_ who: AnyObject, _ does: Bool) {
+    lock.withLock {
+      if does { running.insert(ObjectIdentifier(who)) } else { running.remove(ObjectIdentifier(who)) }
+      mostRunning = max(mostRunning, running.count)
+    }
+  }
+  var runningCount: Int { lock.withLock { running.count } }
+  var isHeld: Bool { lock.withLock { holder != nil } }
+}
+
+/// A machine of memory and one "CPU", a thread that keeps writing through the dirty-log protocol: each write first
+/// checks whether it may go straight to memory and marks the page when not. Every word it writes is a function of its
+/// place and of how often it was written, so that memory can be checked as a whole.
+final class SmallMachine: TeleportableMachine, @unchecked Sendable {
+  struct State: Codable, Equatable {
+    var steps: UInt64 = 0
+    var random: UInt64 = 88_172_645_463_325_252
+  }
+
+  let memory: PhysicalMemory
+  let medium: SharedMedium
+  var hardware = sampleHardware()
+  private let lifecycle = NSLock()
+  private let step = NSLock()  // held during one step: a safe point is holding it
+  private var state = VirtualMachine.RunState.stopped
+  private var wanted = false
+  private var thread: Thread?
+  private var cpu = State()
+  /// Pages the CPU holds a write translation for.
+  private var translations: Set<Int> = []
+  /// Words by page: how often each was written, kept beside memory, sent as device state.
+  private var counts: [UInt32]
+  /// Breaks the promise on purpose: writes that are not marked.
+  var forgetsToMark = false
+
+  init(medium: SharedMedium, megabytes: UInt64 = 16) throws {
+    memory = try PhysicalMemory(size: megabytes << 20)
+    self.medium = medium
+    counts = Array(repeating: 0, count: memory.pageCount)
+  }
+
+  var teleportState: VirtualMachine.RunState { lifecycle.withLock { state } }
+
+  func start(paused: Bool) {
+    lifecycle.withLock {
+      guard state == .stopped else { return }
+      state = .paused
+      let thread = Thread { [weak self] in
+        while let self, self.turn() {}
+      }
+      self.thread = thread
+      thread.start()
+    }
+    if !paused { resume() }
+  }
+
+  func pause() {
+    lifecycle.withLock {
+      guard state == .running else { return }
+      step.withLock { wanted = false }
+      state = .paused
+      medium.runs(self, false)
+    }
+  }
+
+  func resume() {
+    lifecycle.withLock {
+      guard state == .paused else { return }
+      state = .running
+      medium.runs(self, true)
+      step.withLock { wanted = true }
+    }
+  }
+
+  func powerOff() {
+    pause()
+    lifecycle.withLock { state = .stopped }
+    unlockMedia()
+  }
+
+  /// Some writes; false when the machine is gone.
+  private func turn() -> Bool {
+    let isOn = step.withLock {
+      guard wanted else { return false }
+      for _ in 0..<200 { write() }
+      return true
+    }
+    if !isOn { Thread.sleep(forTimeInterval: 0.0005) }
+    return teleportState != .stopped
+  }
+
+  private func write() {
+    cpu.steps += 1
+    cpu.random ^= cpu.random << 13
+    cpu.random ^= cpu.random >> 7
+    cpu.random ^= cpu.random << 17
+    // A working set that moves slowly through memory, and now and then a page anywhere.
+    let base = Int(cpu.steps / 50_000) * 16
+    let far = cpu.random & 0xff == 0
+    let page = far ? Int(cpu.random >> 20) % memory.pageCount : (base + Int(cpu.random >> 30) % 24) % memory.pageCount
+    if !translations.contains(page) {
+      if memory.dirtyLog.isLogging && !forgetsToMark { memory.dirtyLog.mark(page: page) }
+      translations.insert(page)
+    }
+    counts[page] &+= 1
+    let word = memory.ram + page * 4096 + Int(counts[page] % 512) * 8
+    word.storeBytes(of: Self.value(page, counts[page]), as: UInt64.self)
+  }
+
+  private static func value(_ page: Int, _ count: UInt32) -> UInt64 {
+    Checksum.mix(UInt64(page) << 32 | UInt64(count))
+  }
+
+  /// Whether memory is exactly what so many writes make of it.
+  func isIntact() -> Bool {
+    step.withLock {
+      for page in 0..<memory.pageCount where counts[page] > 0 {
+        let last = counts[page]
+        for back in 0..<min(last, 512) {
+          let count = last - back
+          let word = (memory.ram + page * 4096 + Int(count % 512) * 8).load(as: UInt64.self)
+          if word != Self.value(page, count) { return false }
+        }
+      }
+      return true
+    }
+  }
+
+  var steps: UInt64 { step.withLock { cpu.steps } }
+
+  func startDirtyLog() {
+    step.withLock {
+      memory.dirtyLog.start()
+      translations = []
+    }
+  }
+  func stopDirtyLog() { step.withLock { memory.dirtyLog.stop() } }
+  func takeDirtyPages(into bitmap: inout PageBitmap) -> Int {
+    step.withLock {
+      translations = []
+      return memory.dirtyLog.take(into: &bitmap)
+    }
+  }
+
+  func saveState() throws -> [StateSection] {
+    let blob = step.withLock { counts.withUnsafeBytes { Data($0) } }
+    return [try StateSection(name: "cpu0", kind: "small-cpu", version: 1, state: step.withLock { cpu }, blob: blob)]
+  }
+
+  func loadState(_ sections: [StateSection]) throws {
+    guard let section = sections.first, sections.count == 1, section.blob.count == counts.count * 4 else {
+      throw SavedStateError.corrupt("sections")
+    }
+    cpu = try section.decode(State.self, kind: "small-cpu", upTo: 1)
+    counts.withUnsafeMutableBytes { _ = section.blob.copyBytes(to: $0) }
+  }
+
+  func hardwareDescription() throws -> HardwareDescription { hardware }
+  func lockMedia() throws { try medium.take(self) }
+  func unlockMedia() { medium.release(self) }
+}
+
+/// Collects from threads.
+final class Log<Element: Sendable>: @unchecked Sendable {
+  private let lock = NSLock()
+  private var list: [Element] = []
+  func add(_ element: Element) { lock.withLock { list.append(element) } }
+  var all: [Element] { lock.withLock { list } }
+}
+
+/// Runs blocking work off the cooperative pool.
+func onThread<T: Sendable>(_ body: @escaping @Sendable () throws -> T) async throws -> T {
+  try await withCheckedThrowingContinuation { continuation in
+    Thread { continuation.resume(with: Result { try body() }) }.start()
+  }
+}
+
+func eventually(_ seconds: Double = 20, _ condition: () -> Bool) async -> Bool {
+  let end = ContinuousClock.now + .seconds(seconds)
+  while ContinuousClock.now < end {
+    if condition() { return true }
+    try? await Task.sleep(for: .milliseconds(5))
+  }
+  return condition()
+}

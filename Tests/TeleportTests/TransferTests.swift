@@ -1,0 +1,287 @@
+import Foundation
+import GuestMemory
+import SavedState
+import Testing
+
+@testable import Machine
+@testable import Teleport
+
+struct Broken: Error, Equatable {}
+
+extension TeleportState {
+  var isDropped: Bool { if case .dropped = self { true } else { false } }
+}
+
+extension Error {
+  var isProof: Bool { if case .proof = self as? TeleportError { true } else { false } }
+  var isPassword: Bool { if case .password = self as? TeleportError { true } else { false } }
+}
+
+/// A source and a target on loopback.
+struct Pair {
+  let medium = SharedMedium()
+  let machine: SmallMachine
+  let target: TeleportTarget<SmallMachine>
+  let port: Int
+  let sourceRecords = Log<TeleportRecord>()
+  let targetRecords = Log<TeleportRecord>()
+  let states = Log<TeleportState>()
+  let targetStates = Log<TeleportState>()
+
+  init(
+    paused: Bool = false, password: String? = nil, hardware: HardwareDescription = sampleHardware(),
+    testPoint: TestPoint = TestPoint(), prepareMachine: @escaping @Sendable (SmallMachine) -> Void = { _ in }
+  ) throws {
+    machine = try SmallMachine(medium: medium)
+    try machine.lockMedia()
+    machine.start(paused: paused)
+    let medium = medium
+    let records = targetRecords
+    let states = targetStates
+    var options = TeleportTarget<SmallMachine>.Options(port: 0, password: password, name: "target", uuid: "t")
+    options.timeoutMS = 1500
+    options.greetingMS = 1500
+    options.graceMS = 1500
+    target = TeleportTarget(
+      options: options,
+      makeMachine: {
+        let machine = try SmallMachine(medium: medium)
+        machine.hardware = hardware
+        prepareMachine(machine)
+        return machine
+      },
+      records: { records.add($0) }, state: { states.add($0) })
+    target.testPoint = testPoint
+    port = try target.listen()
+  }
+
+  func source(password: String? = nil, testPoint: TestPoint = TestPoint(), port: Int? = nil) -> TeleportSource {
+    var options = TeleportSource.Options(host: "127.0.0.1", port: port ?? self.port, name: "source", uuid: "s")
+    options.password = password
+    options.timeoutMS = 2500
+    let records = sourceRecords
+    let states = states
+    let source = TeleportSource(vm: machine, options: options, records: { records.add($0) }, state: { states.add($0) })
+    source.testPoint = testPoint
+    return source
+  }
+
+  /// What must hold after every failure before the decision.
+  func expectKept(_ comment: Comment, paused: Bool = false) async {
+    #expect(machine.teleportState == (paused ? .paused : .running), comment)
+    #expect(!machine.memory.dirtyLog.isLogging, comment)
+    #expect(medium.isHeld, comment)
+    if !paused {
+      let steps = machine.steps
+      #expect(await eventually { machine.steps > steps }, comment)
+    }
+    #expect(machine.isIntact(), comment)
+    #expect(medium.mostRunning <= 1, comment)
+  }
+}
+
+@Suite(.serialized) struct TransferTests {
+  @Test func twentyHopsOfABusyMachineLoseNothing() async throws {
+    let medium = SharedMedium()
+    var machine = try SmallMachine(medium: medium)
+    try machine.lockMedia()
+    machine.start(paused: false)
+    var before: UInt64 = 0
+    for hop in 0..<20 {
+      #expect(await eventually { machine.steps > before + 2000 })
+      let target = TeleportTarget<SmallMachine>(
+        options: .init(port: 0, name: "b", uuid: "b"), makeMachine: { try SmallMachine(medium: medium) })
+      let port = try target.listen()
+      let options = TeleportSource.Options(host: "127.0.0.1", port: port, name: "a", uuid: "a")
+      let source = TeleportSource(vm: machine, options: options)
+      let figures = try await onThread { try source.run() }
+      #expect(figures.phase == .done && figures.verifiedFully)
+      let arrived = try await onThread { try target.run() }
+      #expect(arrived.isIntact(), "hop \(hop)")
+      #expect(arrived.steps >= machine.steps)
+      #expect(machine.teleportState == .paused)
+      before = machine.steps
+      machine.powerOff()
+      #expect(await eventually { arrived.steps > before })
+      machine = arrived
+    }
+    #expect(medium.mostRunning == 1)
+    machine.powerOff()
+  }
+
+  @Test func aPausedMachineArrivesPausedAndEqual() async throws {
+    let pair = try Pair()
+    #expect(await eventually { pair.machine.steps > 5000 })
+    pair.machine.pause()
+    let source = pair.source()
+    _ = try await onThread { try source.run() }
+    let arrived = try await onThread { [target = pair.target] in try target.run() }
+    #expect(arrived.teleportState == .paused)
+    #expect(try arrived.saveState() == pair.machine.saveState())
+    #expect(memcmp(arrived.memory.ram, pair.machine.memory.ram, Int(arrived.memory.size)) == 0)
+    #expect(pair.sourceRecords.all.map(\.step) == [.committing, .handedOver])
+    #expect(pair.targetRecords.all.map(\.step) == [.prepared, .owned])
+    #expect(pair.states.all.last == .handedOver)
+  }
+
+  @Test func anUnmarkedWriteIsFoundByTheProof() async throws {
+    let pair = try Pair()
+    pair.machine.forgetsToMark = true
+    let source = pair.source()
+    await #expect { _ = try await onThread { try source.run() } } throws: { $0.isProof }
+    await pair.expectKept("unmarked")
+    pair.target.stop()
+  }
+
+  @Test(arguments: TeleportStep.allCases.filter { $0.rawValue.hasPrefix("source.") })
+  func aFailureOfTheSourceAtAnyStepLeavesOneRunningMachine(step: TeleportStep) async throws {
+    let pair = try Pair()
+    let source = pair.source(testPoint: TestPoint { if $0 == step { throw Broken() } })
+    let result = await Task { try await onThread { _ = try source.run() } }.result
+    let decided: Set<TeleportStep> = [.sourceCommitting, .sourceCommitSent, .sourceAnswered]
+    if decided.contains(step) {
+      // The decision stands: it is delivered on another connection.
+      #expect(throws: Never.self) { try result.get() }
+      let arrived = try await onThread { [target = pair.target] in try target.run() }
+      #expect(arrived.teleportState == .running && arrived.isIntact())
+      #expect(pair.machine.teleportState == .paused)
+      #expect(pair.medium.runningCount == 1 && pair.medium.mostRunning == 1)
+      arrived.powerOff()
+    } else {
+      #expect(throws: Broken.self) { try result.get() }
+      await pair.expectKept("\(step)")
+      // The target waits on and takes the next one.
+      let again = pair.source()
+      if step != .sourceConnected && step != .sourceGreeted {
+        #expect(await eventually { pair.targetStates.all.contains { $0.isDropped } })
+      }
+      _ = try await onThread { try again.run() }
+      let arrived = try await onThread { [target = pair.target] in try target.run() }
+      #expect(arrived.isIntact())
+      arrived.powerOff()
+    }
+    pair.target.stop()
+  }
+
+  @Test(arguments: TeleportStep.allCases.filter { $0.rawValue.hasPrefix("target.") })
+  func aFailureOfTheTargetAtAnyStepLeavesOneRunningMachine(step: TeleportStep) async throws {
+    let pair = try Pair(testPoint: TestPoint { if $0 == step { throw Broken() } })
+    let source = pair.source()
+    let result = await Task { try await onThread { _ = try source.run() } }.result
+    let owned: Set<TeleportStep> = [.targetOwned, .targetAnswered, .targetRunning]
+    if owned.contains(step) {
+      #expect(throws: Never.self) { try result.get() }
+      let arrived = try await onThread { [target = pair.target] in try target.run() }
+      #expect(arrived.isIntact() && arrived.teleportState == .running)
+      arrived.powerOff()
+    } else {
+      #expect(throws: (any Error).self) { try result.get() }
+      await pair.expectKept("\(step)")
+      #expect(pair.medium.runningCount == 1)
+    }
+    #expect(pair.medium.mostRunning == 1)
+    pair.target.stop()
+  }
+
+  @Test func mismatchedHardwareIsToldWithAllRemediesAndTheTargetWaitsOn() async throws {
+    var hardware = sampleHardware()
+    hardware.cpus = 4
+    hardware.hpet = false
+    let pair = try Pair(hardware: hardware)
+    let source = pair.source()
+    await #expect { _ = try await onThread { try source.run() } } throws: {
+      let text = "\($0)"
+      return text.contains("modifyvm target --cpus 1") && text.contains("modifyvm target --hpet on")
+    }
+    await pair.expectKept("hardware")
+    pair.target.stop()
+  }
+
+  static let passwords: [(String?, String?, Bool)] = [
+    ("right", "right", true), ("right", "wrong", false), ("right", nil, false), (nil, "any", false),
+  ]
+  @Test(arguments: passwords)
+  func passwordsAreProved(target: String?, source: String?, works: Bool) async throws {
+    let pair = try Pair(password: target)
+    let sender = pair.source(password: source)
+    let result = await Task { try await onThread { _ = try sender.run() } }.result
+    if works {
+      #expect(throws: Never.self) { try result.get() }
+      try await onThread { try pair.target.run() }.powerOff()
+    } else {
+      #expect { try result.get() } throws: { $0.isPassword }
+      await pair.expectKept("password")
+    }
+    pair.target.stop()
+  }
+
+  @Test func cancellingLeavesTheSourceRunning() async throws {
+    let box = Log<TeleportSource>()
+    let pair = try Pair()
+    let source = pair.source(testPoint: TestPoint { if $0 == .sourceMemory { box.all.first?.cancel() } })
+    box.add(source)
+    await #expect(throws: TeleportError.cancelled) { _ = try await onThread { try source.run() } }
+    await pair.expectKept("cancelled")
+    pair.target.stop()
+  }
+
+  @Test func nobodyThereIsSaid() async throws {
+    let pair = try Pair()
+    pair.target.stop()
+    let source = pair.source(port: 1)
+    await #expect { _ = try await onThread { try source.run() } } throws: { "\($0)".contains("nothing listens") }
+    await pair.expectKept("nobody")
+  }
+
+  @Test func mediaThatCannotBeLockedOnTheTargetComeBack() async throws {
+    let pair = try Pair()
+    let thief = SharedMedium()
+    let medium = pair.medium
+    let source = pair.source(testPoint: TestPoint { if $0 == .sourceReleased { try medium.take(thief) } })
+    let result = Task { try await onThread { _ = try source.run() } }
+    #expect(await eventually { pair.targetStates.all.contains { $0.isDropped } })
+    medium.release(thief)
+    let outcome = await result.result
+    #expect(throws: (any Error).self) { try outcome.get() }
+    await pair.expectKept("media")
+    pair.target.stop()
+  }
+
+  @Test func aRecordThatCannotBeWrittenIsNoDecision() async throws {
+    let pair = try Pair()
+    let options = TeleportSource.Options(host: "127.0.0.1", port: pair.port, name: "s", uuid: "s")
+    let source = TeleportSource(vm: pair.machine, options: options, records: { _ in throw Broken() })
+    await #expect(throws: Broken.self) { _ = try await onThread { try source.run() } }
+    await pair.expectKept("record")
+    pair.target.stop()
+  }
+
+  @Test func anInquiryTellsTheFate() async throws {
+    let pair = try Pair()
+    let source = pair.source(testPoint: TestPoint { if $0 == .sourceAnswered { throw Broken() } })
+    _ = try await onThread { try source.run() }
+    let arrived = try await onThread { [target = pair.target] in try target.run() }
+    let record = try #require(pair.sourceRecords.all.first)
+    var strange = record
+    strange.transfer = "00"
+    pair.target.stop()
+    arrived.powerOff()
+    // A new process that knows the folder's record answers for the old one.
+    var options = TeleportTarget<SmallMachine>.Options(port: pair.port, name: "t", uuid: "t")
+    options.previous = pair.targetRecords.all.last
+    let medium = pair.medium
+    let next = TeleportTarget<SmallMachine>(options: options, makeMachine: { try SmallMachine(medium: medium) })
+    var listens = false
+    for _ in 0..<100 where !listens {
+      listens = (try? next.listen()) != nil
+      if !listens { try await Task.sleep(for: .milliseconds(20)) }
+    }
+    #expect(listens)
+    let answers = try await onThread { [record, strange] in
+      (TeleportInquiry.ask(record), TeleportInquiry.ask(strange))
+    }
+    #expect(answers.0 == .runs)
+    #expect(answers.1 == .unknown)
+    next.stop()
+  }
+}

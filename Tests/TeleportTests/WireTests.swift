@@ -1,0 +1,100 @@
+import Foundation
+import SavedState
+import Testing
+
+@testable import Teleport
+
+private let frames: [Wire.Frame] = [
+  Wire.Frame(.hello, Array("{}".utf8)), Wire.Frame(.roundEnd), Wire.Frame(.pages, PageChunk.encodeZeroRun(first: 0, count: 5)),
+  Wire.Frame(.devices, Array(repeating: 9, count: 5000)), Wire.Frame(.commit, [1, 2, 3]),
+]
+private var stream: [UInt8] { Wire.preface + frames.flatMap(Wire.encode) }
+
+@Suite struct WireTests {
+  @Test(arguments: [1, 2, 3, 7, 16, 17, 1000, 100_000])
+  func anySplitYieldsTheSameFrames(step: Int) throws {
+    var decoder = Wire.Decoder()
+    var seen: [Wire.Frame] = []
+    for start in stride(from: 0, to: stream.count, by: step) {
+      decoder.feed(stream[start..<min(start + step, stream.count)])
+      while let frame = try decoder.next() { seen.append(frame) }
+    }
+    #expect(seen == frames)
+    #expect(!decoder.isWithinFrame)
+  }
+
+  @Test func everyTruncationYieldsAPrefixAndWaits() throws {
+    for length in 0..<stream.count {
+      var decoder = Wire.Decoder()
+      decoder.feed(stream[..<length])
+      var seen: [Wire.Frame] = []
+      while let frame = try decoder.next() { seen.append(frame) }
+      #expect(seen == Array(frames.prefix(seen.count)) && seen.count < frames.count)
+    }
+  }
+
+  @Test func everyFlippedBitIsNoticedOrWaitsForMore() {
+    for position in stream.indices {
+      var damaged = stream
+      damaged[position] ^= 1 << UInt8(position & 7)
+      var decoder = Wire.Decoder()
+      decoder.feed(damaged)
+      var seen: [Wire.Frame] = []
+      while let frame = try? decoder.next() { seen.append(frame) }
+      #expect(seen.count < frames.count && seen == Array(frames.prefix(seen.count)), "at \(position)")
+    }
+  }
+
+  @Test(arguments: ["GET / HTTP/1.1\r\n", "SSH-2.0-OpenSSH_9.2\r\n", "VirtualBox-Teleporter-1.0\n", "\u{16}\u{3}\u{1}"])
+  func anotherProtocolIsCalledSo(opening: String) {
+    var decoder = Wire.Decoder()
+    decoder.feed(Array(opening.utf8))
+    #expect { try decoder.next() } throws: { "\($0)".contains("another protocol") }
+    // It stays so.
+    decoder.feed(stream)
+    #expect(throws: TeleportError.self) { try decoder.next() }
+  }
+
+  @Test func randomBytesNeverYieldAFrame() {
+    var random = SystemRandomNumberGenerator()
+    for round in 0..<3000 {
+      var decoder = Wire.Decoder()
+      if round % 2 == 0 { decoder.feed(Wire.preface) }
+      decoder.feed((0..<Int.random(in: 0...200)).map { _ in UInt8.random(in: 0...255, using: &random) })
+      #expect((try? decoder.next()) == nil)
+    }
+  }
+
+  @Test func aLengthBeyondTheTypesLimitIsRefusedAtOnce() {
+    for type in Wire.FrameType.allCases {
+      var writer = ByteWriter()
+      writer.put(bytes: Wire.preface)
+      writer.put(UInt32(type.rawValue))
+      writer.put(UInt32(type.maxPayload + 1))
+      writer.put(0 as UInt64)
+      var decoder = Wire.Decoder()
+      decoder.feed(writer.bytes)
+      #expect(throws: TeleportError.self) { try decoder.next() }
+    }
+  }
+
+  @Test(arguments: [(1, 1, true), (1, 5, true), (2, 3, false), (0, 0, false), (3, 1, false)])
+  func versionsAreAgreedOrTheErrorNamesBoth(min: Int, max: Int, fits: Bool) {
+    let hello = Message.Hello(
+      minVersion: min, maxVersion: max, build: "vmctl 9", name: "n", uuid: "u", intent: .teleport, nonce: "",
+      password: false, paused: false)
+    #expect(((try? Message.agree(1...1, hello, who: "target")) != nil) == fits)
+  }
+
+  @Test func proofsDependOnPasswordRoleAndBothGreetings() {
+    let one = Authentication(password: "secret", sourceHello: [1], targetHello: [2])
+    let same = Authentication(password: "secret", sourceHello: [1], targetHello: [2])
+    #expect(same.check(one.proof(of: .source), of: .source))
+    #expect(!same.check(one.proof(of: .source), of: .target))
+    for other in [
+      Authentication(password: "other", sourceHello: [1], targetHello: [2]),
+      Authentication(password: "secret", sourceHello: [9], targetHello: [2]),
+      Authentication(password: "secret", sourceHello: [1], targetHello: [9]),
+    ] { #expect(!other.check(one.proof(of: .source), of: .source)) }
+  }
+}
