@@ -1,0 +1,35 @@
+/// The last bytes of a stream, addressed by their position in the whole stream: each reader keeps its own position, so
+/// that a slow one holds nobody up and learns how much it has missed.
+struct ConsoleBuffer {
+  let capacity: Int
+  private var bytes: [UInt8]
+  /// Position after the newest byte.
+  private(set) var end = 0
+
+  init(capacity: Int = 65536) {
+    self.capacity = capacity
+    bytes = Array(repeating: 0, count: capacity)
+  }
+
+  /// Position of the oldest byte that is kept.
+  var start: Int { max(0, end - capacity) }
+
+  mutating func append(_ new: some Collection<UInt8>) {
+    var position = end + max(0, new.count - capacity)
+    for byte in new.suffix(capacity) {
+      bytes[position % capacity] = byte
+      position += 1
+    }
+    end += new.count
+  }
+
+  /// Up to `limit` bytes from `position` on, and how many before them are gone.
+  func read(from position: Int, limit: Int) -> (lost: Int, bytes: [UInt8], next: Int) {
+    let first = min(max(position, start), end)
+    let last = min(end, first + max(0, limit))
+    var result: [UInt8] = []
+    result.reserveCapacity(last - first)
+    for index in first..<last { result.append(bytes[index % capacity]) }
+    return (first - min(position, first), result, last)
+  }
+}

@@ -1,0 +1,211 @@
+import Foundation
+import Logging
+import Machine
+import NIOConcurrencyHelpers
+import NIOCore
+import NIOPosix
+
+/// What a uart's mode connects its console to: a telnet server, a TCP client, a file or a socket in the file system.
+final class ConsoleEndpoint: Sendable {
+  let console: SerialConsole
+  /// Port of the telnet server.
+  let port: Int?
+  /// What to tell the user, such as "uart 1: telnet 127.0.0.1 2023".
+  let summary: String?
+  private let stop: @Sendable () -> Void
+
+  private init(console: SerialConsole, port: Int? = nil, summary: String? = nil, stop: @escaping @Sendable () -> Void) {
+    self.console = console
+    self.port = port
+    self.summary = summary
+    self.stop = stop
+  }
+
+  func close() { stop() }
+
+  /// Opens the host's side of a uart. A port in use or a file that cannot be written is an error here and now.
+  static func open(_ uart: MachineConfiguration.Uart, group: any EventLoopGroup, logger: Logger) throws -> ConsoleEndpoint {
+    let console = SerialConsole(slot: uart.slot, eventLoop: group.next())
+    switch uart.mode {
+    case .disconnected:
+      return ConsoleEndpoint(console: console) {}
+    case .tcpServer(let host, let port):
+      return try server(console, host: host ?? "127.0.0.1", port: port)
+    case .tcpClient(let host, let port):
+      let client = ReconnectingClient(console: console, host: host, port: port, logger: logger)
+      client.start()
+      return ConsoleEndpoint(console: console, summary: "uart \(uart.slot) connects to \(host) port \(port)") { client.stop() }
+    case .file(let path):
+      let writer = try FileWriter(console: console, path: path, logger: logger)
+      return ConsoleEndpoint(console: console, summary: "uart \(uart.slot) writes to \(path)") { writer.stop() }
+    case .unixServer(let path):
+      return try unixServer(console, path: path)
+    }
+  }
+
+  private static func bootstrap(_ console: SerialConsole, telnet: Bool) -> ServerBootstrap {
+    ServerBootstrap(group: console.eventLoop)
+      .serverChannelOption(.backlog, value: 16)
+      .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
+      .childChannelOption(.writeBufferWaterMark, value: .init(low: 16384, high: 65536))
+      .childChannelInitializer { channel in
+        channel.eventLoop.makeCompletedFuture {
+          try channel.pipeline.syncOperations.addHandler(ConsoleHandler(console: console, telnet: telnet))
+        }
+      }
+  }
+
+  private static func server(_ console: SerialConsole, host: String, port: Int) throws -> ConsoleEndpoint {
+    let channel: any Channel
+    do {
+      channel = try bootstrap(console, telnet: true)
+        .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
+        .bind(host: host, port: port).wait()
+    } catch let error as IOError where error.errnoCode == EADDRINUSE {
+      throw ManagementError(
+        "port \(port) of \(host), for the console of uart \(console.slot), is in use",
+        remedy: "choose another with vmctl modifyvm --uart-mode\(console.slot) tcpserver PORT (0: a free one)")
+    } catch {
+      throw ManagementError(
+        "cannot listen on port \(port) of \(host) for the console of uart \(console.slot): \(NetworkFailure.text(error))",
+        remedy: "choose another with vmctl modifyvm --uart-mode\(console.slot) tcpserver [HOST:]PORT")
+    }
+    let actual = channel.localAddress?.port ?? port
+    return ConsoleEndpoint(console: console, port: actual, summary: "uart \(console.slot): telnet \(host) \(actual)") {
+      channel.close(promise: nil)
+    }
+  }
+
+  private static func unixServer(_ console: SerialConsole, path: String) throws -> ConsoleEndpoint {
+    let listener = try UnixSocket.listen(path: path)
+    let channel = try bootstrap(console, telnet: false).withBoundSocket(listener).wait()
+    return ConsoleEndpoint(console: console, summary: "uart \(console.slot) listens on \(path)") {
+      channel.close(promise: nil)
+      unlink(path)
+    }
+  }
+}
+
+/// Errors of sockets in words.
+enum NetworkFailure {
+  static func text(_ error: any Error) -> String {
+    switch error {
+    case let error as IOError: String(cString: strerror(error.errnoCode))
+    case let error as NIOConnectionError: error.connectionErrors.first.map { text($0.error) } ?? "no address for \(error.host)"
+    case let error as SocketAddressError: "not an address (\(error))"
+    default: ManagementError.line(for: error)
+    }
+  }
+}
+
+/// Connects a console to a TCP server and tries again each second when there is none or it goes away.
+private final class ReconnectingClient: Sendable {
+  private let console: SerialConsole
+  private let host: String
+  private let port: Int
+  private let logger: Logger
+  private let state = NIOLockedValueBox<(stopped: Bool, channel: (any Channel)?, reported: Bool)>((false, nil, false))
+
+  init(console: SerialConsole, host: String, port: Int, logger: Logger) {
+    self.console = console
+    self.host = host
+    self.port = port
+    self.logger = logger
+  }
+
+  func start() {
+    guard !state.withLockedValue({ $0.stopped }) else { return }
+    let console = console
+    ClientBootstrap(group: console.eventLoop)
+      .channelOption(.writeBufferWaterMark, value: .init(low: 16384, high: 65536))
+      .channelInitializer { channel in
+        channel.eventLoop.makeCompletedFuture {
+          try channel.pipeline.syncOperations.addHandler(ConsoleHandler(console: console, telnet: false))
+        }
+      }
+      .connect(host: host, port: port)
+      .whenComplete { self.connected($0) }
+  }
+
+  private func connected(_ result: Result<any Channel, any Error>) {
+    switch result {
+    case .success(let channel):
+      let stopped = state.withLockedValue { state in
+        state.channel = channel
+        state.reported = false
+        return state.stopped
+      }
+      logger.info("uart \(console.slot): connected to \(host) port \(port)")
+      if stopped { channel.close(promise: nil) }
+      channel.closeFuture.whenComplete { _ in self.again() }
+    case .failure(let error):
+      let first = state.withLockedValue { state in
+        defer { state.reported = true }
+        return !state.reported
+      }
+      if first { logger.warning("uart \(console.slot): no connection to \(host) port \(port): \(NetworkFailure.text(error))") }
+      again()
+    }
+  }
+
+  private func again() {
+    guard !state.withLockedValue({ $0.stopped }) else { return }
+    console.eventLoop.scheduleTask(in: .seconds(1)) { self.start() }
+  }
+
+  func stop() {
+    let channel = state.withLockedValue { state in
+      state.stopped = true
+      return state.channel
+    }
+    channel?.close(promise: nil)
+  }
+}
+
+/// Appends a console's output to a file, on a thread of its own.
+private final class FileWriter: @unchecked Sendable {
+  private let console: SerialConsole
+  private let path: String
+  private let logger: Logger
+  private let descriptor: Int32
+  private let queue = DispatchQueue(label: "vmctl.console.file")
+  private var position = 0
+  private var failed = false
+
+  init(console: SerialConsole, path: String, logger: Logger) throws {
+    self.console = console
+    self.path = path
+    self.logger = logger
+    descriptor = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o600)
+    guard descriptor >= 0 else {
+      throw ManagementError.system(
+        "cannot open \(path) for uart \(console.slot)",
+        remedy: "choose another with vmctl modifyvm --uart-mode\(console.slot) file PATH")
+    }
+    console.watch(ObjectIdentifier(self)) { [weak self] in self?.wake() }
+  }
+
+  deinit { close(descriptor) }
+
+  private func wake() { queue.async { self.drain() } }
+
+  private func drain() {
+    while true {
+      let piece = console.read(from: position, limit: 65536)
+      position = piece.next
+      if piece.lost > 0 { logger.warning("uart \(console.slot): \(piece.lost) bytes did not reach \(path) in time") }
+      if piece.bytes.isEmpty { return }
+      do {
+        try Files.writeAll(descriptor, piece.bytes, path: path)
+      } catch {
+        if !failed { logger.error("uart \(console.slot): \(ManagementError.line(for: error))") }
+        failed = true
+      }
+    }
+  }
+
+  func stop() {
+    console.unwatch(ObjectIdentifier(self))
+    queue.sync { drain() }
+  }
+}

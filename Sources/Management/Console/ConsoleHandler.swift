@@ -1,0 +1,93 @@
+import NIOCore
+
+/// One client of a serial console: a telnet or plain connection.
+///
+/// Output is taken from the console's buffer only while the connection can take more; a client that falls more than the
+/// buffer behind gets a mark in the place of what it has missed.
+final class ConsoleHandler: ChannelInboundHandler, @unchecked Sendable {
+  // Used on the channel's event loop only, which is the console's.
+  typealias InboundIn = ByteBuffer
+  typealias OutboundOut = ByteBuffer
+
+  private let console: SerialConsole
+  private var telnet: TelnetCodec?
+  private var position: Int
+  private var context: ChannelHandlerContext?
+
+  /// - Parameter position: where in the output this client begins; nil: the oldest kept.
+  init(console: SerialConsole, telnet: Bool, from position: Int? = nil) {
+    self.console = console
+    self.telnet = telnet ? TelnetCodec() : nil
+    self.position = position ?? console.start
+  }
+
+  func handlerAdded(context: ChannelHandlerContext) {
+    if context.channel.isActive { join(context) }
+  }
+
+  func channelActive(context: ChannelHandlerContext) {
+    join(context)
+    context.fireChannelActive()
+  }
+
+  private func join(_ context: ChannelHandlerContext) {
+    guard self.context == nil else { return }
+    self.context = context
+    if telnet != nil { write(TelnetCodec.greeting, context) }
+    console.watch(ObjectIdentifier(self)) { [weak self] in self?.flush() }
+    // Answers to the greeting come first where they can: the kept output follows on the next turn of the loop.
+    context.eventLoop.assumeIsolated().execute { self.flush() }
+  }
+
+  func channelInactive(context: ChannelHandlerContext) {
+    leave()
+    context.fireChannelInactive()
+  }
+
+  func handlerRemoved(context: ChannelHandlerContext) { leave() }
+
+  private func leave() {
+    context = nil
+    console.unwatch(ObjectIdentifier(self))
+  }
+
+  func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+    let bytes = Array(unwrapInboundIn(data).readableBytesView)
+    guard var codec = telnet else {
+      console.type(bytes)
+      return
+    }
+    let result = codec.receive(bytes)
+    telnet = codec
+    console.type(result.data)
+    if !result.reply.isEmpty { write(result.reply, context) }
+  }
+
+  func channelWritabilityChanged(context: ChannelHandlerContext) {
+    flush()
+    context.fireChannelWritabilityChanged()
+  }
+
+  func errorCaught(context: ChannelHandlerContext, error: any Error) { context.close(promise: nil) }
+
+  private func flush() {
+    guard let context else { return }
+    while context.channel.isWritable {
+      let piece = console.read(from: position, limit: 8192)
+      position = piece.next
+      if piece.lost > 0 { send(Array("\r\n[\(piece.lost) bytes of output are lost]\r\n".utf8), context) }
+      if piece.bytes.isEmpty { break }
+      send(piece.bytes, context)
+    }
+  }
+
+  private func send(_ bytes: [UInt8], _ context: ChannelHandlerContext) {
+    write(telnet?.send(bytes) ?? bytes, context)
+  }
+
+  private func write(_ bytes: [UInt8], _ context: ChannelHandlerContext) {
+    var buffer = context.channel.allocator.buffer(capacity: bytes.count)
+    buffer.writeBytes(bytes)
+    context.writeAndFlush(wrapOutboundOut(buffer), promise: nil)
+  }
+}

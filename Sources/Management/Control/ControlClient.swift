@@ -1,0 +1,66 @@
+import Foundation
+
+/// Talks to a VM process over its control socket.
+public final class ControlClient: @unchecked Sendable {
+  public let descriptor: Int32
+  private var pending: [UInt8] = []
+
+  /// - Throws: `ManagementError` when the VM does not run.
+  public init(_ entry: VMEntry) throws {
+    let state = try entry.folder.currentStatus().state
+    guard state.isLive else {
+      throw ManagementError(
+        "the machine \"\(entry.name)\" does not run (it is \(state.rawValue))",
+        remedy: "start it with vmctl startvm \"\(entry.name)\"")
+    }
+    do {
+      descriptor = try UnixSocket.connect(path: entry.folder.controlSocket)
+    } catch {
+      throw ManagementError(
+        "the machine \"\(entry.name)\" is \(state.rawValue) and does not answer: \(ManagementError.line(for: error))",
+        remedy: "try again in a moment")
+    }
+  }
+
+  deinit { close(descriptor) }
+
+  /// Sends a request without waiting. From any thread.
+  public func post(_ request: ControlRequest) throws {
+    var bytes = Array(try JSONEncoder().encode(request))
+    bytes.append(10)
+    try Files.writeAll(descriptor, bytes, path: "the control socket")
+  }
+
+  /// Sends a request and waits for its last answer.
+  @discardableResult
+  public func request(_ request: ControlRequest, progress: (ControlReply) -> Void = { _ in }) throws -> ControlReply {
+    try post(request)
+    while true {
+      let line = try readLine(request.command)
+      guard let reply = try? JSONDecoder().decode(ControlReply.self, from: Data(line)) else {
+        throw ManagementError("the VM process answers in a way this vmctl does not understand", remedy: "use one version of both")
+      }
+      if !reply.isLast {
+        progress(reply)
+        continue
+      }
+      if let error = reply.error { throw ManagementError(error) }
+      return reply
+    }
+  }
+
+  /// Byte by byte: what follows the answer to a console request is the console's.
+  private func readLine(_ command: ControlRequest.Command) throws -> [UInt8] {
+    var line: [UInt8] = []
+    var byte: UInt8 = 0
+    while true {
+      let count = read(descriptor, &byte, 1)
+      if count < 0 && errno == EINTR { continue }
+      guard count == 1, line.count < 16 << 20 else {
+        throw ManagementError("the VM process ended before it answered to \(command.rawValue)", remedy: "see its log with vmctl showvminfo NAME --log 0")
+      }
+      if byte == 10 { return line }
+      line.append(byte)
+    }
+  }
+}

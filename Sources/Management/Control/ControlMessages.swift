@@ -1,0 +1,89 @@
+import Foundation
+import Teleport
+
+/// What a client asks of a running VM over its control socket: one JSON object a line. While a request is under way the
+/// only other line that is heard is `cancel`.
+public struct ControlRequest: Codable, Sendable {
+  public enum Command: String, Codable, CaseIterable, Sendable {
+    case status, pause, resume, reset, poweroff, acpipowerbutton, savestate, screenshotpng, keyboardputscancode
+    case keyboardputstring, teleport, resolveteleport, console, getregisters, info, statistics, cancel
+  }
+
+  public var command: Command
+  public var path: String?
+  public var text: String?
+  public var scancodes: [UInt8]?
+  public var uart: Int?
+  public var teleport: TeleportRequest?
+
+  public init(_ command: Command) { self.command = command }
+}
+
+public struct TeleportRequest: Codable, Sendable {
+  public var host: String
+  public var port: Int
+  public var maxDowntimeMS: Int
+  public var password: String?
+  public var timeoutMS: Int?
+
+  public init(host: String, port: Int, maxDowntimeMS: Int = 250) {
+    self.host = host
+    self.port = port
+    self.maxDowntimeMS = maxDowntimeMS
+  }
+}
+
+/// One line of answer. The last one for a request has `isLast` set and says in `error` whether it failed.
+public struct ControlReply: Codable, Sendable {
+  public var isLast: Bool
+  public var error: String?
+  /// One line of text about how far a long request is.
+  public var progress: String?
+  public var teleport: TeleportProgress?
+  public var text: String?
+  public var status: StatusRecord?
+
+  init(isLast: Bool) { self.isLast = isLast }
+
+  static func done(_ text: String? = nil) -> ControlReply {
+    var reply = ControlReply(isLast: true)
+    reply.text = text
+    return reply
+  }
+
+  static func failed(_ error: any Error) -> ControlReply {
+    var reply = ControlReply(isLast: true)
+    // A report of hardware mismatches has one line each.
+    reply.error = String(describing: error)
+    return reply
+  }
+
+  static func progress(_ text: String, _ teleport: TeleportProgress? = nil) -> ControlReply {
+    var reply = ControlReply(isLast: false)
+    reply.progress = text
+    reply.teleport = teleport
+    return reply
+  }
+}
+
+/// Cuts a stream into lines of bounded length.
+struct LineFramer {
+  static let limit = 65536
+  struct TooLong: Error {}
+  private var pending: [UInt8] = []
+
+  /// - Returns: the complete lines, without their ends.
+  mutating func feed(_ bytes: some Sequence<UInt8>) throws(TooLong) -> [[UInt8]] {
+    var lines: [[UInt8]] = []
+    for byte in bytes {
+      if byte == 10 {
+        lines.append(pending)
+        pending = []
+      } else {
+        guard pending.count < Self.limit else { throw TooLong() }
+        pending.append(byte)
+      }
+    }
+    return lines
+  }
+}

@@ -1,0 +1,92 @@
+import Foundation
+import Machine
+
+/// The values that the hardware of a VM may have on this host.
+public enum HardwareLimits {
+  /// What `--cpu-profile` takes: the machine's own CPU model, the same on every host.
+  public static let cpuProfiles = ["x86-64-v2"]
+  /// What `--accel` takes.
+  public static let accelerators = [MachineConfiguration.Accelerator.interpreter.rawValue]
+  public static let maximumCPUs = 64
+
+  /// Checks what `modifyvm` and definition files share. Paths are those of the definition file.
+  static func problems(_ hardware: MachineConfiguration, hostMemoryMB: Int = Host.memoryMB) -> [DefinitionProblem] {
+    var problems: [DefinitionProblem] = []
+    func fail(_ path: [String], _ message: String) {
+      problems.append(DefinitionProblem(path: ["hardware"] + path, message: message))
+    }
+    if hardware.memoryMB < 1 || hardware.memoryMB > hostMemoryMB {
+      fail(["memory"], "memory of \(hardware.memoryMB) MB: from 1 to the \(hostMemoryMB) MB that this host has are possible")
+    }
+    if !(1...256).contains(hardware.vramMB) || hardware.vramMB.nonzeroBitCount != 1 {
+      fail(["vram"], "video memory of \(hardware.vramMB) MB: 1, 2, 4, 8, 16, 32, 64, 128 and 256 are possible")
+    }
+    if !(1...maximumCPUs).contains(hardware.cpus) {
+      fail(["cpus"], "\(hardware.cpus) CPUs: from 1 to \(maximumCPUs) are possible")
+    }
+    if !cpuProfiles.contains(hardware.cpuProfile) {
+      fail(["cpu-profile"], "no CPU profile \"\(hardware.cpuProfile)\": possible are \(cpuProfiles.joined(separator: ", "))")
+    }
+    if hardware.bootOrder.count > 4 { fail(["boot-order"], "more than 4 boot devices") }
+    if hardware.kernel == nil && hardware.initrd != nil { fail(["initrd"], "an initrd needs a kernel") }
+    if hardware.kernel == nil && hardware.append != nil { fail(["append"], "a kernel command line needs a kernel") }
+    problems += uartProblems(hardware.uarts) + storageProblems(hardware.storageControllers)
+    for (index, entry) in hardware.cpuidOverrides.enumerated() {
+      if let registers = entry.registers, registers.count != 4 {
+        fail(["cpuid", String(index), "registers"], "a CPUID leaf has 4 registers: EAX, EBX, ECX, EDX")
+      }
+    }
+    return problems
+  }
+
+  private static func uartProblems(_ uarts: [MachineConfiguration.Uart]) -> [DefinitionProblem] {
+    var problems: [DefinitionProblem] = []
+    for (index, uart) in uarts.enumerated() {
+      func fail(_ key: String, _ message: String) {
+        problems.append(DefinitionProblem(path: ["hardware", "uart", String(index), key], message: message))
+      }
+      if !(1...4).contains(uart.slot) { fail("slot", "uart \(uart.slot): there are 1 to 4") }
+      if !(1...15).contains(uart.irq) || uart.irq == 2 { fail("irq", "interrupt \(uart.irq): from 1 to 15 but not 2 are possible") }
+      if uart.ioBase < 0x100 || uart.ioBase > 0xFFF8 || uart.ioBase & 7 != 0 {
+        fail("io-base", "I/O base 0x\(String(uart.ioBase, radix: 16)): multiples of 8 from 0x100 to 0xfff8 are possible")
+      }
+      for other in uarts[..<index] {
+        if other.slot == uart.slot { fail("slot", "uart \(uart.slot) is there twice") }
+        if other.ioBase == uart.ioBase { fail("io-base", "uart \(other.slot) and \(uart.slot) have the same I/O base") }
+      }
+    }
+    return problems
+  }
+
+  private static func storageProblems(_ controllers: [MachineConfiguration.StorageController]) -> [DefinitionProblem] {
+    var problems: [DefinitionProblem] = []
+    for (index, controller) in controllers.enumerated() {
+      let path = ["hardware", "storage", String(index)]
+      if controllers[..<index].contains(where: { $0.name == controller.name }) {
+        problems.append(DefinitionProblem(path: path + ["name"], message: "the storage controller \"\(controller.name)\" is there twice"))
+      }
+      if controllers[..<index].contains(where: { $0.bus == controller.bus }) {
+        problems.append(DefinitionProblem(path: path + ["bus"], message: "the board has one \(controller.bus.rawValue) controller"))
+      }
+      for (number, attachment) in controller.attachments.enumerated() {
+        let place = path + ["attachment", String(number)]
+        if !(0...1).contains(attachment.port) || !(0...1).contains(attachment.device) {
+          problems.append(DefinitionProblem(path: place, message: "IDE has the ports 0 and 1 with the devices 0 and 1"))
+        }
+        if controller.attachments[..<number].contains(where: { $0.port == attachment.port && $0.device == attachment.device }) {
+          problems.append(
+            DefinitionProblem(path: place, message: "port \(attachment.port) device \(attachment.device) is used twice"))
+        }
+        if attachment.kind == .hdd && attachment.medium == nil {
+          problems.append(DefinitionProblem(path: place, message: "a hard disk needs a medium"))
+        }
+      }
+    }
+    return problems
+  }
+
+  /// Throws the first problem of the hardware as an error with its remedy.
+  public static func check(_ hardware: MachineConfiguration) throws {
+    if let problem = problems(hardware).first { throw ManagementError(problem.message) }
+  }
+}

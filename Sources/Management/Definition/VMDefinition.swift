@@ -1,0 +1,88 @@
+import Foundation
+import Machine
+
+/// All that a user has said about a VM: its name, its hardware, and how it may be teleported to this host.
+public struct VMDefinition: Equatable, Sendable {
+  public var name: String
+  public var uuid: UUID
+  public var description: String
+  public var hardware: MachineConfiguration
+  public var teleporter: Teleporter
+
+  public init(name: String, uuid: UUID = UUID(), hardware: MachineConfiguration = MachineConfiguration()) {
+    self.name = name
+    self.uuid = uuid
+    description = ""
+    self.hardware = hardware
+    teleporter = Teleporter()
+  }
+
+  /// How this VM receives itself from another host.
+  public struct Teleporter: Equatable, Sendable {
+    public var enabled = false
+    /// 0: a free one.
+    public var port = 0
+    /// nil: loopback when there is no password, every address when there is one.
+    public var address: String?
+    public var password: String?
+    /// A file whose first line is the password.
+    public var passwordFile: String?
+    public init() {}
+
+    /// The password to ask for, if any.
+    public func effectivePassword() throws -> String? {
+      guard let passwordFile else { return password }
+      return try PasswordFile.read(passwordFile)
+    }
+
+    /// The address to listen on. Without a password only this host may connect.
+    public func listenAddress(hasPassword: Bool) throws -> String {
+      guard let address, !address.isEmpty else { return hasPassword ? "0.0.0.0" : "127.0.0.1" }
+      if !hasPassword && !NetworkAddress.isLoopback(address) {
+        throw ManagementError(
+          "the teleporter would listen on \(address) without a password",
+          remedy: "set one with --teleporter-password or --teleporter-password-file, or use --teleporter-address 127.0.0.1")
+      }
+      return address
+    }
+  }
+}
+
+/// Passwords kept out of command lines and definitions.
+public enum PasswordFile {
+  /// The first line of the file, or of standard input for "stdin" and "-".
+  public static func read(_ path: String) throws -> String {
+    let line: String?
+    if path == "stdin" || path == "-" {
+      line = readLine()
+    } else {
+      line = try Files.read(Files.absolute(path), limit: 65536).split(whereSeparator: \.isNewline).first.map(String.init)
+    }
+    guard let line, !line.isEmpty else { throw ManagementError("the password file \(path) has no password in its first line") }
+    return line
+  }
+}
+
+public enum NetworkAddress {
+  public static func isLoopback(_ address: String) -> Bool {
+    address == "localhost" || address == "::1" || (address.hasPrefix("127.") && address.split(separator: ".").count == 4)
+  }
+
+  /// "HOST:PORT", "[::1]:PORT" or, where allowed, "PORT" alone.
+  static func parse(_ text: String, hostRequired: Bool) throws -> (host: String?, port: Int) {
+    let form = hostRequired ? "HOST:PORT" : "[HOST:]PORT"
+    let parts: (host: String?, port: Substring)
+    if let colon = text.lastIndex(of: ":") {
+      var host = String(text[..<colon])
+      if host.hasPrefix("[") && host.hasSuffix("]") { host = String(host.dropFirst().dropLast()) }
+      parts = (host.isEmpty ? nil : host, text[text.index(after: colon)...])
+    } else {
+      parts = (nil, Substring(text))
+    }
+    guard let port = Int(parts.port), (0...65535).contains(port) else {
+      throw ManagementError("\"\(text)\" is not \(form) with a port from 0 to 65535")
+    }
+    if hostRequired && (parts.host == nil || port == 0) { throw ManagementError("\"\(text)\" is not HOST:PORT") }
+    return (parts.host, port)
+  }
+}

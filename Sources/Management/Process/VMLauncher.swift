@@ -1,0 +1,119 @@
+import Foundation
+
+/// What a detached VM process tells the command that started it, once.
+struct StartReport: Codable {
+  var summary: [String]
+  var error: String?
+}
+
+/// Starts VM processes of their own session and waits until the VM has started or failed.
+public enum VMLauncher {
+  /// The subcommand under which vmctl is the VM process; the report goes to this descriptor.
+  public static let subcommand = "vm-process"
+  static let reportDescriptor: Int32 = 3
+
+  /// - Returns: what the VM process has to say to the user.
+  /// - Throws: what kept it from starting, in its own words.
+  public static func start(_ entry: VMEntry, registry: Registry) throws -> [String] {
+    var ends: [Int32] = [0, 0]
+    guard pipe(&ends) == 0 else { throw ManagementError.system("cannot make a pipe") }
+    for end in ends { _ = fcntl(end, F_SETFD, FD_CLOEXEC) }
+    defer { close(ends[0]) }
+    do {
+      try spawn(entry, registry, report: ends[1])
+      close(ends[1])
+    } catch {
+      close(ends[1])
+      throw error
+    }
+    var bytes: [UInt8] = []
+    var chunk = [UInt8](repeating: 0, count: 4096)
+    while bytes.count < 1 << 20 {
+      let count = read(ends[0], &chunk, chunk.count)
+      if count < 0 && errno == EINTR { continue }
+      if count <= 0 { break }
+      bytes += chunk[..<count]
+    }
+    guard let report = try? JSONDecoder().decode(StartReport.self, from: Data(bytes)) else {
+      throw ManagementError(
+        "the process of \"\(entry.name)\" ended while it was starting",
+        remedy: "see its log with vmctl showvminfo \"\(entry.name)\" --log 0")
+    }
+    if let error = report.error { throw ManagementError(error) }
+    return report.summary
+  }
+
+  private static func spawn(_ entry: VMEntry, _ registry: Registry, report: Int32) throws {
+    var attributes = posix_spawnattr_t()
+    posix_spawnattr_init(&attributes)
+    defer { posix_spawnattr_destroy(&attributes) }
+    // A session of its own, with default signals: neither ^C nor the end of the terminal reaches it.
+    var signals = sigset_t()
+    sigfillset(&signals)
+    posix_spawnattr_setsigdefault(&attributes, &signals)
+    sigemptyset(&signals)
+    posix_spawnattr_setsigmask(&attributes, &signals)
+    let setSession: Int32 = 0x80  // POSIX_SPAWN_SETSID
+    posix_spawnattr_setflags(&attributes, Int16(setSession | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK))
+    var actions = posix_spawn_file_actions_t()
+    posix_spawn_file_actions_init(&actions)
+    defer { posix_spawn_file_actions_destroy(&actions) }
+    posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0)
+    posix_spawn_file_actions_addopen(&actions, 1, "/dev/null", O_WRONLY, 0)
+    posix_spawn_file_actions_addopen(&actions, 2, "/dev/null", O_WRONLY, 0)
+    // dup2 onto itself would leave close-on-exec set; posix_spawn clears it in that case (POSIX.1-2024).
+    posix_spawn_file_actions_adddup2(&actions, report, reportDescriptor)
+
+    let program = try FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")
+    let arguments = ["vmctl", subcommand, "--", entry.definition.uuid.uuidString.lowercased()]
+    var environment = ProcessInfo.processInfo.environment
+    environment["VMCTL_HOME"] = registry.home
+    let words = arguments.map { strdup($0) } + [nil]
+    let variables = environment.map { strdup("\($0.key)=\($0.value)") } + [nil]
+    defer { for text in words + variables { free(text) } }
+    var process = pid_t()
+    let code = posix_spawn(&process, program, &actions, &attributes, words, variables)
+    guard code == 0 else { throw ManagementError.system("cannot start \(program)", code) }
+  }
+
+  /// The life of a VM process, from its first instruction to its exit status.
+  public static func runDetached(_ name: String, registry: Registry) -> Int32 {
+    _ = fcntl(reportDescriptor, F_SETFD, FD_CLOEXEC)
+    func report(_ report: StartReport) {
+      if let bytes = try? JSONEncoder().encode(report) {
+        try? Files.writeAll(reportDescriptor, Array(bytes), path: "the report")
+      }
+      close(reportDescriptor)
+    }
+    signal(SIGPIPE, SIG_IGN)
+    let process: VMProcess
+    do {
+      process = try VMProcess(try registry.find(name), detached: true)
+      let signals = SignalWatch([SIGTERM, SIGINT, SIGHUP]) { process.terminate() }
+      defer { withExtendedLifetime(signals) {} }
+      let summary = try process.start()
+      report(StartReport(summary: summary))
+      return process.waitUntilEnd()
+    } catch {
+      report(StartReport(summary: [], error: String(describing: error)))
+      return 1
+    }
+  }
+}
+
+/// Calls a closure for each of some signals, which then do nothing by themselves.
+public final class SignalWatch: @unchecked Sendable {
+  private var sources: [any DispatchSourceSignal] = []
+
+  public init(_ signals: [Int32], _ body: @escaping @Sendable () -> Void) {
+    for number in signals {
+      signal(number, SIG_IGN)
+      let source = DispatchSource.makeSignalSource(signal: number, queue: .global())
+      source.setEventHandler(handler: DispatchWorkItem(block: body))
+      source.resume()
+      sources.append(source)
+    }
+  }
+
+  deinit { for source in sources { source.cancel() } }
+}

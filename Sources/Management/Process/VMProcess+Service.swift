@@ -1,0 +1,221 @@
+import Foundation
+import Machine
+import Teleport
+
+/// What a VM process does for the clients of its control socket.
+extension VMProcess {
+  func serve(_ request: ControlRequest, _ session: ControlSession) throws -> ControlReply {
+    switch request.command {
+    case .status: return status()
+    case .pause:
+      try step("paused", from: [.running], to: .paused) { $0.pause() }
+      return .done()
+    case .resume:
+      try step("resumed", from: [.paused], to: .running) { $0.resume() }
+      return .done()
+    case .reset:
+      try step("reset", from: [.running, .paused], to: nil) { $0.reset() }
+      return .done()
+    case .acpipowerbutton:
+      try step("asked to power off", from: [.running], to: nil) { $0.pressPowerButton() }
+      return .done()
+    case .poweroff: return try powerOff()
+    case .savestate: return try saveState(session)
+    case .screenshotpng: return try screenshot(request)
+    case .keyboardputscancode:
+      let codes = request.scancodes ?? []
+      try step("typed at", from: [.running], to: nil) { $0.pressKeys(scancodes: codes) }
+      return .done()
+    case .keyboardputstring:
+      let text = request.text ?? ""
+      try step("typed at", from: [.running], to: nil) { try $0.typeText(text) }
+      return .done()
+    case .teleport: return try teleport(request, session)
+    case .resolveteleport: return try resolve(request)
+    case .getregisters: return .done(try machine("inspected").registers())
+    case .info: return .done(try machine("inspected").info(request.text ?? ""))
+    case .statistics: return .done(statistics())
+    case .console, .cancel: return .done()
+    }
+  }
+
+  private func status() -> ControlReply {
+    var reply = ControlReply.done()
+    lock.withLock {
+      reply.status = inner.record
+      if inner.source != nil || inner.record.state == .teleportingin { reply.teleport = inner.progress }
+    }
+    return reply
+  }
+
+  private func machine(_ verb: String) throws -> VirtualMachine {
+    let (vm, state) = lock.withLock { (inner.vm, inner.record.state) }
+    guard let vm else { throw wrongState(verb, state) }
+    return vm
+  }
+
+  private func wrongState(_ verb: String, _ state: VMState, _ allowed: [VMState] = [.running, .paused]) -> ManagementError {
+    let list = allowed.map(\.rawValue).joined(separator: " or ")
+    return ManagementError("the machine \"\(entry.name)\" is \(state.rawValue) and cannot be \(verb)", remedy: "it must be \(list)")
+  }
+
+  /// Goes through a state in which nothing else may be done, so that two requests cannot cross.
+  private func begin(_ verb: String, from allowed: [VMState], to state: VMState) throws -> (vm: VirtualMachine, before: VMState) {
+    let claim: (vm: VirtualMachine, before: VMState) = try lock.withLock {
+      guard let vm = inner.vm, allowed.contains(inner.record.state), !inner.hasEnded else {
+        throw wrongState(verb, inner.record.state, allowed)
+      }
+      let before = inner.record.state
+      inner.record.state = state
+      return (vm, before)
+    }
+    do {
+      try change(state)
+    } catch {
+      lock.withLock { inner.record.state = claim.before }
+      throw error
+    }
+    return claim
+  }
+
+  private func step(_ verb: String, from allowed: [VMState], to state: VMState?, _ body: (VirtualMachine) throws -> Void) throws {
+    guard let state else {
+      let vm = try lock.withLock {
+        guard let vm = inner.vm, allowed.contains(inner.record.state) else { throw wrongState(verb, inner.record.state, allowed) }
+        return vm
+      }
+      return try body(vm)
+    }
+    let claim = try begin(verb, from: allowed, to: state)
+    try body(claim.vm)
+  }
+
+  private func powerOff() throws -> ControlReply {
+    let state = self.state
+    switch state {
+    case .running, .paused, .gurumeditation, .teleportingin:
+      end(.poweroff)
+      return .done()
+    case .teleporting, .teleportingpausedvm:
+      throw ManagementError(
+        "the machine \"\(entry.name)\" is being teleported", remedy: "stop the teleport first (^C in the command that started it)")
+    default: throw wrongState("powered off", state, [.running, .paused, .gurumeditation, .teleportingin])
+    }
+  }
+
+  private func saveState(_ session: ControlSession) throws -> ControlReply {
+    let claim = try begin("saved", from: [.running, .paused], to: .saving)
+    do {
+      claim.vm.pause()
+      var shown = -1
+      try saveMachine(claim.vm, to: folder.state) { pages, total in
+        let percent = total == 0 ? 100 : pages * 100 / total
+        if percent != shown { session.sendProgress(.progress("saving \(percent) %")) }
+        shown = percent
+      }
+    } catch {
+      if claim.before == .running { claim.vm.resume() }
+      try? change(claim.before)
+      finishPending()
+      throw ManagementError(
+        "the state cannot be saved: \(ManagementError.line(for: error))", remedy: "the machine is \(claim.before.rawValue) as before")
+    }
+    end(.saved)
+    return .done()
+  }
+
+  private func screenshot(_ request: ControlRequest) throws -> ControlReply {
+    guard let path = request.path else { throw ManagementError("screenshotpng needs a file") }
+    let picture = try machine("pictured").screenshot()
+    let bytes = PNG.encode(width: picture.width, height: picture.height, rgb: picture.rgb)
+    let descriptor = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o666)
+    guard descriptor >= 0 else { throw ManagementError.system("cannot write \(path)") }
+    defer { close(descriptor) }
+    try Files.writeAll(descriptor, bytes, path: path)
+    return .done()
+  }
+
+  private func statistics() -> String {
+    var usage = rusage()
+    getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage)
+    let user = Double(usage.ru_utime.tv_sec) + Double(usage.ru_utime.tv_usec) / 1e6
+    let system = Double(usage.ru_stime.tv_sec) + Double(usage.ru_stime.tv_usec) / 1e6
+    let record = lock.withLock { inner.record }
+    return """
+      state: \(record.state.rawValue)
+      seconds in this state: \(Int(Date().timeIntervalSince(record.since)))
+      host CPU seconds, user: \(user)
+      host CPU seconds, system: \(system)
+      host memory, most: \(usage.ru_maxrss >> 10) MB
+      """
+  }
+
+  // MARK: Teleport
+
+  private func teleport(_ request: ControlRequest, _ session: ControlSession) throws -> ControlReply {
+    guard let wish = request.teleport else { throw ManagementError("teleport needs a host and a port") }
+    guard (1...65535).contains(wish.port) else {
+      throw ManagementError("port \(wish.port) is not from 1 to 65535", remedy: "the target says its port when it starts")
+    }
+    guard wish.maxDowntimeMS > 0 else {
+      throw ManagementError("--maxdowntime \(wish.maxDowntimeMS) is not possible", remedy: "give at least 1 ms; 250 is usual")
+    }
+    let claim = try lock.withLock {
+      guard let vm = inner.vm, inner.source == nil, [.running, .paused].contains(inner.record.state) else {
+        throw wrongState("teleported", inner.record.state)
+      }
+      let source = makeSource(vm, wish, session)
+      inner.source = source
+      inner.progress = nil
+      inner.record.state = inner.record.state == .paused ? .teleportingpausedvm : .teleporting
+      return source
+    }
+    session.whenCancelled { [logger] in
+      if !claim.cancel() { logger.warning("a cancel came too late: the machine is being handed over") }
+    }
+    do {
+      let result = try claim.run()
+      end(.teleported, reason: "it runs at \(wish.host) port \(wish.port)")
+      var reply = ControlReply.done(result.summary)
+      reply.teleport = result
+      return reply
+    } catch {
+      lock.withLock { inner.source = nil }
+      if [.teleporting, .teleportingpausedvm].contains(state) {
+        try? change(lock.withLock { inner.vm?.runState } == .paused ? .paused : .running)
+      }
+      finishPending()
+      logger.error("teleport failed: \(error)")
+      throw ManagementError("the teleport did not happen: \(error)", remedy: "the machine is \(state.rawValue) here as before")
+    }
+  }
+
+  private func makeSource(_ vm: VirtualMachine, _ wish: TeleportRequest, _ session: ControlSession) -> TeleportSource {
+    var options = TeleportSource.Options(
+      host: wish.host, port: wish.port, name: definition.name, uuid: definition.uuid.uuidString.lowercased())
+    options.maxDowntimeMS = wish.maxDowntimeMS
+    options.password = wish.password
+    if let timeout = wish.timeoutMS { options.timeoutMS = timeout }
+    let path = folder.teleport
+    return TeleportSource(
+      vm: vm, options: options, records: { try $0.write(to: path) },
+      state: { [weak self] in self?.teleport($0) },
+      progress: { [weak self] progress in
+        self?.note(progress)
+        session.sendProgress(.progress(progress.summary, progress))
+      })
+  }
+
+  private func resolve(_ request: ControlRequest) throws -> ControlReply {
+    let (source, phase) = lock.withLock { (inner.source, inner.progress?.phase) }
+    guard let source, phase == .inDoubt else {
+      throw ManagementError("no teleport of \"\(entry.name)\" is in doubt", remedy: "see vmctl showvminfo \"\(entry.name)\"")
+    }
+    switch request.text {
+    case "takeback": source.resolve(.takeBack)
+    case "giveup": source.resolve(.giveUp)
+    default: throw ManagementError("a doubt is resolved by takeback or giveup")
+    }
+    return .done()
+  }
+}

@@ -1,0 +1,400 @@
+import Foundation
+import Logging
+import Machine
+import NIOCore
+import NIOPosix
+import SavedState
+import Teleport
+
+/// The keeper of one running VM: holds its lock, its machine, its consoles and its control socket, and writes down each
+/// change of its state.
+public final class VMProcess: @unchecked Sendable {
+  public let entry: VMEntry
+  let folder: VMFolder
+  let definition: VMDefinition
+  let logger: Logger
+
+  private let fileLock: FileLock
+  private let logFile: LogFile
+  private let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
+  /// Work that must not run on a thread of the machine or of the network.
+  private let queue = DispatchQueue(label: "vmctl.process")
+  private let ended = DispatchSemaphore(value: 0)
+  private var consoles: [ConsoleEndpoint] = []
+  private var control: ControlServer?
+
+  let lock = NSLock()
+  /// Guarded by `lock`.
+  var inner: Inner
+
+  struct Inner {
+    var record: StatusRecord
+    var vm: VirtualMachine?
+    var source: TeleportSource?
+    var target: TeleportTarget<VirtualMachine>?
+    var progress: TeleportProgress?
+    /// The machine ended while an operation held it: done when that is over.
+    var pendingEnd: (state: VMState, status: Int32)?
+    var hasEnded = false
+    var exitStatus: Int32 = 0
+  }
+
+  /// What the VM comes from.
+  private enum Origin { case powerOn, savedState, teleport }
+
+  /// Takes the VM's lock. When this throws, nothing has changed.
+  /// - Parameter detached: standard output and error go to the log.
+  public init(_ entry: VMEntry, detached: Bool) throws {
+    self.entry = entry
+    folder = entry.folder
+    let fileLock = try FileLock(path: folder.lock)
+    self.fileLock = fileLock
+    fileLock.waitLock(.editing)
+    defer { fileLock.unlock(.editing) }
+    guard fileLock.tryLock(.running) else {
+      let state = folder.readStatus()?.state.rawValue ?? "running"
+      throw ManagementError(
+        "the machine \"\(entry.name)\" runs already (it is \(state))", remedy: "see vmctl showvminfo \"\(entry.name)\"")
+    }
+    definition = try folder.readDefinition(checkingHost: true)
+    // The lock that was just taken is this process's own, so the state is that of before.
+    inner = Inner(record: try folder.currentStatus())
+    logFile = try LogFile(folder: folder, takesOutput: detached)
+    logger = logFile.logger()
+  }
+
+  // MARK: Starting
+
+  /// Brings the machine up, or into waiting for its teleport.
+  /// - Returns: what to tell the user.
+  /// - Throws: with everything as it was before.
+  public func start() throws -> [String] {
+    let before = inner.record.state
+    logger.info("starting \(definition.name) (\(definition.uuid.uuidString.lowercased())), process \(getpid())")
+    do {
+      try settleEarlierTeleport()
+      let origin = try origin(before)
+      if origin != .savedState { unlink(folder.state) }
+      try change(origin == .savedState ? .restoring : .starting)
+      try openConsoles()
+      control = try ControlServer(path: folder.controlSocket, group: group) { [unowned self] slot in
+        try console(slot)
+      } service: { [unowned self] request, session in
+        try serve(request, session)
+      }
+      var summary: [String]
+      switch origin {
+      case .powerOn:
+        let vm = try build()
+        try vm.lockMedia()
+        try run(vm)
+        summary = ["the machine \"\(entry.name)\" has started"]
+      case .savedState:
+        try restore()
+        summary = ["the machine \"\(entry.name)\" goes on from its saved state"]
+      case .teleport:
+        summary = [try waitForTeleport()]
+      }
+      summary += consoles.compactMap(\.summary)
+      for line in summary { logger.info("\(line)") }
+      return summary
+    } catch {
+      logger.error("cannot start: \(error)")
+      stopServers()
+      let vm = lock.withLock { inner.vm }
+      vm?.powerOff()
+      let earlier = inner.record.state == .teleported ? VMState.teleported : before
+      var record = StatusRecord(state: earlier.isLive ? .aborted : earlier)
+      record.reason = ManagementError.line(for: error)
+      try? folder.write(record)
+      fileLock.unlock(.running)
+      throw error
+    }
+  }
+
+  private func origin(_ before: VMState) throws -> Origin {
+    guard before == .saved else { return definition.teleporter.enabled ? .teleport : .powerOn }
+    if definition.teleporter.enabled {
+      throw ManagementError(
+        "the machine \"\(entry.name)\" has a saved state and its teleporter is on",
+        remedy: "drop the state with vmctl discardstate, or turn the teleporter off with vmctl modifyvm --teleporter off")
+    }
+    return .savedState
+  }
+
+  /// A process that died in the middle of handing the machine over has left a question: who has it?
+  private func settleEarlierTeleport() throws {
+    guard let record = TeleportRecord.read(from: folder.teleport), record.role == .source, record.step == .committing else { return }
+    let place = "\(record.host) port \(record.port)"
+    var settled = record
+    switch TeleportInquiry.ask(record) {
+    case .runs:
+      settled.step = .handedOver
+      try settled.write(to: folder.teleport)
+      inner.record = StatusRecord(state: .teleported)
+      throw ManagementError(
+        "the machine \"\(entry.name)\" was handed over to \(place) and runs there",
+        remedy: "start it here again when it has ended there")
+    case .discarded, .unknown:
+      settled.step = .keptHere
+      try settled.write(to: folder.teleport)
+      logger.info("the teleport to \(place) has left nothing running there")
+    case .unreachable(let reason):
+      throw ManagementError(
+        "the machine \"\(entry.name)\" was being handed over to \(place) when its process died, and may run there; "
+          + "that cannot be asked now (\(reason))",
+        remedy: "try again, or if you know that it does not run there: "
+          + "vmctl controlvm \"\(entry.name)\" resolveteleport takeback")
+    }
+  }
+
+  private func openConsoles() throws {
+    for uart in definition.hardware.uarts {
+      consoles.append(try ConsoleEndpoint.open(uart, group: group, logger: logger))
+    }
+    lock.withLock {
+      for endpoint in consoles { inner.record.consolePorts[endpoint.console.slot] = endpoint.port }
+    }
+    writeRecord()
+  }
+
+  private func build() throws -> VirtualMachine {
+    let vm = try VirtualMachine(definition.hardware)
+    vm.onEvent = { [weak self, weak vm] event in self?.machine(vm, event) }
+    for endpoint in consoles {
+      let console = endpoint.console
+      vm.connectSerial(slot: console.slot) { console.output($0) }
+    }
+    return vm
+  }
+
+  /// Gives the consoles' input to the machine that is to run.
+  private func adopt(_ vm: VirtualMachine) {
+    lock.withLock { inner.vm = vm }
+    for endpoint in consoles {
+      let slot = endpoint.console.slot
+      endpoint.console.connect { [weak vm] bytes in vm?.serialInput(slot: slot, bytes) }
+    }
+  }
+
+  private func run(_ vm: VirtualMachine) throws {
+    adopt(vm)
+    try change(.running)
+    vm.start(paused: false)
+  }
+
+  private func restore() throws {
+    let vm = try build()
+    do {
+      try loadMachine(vm, from: folder.state, name: definition.name)
+      try vm.lockMedia()
+      try run(vm)
+    } catch {
+      vm.powerOff()
+      throw error
+    }
+    // From the record on the saved state is history: a disk may have changed since.
+    unlink(folder.state)
+  }
+
+  private func waitForTeleport() throws -> String {
+    let password = try definition.teleporter.effectivePassword()
+    let address = try definition.teleporter.listenAddress(hasPassword: password != nil)
+    var options = TeleportTarget<VirtualMachine>.Options(
+      address: address, port: definition.teleporter.port, password: password, name: definition.name,
+      uuid: definition.uuid.uuidString.lowercased())
+    options.previous = TeleportRecord.read(from: folder.teleport)
+    let path = folder.teleport
+    let target = TeleportTarget<VirtualMachine>(
+      options: options,
+      makeMachine: { [weak self] in
+        guard let self else { throw TeleportError.cancelled }
+        return try build()
+      },
+      records: { try $0.write(to: path) },
+      state: { [weak self] in self?.teleport($0) },
+      progress: { [weak self] in self?.note($0) })
+    lock.withLock { inner.target = target }
+    try change(.teleportingin)
+    let port = try target.listen()
+    lock.withLock {
+      inner.record.teleporterPort = port
+      inner.record.teleporterAddress = address
+    }
+    writeRecord()
+    Thread.detachNewThread { [weak self] in
+      do {
+        let vm = try target.run()
+        self?.arrived(vm)
+      } catch TeleportError.cancelled {
+      } catch {
+        guard let self else { return }
+        logger.error("the teleport has failed: \(error)")
+        queue.async { self.end(.poweroff, status: 1, reason: ManagementError.line(for: error)) }
+      }
+    }
+    let warning = password == nil ? " (this host only, as there is no password)" : ""
+    return "the machine \"\(entry.name)\" is waiting for its teleport on \(address) port \(port)\(warning)"
+  }
+
+  private func arrived(_ vm: VirtualMachine) {
+    logger.info("the machine has arrived")
+    adopt(vm)
+    lock.withLock {
+      inner.record.teleporterPort = nil
+      inner.record.teleporterAddress = nil
+    }
+    try? change(vm.runState == .paused ? .paused : .running)
+    do {
+      try folder.whileEditing {
+        var definition = try folder.readDefinition(checkingHost: false)
+        definition.teleporter.enabled = false
+        try folder.write(definition)
+      }
+    } catch {
+      logger.warning("the teleporter setting could not be switched off: \(error)")
+    }
+  }
+
+  // MARK: State
+
+  var state: VMState { lock.withLock { inner.record.state } }
+
+  /// Writes the new state down, then it holds.
+  func change(_ state: VMState, reason: String? = nil) throws {
+    var record = lock.withLock { inner.record }
+    record.state = state
+    record.since = Date()
+    record.process = getpid()
+    record.reason = reason
+    try folder.write(record)
+    lock.withLock { inner.record = record }
+    logger.info("state: \(state.rawValue)\(reason.map { ": \($0)" } ?? "")")
+  }
+
+  private func writeRecord() {
+    let record = lock.withLock { inner.record }
+    try? folder.write(record)
+  }
+
+  func note(_ progress: TeleportProgress) {
+    let isNew = lock.withLock {
+      defer { inner.progress = progress }
+      return inner.progress?.phase != progress.phase
+    }
+    if isNew { logger.info("teleport: \(progress.summary)") }
+    onProgress(progress)
+  }
+
+  /// For a foreground process that shows the incoming machine.
+  public var onProgress: @Sendable (TeleportProgress) -> Void = { _ in }
+  public var onMessage: @Sendable (String) -> Void = { _ in }
+
+  /// What a transfer means for the VM's state.
+  func teleport(_ state: TeleportState) {
+    switch state {
+    case .teleporting(let paused): try? change(paused ? .teleportingpausedvm : .teleporting)
+    case .kept(let paused): try? change(paused ? .paused : .running)
+    case .inDoubt:
+      logger.warning("the machine is handed over, but the target does not answer; see vmctl controlvm resolveteleport")
+    case .handedOver, .waiting: break
+    case .receiving(let from):
+      logger.info("receiving from \(from)")
+      onMessage("receiving the machine from \(from)")
+    case .dropped(let reason):
+      logger.warning("a transfer was dropped: \(reason)")
+      onMessage("a transfer was dropped, waiting again: \(reason)")
+    case .arrived(let paused):
+      logger.info("arrived\(paused ? ", paused" : "")")
+      onMessage("the machine has arrived")
+    }
+  }
+
+  private func machine(_ vm: VirtualMachine?, _ event: MachineEvent) {
+    // A machine that was dropped half-loaded has nothing to say any more.
+    queue.async { [self] in
+      switch event {
+      case .log(let text): logger.info("\(text)")
+      case .guestReset: logger.info("the guest has reset the machine")
+      case .poweredOff: finish(.poweroff, status: 0)
+      case .exited(let status): finish(.poweroff, status: status)
+      case .gurumeditation(let text):
+        logger.critical("gurumeditation: \(text)")
+        try? change(.gurumeditation, reason: text)
+      }
+    }
+  }
+
+  // MARK: Ending
+
+  /// Ends the VM now, or when the operation is over that holds it.
+  private func finish(_ state: VMState, status: Int32) {
+    let source = lock.withLock {
+      if inner.source != nil || inner.record.state == .saving { inner.pendingEnd = (state, status) }
+      return inner.source
+    }
+    source?.cancel()
+    if lock.withLock({ inner.pendingEnd == nil }) { end(state, status: status) }
+  }
+
+  /// Does what was put off.
+  func finishPending() {
+    if let pending = lock.withLock({ inner.pendingEnd }) { queue.async { self.end(pending.state, status: pending.status) } }
+  }
+
+  /// Power off from outside (a signal): clean, whatever is under way.
+  public func terminate() {
+    queue.async { [self] in
+      logger.info("asked to end")
+      finish(.poweroff, status: 0)
+    }
+  }
+
+  func end(_ state: VMState, status: Int32 = 0, reason: String? = nil) {
+    let isFirst = lock.withLock {
+      defer { inner.hasEnded = true }
+      inner.exitStatus = inner.hasEnded ? inner.exitStatus : status
+      return !inner.hasEnded
+    }
+    guard isFirst else { return }
+    if state == .poweroff { try? change(.stopping) }
+    let (vm, target) = lock.withLock { (inner.vm, inner.target) }
+    target?.stop()
+    for endpoint in consoles { endpoint.console.connect(nil) }
+    vm?.powerOff()
+    var record = StatusRecord(state: state)
+    record.reason = reason
+    try? folder.write(record)
+    logger.info("ended: \(state.rawValue)")
+    // The answer to the request that ended it is still on its way.
+    queue.asyncAfter(deadline: .now() + 0.1) { [self] in
+      stopServers()
+      fileLock.unlock(.running)
+      ended.signal()
+    }
+  }
+
+  private func stopServers() {
+    control?.close()
+    for endpoint in consoles { endpoint.close() }
+  }
+
+  /// Returns when the VM has ended.
+  /// - Returns: the status to exit with.
+  public func waitUntilEnd() -> Int32 {
+    ended.wait()
+    return lock.withLock { inner.exitStatus }
+  }
+
+  // MARK: Looking
+
+  private func console(_ slot: Int?) throws -> SerialConsole {
+    let wanted = slot ?? consoles.map(\.console.slot).min() ?? 1
+    guard let endpoint = consoles.first(where: { $0.console.slot == wanted }) else {
+      let list = consoles.map { String($0.console.slot) }.joined(separator: ", ")
+      throw ManagementError(
+        "the machine \"\(entry.name)\" has no uart \(wanted)", remedy: list.isEmpty ? "give it one with --uart1" : "it has \(list)")
+    }
+    return endpoint.console
+  }
+}

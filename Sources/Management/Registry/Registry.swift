@@ -1,0 +1,247 @@
+import Foundation
+import Machine
+import Teleport
+
+/// A VM that the registry knows.
+public struct VMEntry: Sendable {
+  public let folder: VMFolder
+  public let definition: VMDefinition
+  public var name: String { definition.name }
+}
+
+/// A host's VMs: the folders below `$VMCTL_HOME/machines`, and links there to folders elsewhere. The file system is the
+/// registry; nobody keeps it in memory.
+public struct Registry: Sendable {
+  public let home: String
+  var machines: String { home + "/machines" }
+
+  public init(home: String) { self.home = home }
+
+  /// `$VMCTL_HOME`, else `$XDG_DATA_HOME/vmctl`, else `~/.local/share/vmctl`.
+  public static func fromEnvironment(_ environment: [String: String] = ProcessInfo.processInfo.environment) throws -> Registry {
+    if let home = environment["VMCTL_HOME"], !home.isEmpty { return Registry(home: Files.absolute(home)) }
+    if let data = environment["XDG_DATA_HOME"], data.hasPrefix("/") { return Registry(home: data + "/vmctl") }
+    guard let user = environment["HOME"], user.hasPrefix("/") else {
+      throw ManagementError("neither VMCTL_HOME nor HOME is set", remedy: "set VMCTL_HOME to the folder of your machines")
+    }
+    return Registry(home: user + "/.local/share/vmctl")
+  }
+
+  /// A name is a folder's name too, and a word in a table.
+  public static func checkName(_ name: String) throws {
+    let isPlain = name.unicodeScalars.allSatisfy { $0.value >= 32 && $0.value != 127 }
+    guard !name.isEmpty, name.utf8.count <= 100, isPlain, !name.contains("/"), !name.hasPrefix("."), !name.hasPrefix("-") else {
+      throw ManagementError(
+        "\"\(name)\" cannot be a machine's name", remedy: "use up to 100 characters, no \"/\", and no \".\" or \"-\" in front")
+    }
+  }
+
+  // MARK: Looking
+
+  /// The VMs in order of name, and what is wrong with those that cannot be read.
+  public func list() throws -> (entries: [VMEntry], problems: [String]) {
+    guard Files.exists(machines) else { return ([], []) }
+    var entries: [VMEntry] = []
+    var problems: [String] = []
+    for name in try FileManager.default.contentsOfDirectory(atPath: machines).sorted() where !name.hasPrefix(".") {
+      let folder = VMFolder(path: machines + "/" + name)
+      do {
+        entries.append(VMEntry(folder: folder, definition: try folder.readDefinition(checkingHost: false)))
+      } catch {
+        problems.append(ManagementError.line(for: error))
+      }
+    }
+    return (entries.sorted { $0.name < $1.name }, problems)
+  }
+
+  /// The VM with this name or UUID.
+  public func find(_ name: String, checkingHost: Bool = false) throws -> VMEntry {
+    let direct = VMFolder(path: machines + "/" + name)
+    if (try? Self.checkName(name)) != nil, Files.exists(direct.definition) {
+      let definition = try direct.readDefinition(checkingHost: checkingHost)
+      if definition.name == name { return VMEntry(folder: direct, definition: definition) }
+    }
+    let all = try list()
+    let uuid = UUID(uuidString: name)
+    guard let entry = all.entries.first(where: { $0.name == name || (uuid != nil && $0.definition.uuid == uuid) }) else {
+      if let problem = all.problems.first { throw ManagementError("no machine \"\(name)\" can be read: \(problem)") }
+      throw ManagementError("there is no machine \"\(name)\" in \(home)", remedy: "see vmctl list vms, or make it with vmctl createvm")
+    }
+    if checkingHost { _ = try entry.folder.readDefinition(checkingHost: true) }
+    return entry
+  }
+
+  // MARK: Making and ending
+
+  /// Makes a VM. Its folder is below `baseFolder` when one is given, with a link to it in the registry.
+  @discardableResult
+  public func create(_ definition: VMDefinition, baseFolder: String? = nil) throws -> VMEntry {
+    try Self.checkName(definition.name)
+    try HardwareLimits.check(definition.hardware)
+    try checkFree(definition)
+    try Files.makeDirectory(machines)
+    let path = (baseFolder.map(Files.absolute) ?? machines) + "/" + definition.name
+    if let baseFolder { try Files.makeDirectory(Files.absolute(baseFolder)) }
+    guard mkdir(path, 0o700) == 0 else {
+      throw ManagementError.system("cannot make the folder \(path)", remedy: "choose another --name or --basefolder")
+    }
+    let folder = VMFolder(path: path)
+    try folder.write(definition)
+    if baseFolder != nil { try link(path, as: definition.name) }
+    return VMEntry(folder: VMFolder(path: machines + "/" + definition.name), definition: definition)
+  }
+
+  /// Makes a VM known whose folder is elsewhere.
+  @discardableResult
+  public func register(definitionFile: String) throws -> VMEntry {
+    var path = Files.absolute(definitionFile)
+    if path.hasSuffix("/definition.toml") { path.removeLast("/definition.toml".count) }
+    let folder = VMFolder(path: path)
+    guard Files.exists(folder.definition) else {
+      throw ManagementError("\(definitionFile) is no machine's definition.toml", remedy: "name that file or its folder")
+    }
+    let definition = try folder.readDefinition(checkingHost: false)
+    try checkFree(definition)
+    try Files.makeDirectory(machines)
+    if path != machines + "/" + definition.name { try link(path, as: definition.name) }
+    return VMEntry(folder: folder, definition: definition)
+  }
+
+  private func link(_ path: String, as name: String) throws {
+    guard symlink(path, machines + "/" + name) == 0 else {
+      throw ManagementError.system("cannot register \(path) as \(machines)/\(name)")
+    }
+  }
+
+  private func checkFree(_ definition: VMDefinition) throws {
+    for entry in try list().entries {
+      if entry.name == definition.name {
+        throw ManagementError("there is a machine \"\(entry.name)\" already", remedy: "choose another --name")
+      }
+      if entry.definition.uuid == definition.uuid {
+        throw ManagementError("the machine \"\(entry.name)\" has the UUID \(definition.uuid.uuidString.lowercased()) already")
+      }
+    }
+  }
+
+  /// Forgets a VM; its folder stays unless it is deleted. Disk images elsewhere are left alone.
+  public func unregister(_ entry: VMEntry, delete: Bool) throws {
+    let folder = entry.folder
+    try folder.whileEditing {
+      try Self.refuse(folder, name: entry.name, doing: "unregistered", whileSaved: false)
+      let place = machines + "/" + URL(fileURLWithPath: entry.folder.path).lastPathComponent
+      var information = stat()
+      guard lstat(place, &information) == 0 else { throw ManagementError.system("cannot find \(place)") }
+      let isLink = information.st_mode & S_IFMT == S_IFLNK
+      if delete {
+        let target = isLink ? try FileManager.default.destinationOfSymbolicLink(atPath: place) : place
+        try FileManager.default.removeItem(atPath: target)
+        if isLink { unlink(place) }
+      } else if isLink {
+        guard unlink(place) == 0 else { throw ManagementError.system("cannot unregister \(place)") }
+      } else {
+        let target = home + "/unregistered/" + entry.definition.uuid.uuidString.lowercased()
+        try Files.makeDirectory(home + "/unregistered")
+        guard Glibc.rename(place, target) == 0 else { throw ManagementError.system("cannot move \(place) to \(target)") }
+      }
+    }
+  }
+
+  /// Where `unregister` leaves the folder of a VM that it does not delete.
+  public func restingPlace(of entry: VMEntry) -> String {
+    let place = machines + "/" + URL(fileURLWithPath: entry.folder.path).lastPathComponent
+    if let target = try? FileManager.default.destinationOfSymbolicLink(atPath: place) { return target }
+    return home + "/unregistered/" + entry.definition.uuid.uuidString.lowercased()
+  }
+
+  // MARK: Changing
+
+  /// Changes a definition. Hardware may change only while the VM is off and no saved state waits for the old hardware.
+  public func modify(_ entry: VMEntry, _ change: (inout VMDefinition) throws -> Void) throws {
+    let folder = entry.folder
+    try folder.whileEditing {
+      let old = try folder.readDefinition(checkingHost: false)
+      var new = old
+      try change(&new)
+      guard new != old else { return }
+      if new.hardware != old.hardware || new.name != old.name {
+        try Self.refuse(folder, name: old.name, doing: "changed", whileSaved: new.hardware.isDifferent(from: old.hardware))
+      } else {
+        let state = try folder.currentStatus().state
+        if state.isLive && new.teleporter != old.teleporter {
+          try Self.refuse(folder, name: old.name, doing: "changed", whileSaved: false)
+        }
+      }
+      try HardwareLimits.check(new.hardware)
+      _ = try new.teleporter.listenAddress(hasPassword: new.teleporter.password != nil || new.teleporter.passwordFile != nil)
+      if new.name != old.name { try rename(entry, old: old, to: new.name) } else { try folder.write(new) }
+      if new.name != old.name { try VMFolder(path: machines + "/" + new.name).write(new) }
+    }
+  }
+
+  private func rename(_ entry: VMEntry, old: VMDefinition, to name: String) throws {
+    try Self.checkName(name)
+    guard !(try list().entries.contains { $0.name == name }) else {
+      throw ManagementError("there is a machine \"\(name)\" already", remedy: "choose another --name")
+    }
+    let place = machines + "/" + URL(fileURLWithPath: entry.folder.path).lastPathComponent
+    guard Glibc.rename(place, machines + "/" + name) == 0 else { throw ManagementError.system("cannot rename \(place)") }
+  }
+
+  private static func refuse(_ folder: VMFolder, name: String, doing what: String, whileSaved: Bool) throws {
+    let state = try folder.currentStatus().state
+    if state.isLive {
+      throw ManagementError(
+        "the machine \"\(name)\" is \(state.rawValue) and cannot be \(what)",
+        remedy: "end it first with vmctl controlvm \"\(name)\" poweroff")
+    }
+    if whileSaved && state == .saved {
+      throw ManagementError(
+        "the machine \"\(name)\" has a saved state, which fits its present hardware only, and cannot be \(what)",
+        remedy: "start it, or drop the state with vmctl discardstate \"\(name)\"")
+    }
+  }
+
+  /// Drops the saved state. The VM is then off.
+  public func discardState(_ entry: VMEntry) throws {
+    let folder = entry.folder
+    try folder.whileEditing {
+      guard try folder.currentStatus().state == .saved else {
+        throw ManagementError("the machine \"\(entry.name)\" has no saved state", remedy: "see vmctl showvminfo \"\(entry.name)\"")
+      }
+      try folder.write(StatusRecord(state: .poweroff))
+      unlink(folder.state)
+    }
+  }
+}
+
+extension VMEntry {
+  /// What a teleport left open when its process died, if anything.
+  public var openTeleport: TeleportRecord? {
+    guard let record = TeleportRecord.read(from: folder.teleport) else { return nil }
+    return record.role == .source && record.step == .committing ? record : nil
+  }
+
+  /// Answers the question for a VM that does not run.
+  public func resolveTeleport(takeBack: Bool) throws {
+    try folder.whileEditing {
+      guard var record = openTeleport, try !folder.currentStatus().state.isLive else {
+        throw ManagementError("no teleport of \"\(name)\" is in doubt", remedy: "see vmctl showvminfo \"\(name)\"")
+      }
+      record.step = takeBack ? .keptHere : .handedOver
+      try record.write(to: folder.teleport)
+      if !takeBack { try folder.write(StatusRecord(state: .teleported)) }
+    }
+  }
+}
+
+extension MachineConfiguration {
+  /// Whether a guest could notice: what the uarts are connected to on the host it cannot.
+  fileprivate func isDifferent(from other: MachineConfiguration) -> Bool {
+    var mine = self
+    var theirs = other
+    for index in mine.uarts.indices { mine.uarts[index].mode = .disconnected }
+    for index in theirs.uarts.indices { theirs.uarts[index].mode = .disconnected }
+    return mine != theirs
+  }
+}

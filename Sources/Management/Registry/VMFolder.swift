@@ -1,0 +1,68 @@
+import Foundation
+
+/// The files of one VM.
+public struct VMFolder: Equatable, Sendable {
+  public let path: String
+
+  public init(path: String) { self.path = path }
+
+  public var definition: String { path + "/definition.toml" }
+  public var log: String { path + "/log" }
+  public var lock: String { path + "/lock" }
+  public var status: String { path + "/status.json" }
+  public var state: String { path + "/saved.state" }
+  /// What is known of the last teleport, also after the process has died.
+  public var teleport: String { path + "/teleport.json" }
+  public var controlSocket: String { path + "/control.sock" }
+
+  /// Log file number `index`: 0 is the present one.
+  public func log(_ index: Int) -> String { index == 0 ? log : "\(log).\(index)" }
+
+  public func readDefinition(checkingHost: Bool = true) throws -> VMDefinition {
+    guard Files.exists(definition) else {
+      throw ManagementError("there is no definition \(definition)", remedy: "register the machine again or unregister it")
+    }
+    return try VMDefinition(toml: Files.read(definition), file: definition, checkingHost: checkingHost)
+  }
+
+  public func write(_ definition: VMDefinition) throws {
+    try Files.replace(self.definition, with: definition.toml())
+  }
+
+  public func readStatus() -> StatusRecord? {
+    guard let text = try? Files.read(status) else { return nil }
+    return try? JSONDecoder().decode(StatusRecord.self, from: Data(text.utf8))
+  }
+
+  func write(_ record: StatusRecord) throws {
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = [.sortedKeys, .prettyPrinted]
+    try Files.replace(status, with: String(decoding: encoder.encode(record), as: UTF8.self) + "\n")
+  }
+
+  /// Runs `body` while nobody else changes the definition or starts the VM.
+  func whileEditing<T>(_ body: () throws -> T) throws -> T {
+    let lock = try FileLock(path: lock)
+    lock.waitLock(.editing)
+    defer { lock.unlock(.editing) }
+    return try body()
+  }
+
+  public var hasSavedState: Bool { Files.exists(state) }
+
+  /// The VM's state, and its record with that state in it.
+  public func currentStatus() throws -> StatusRecord {
+    let isLocked = Files.exists(lock) ? try FileLock(path: lock).isHeldElsewhere(.running) : false
+    let recorded = readStatus()
+    let state = VMState.actual(recorded: recorded?.state, isLocked: isLocked, hasStateFile: hasSavedState)
+    var record = recorded ?? StatusRecord(state: state)
+    record.state = state
+    if !state.isLive {
+      record.process = nil
+      record.consolePorts = [:]
+      record.teleporterPort = nil
+      record.teleporterAddress = nil
+    }
+    return record
+  }
+}

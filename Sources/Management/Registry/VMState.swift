@@ -1,0 +1,47 @@
+import Foundation
+
+/// What a VM is doing, as `showvminfo --machinereadable` prints it.
+public enum VMState: String, Codable, CaseIterable, Sendable {
+  case poweroff, saved, teleported, aborted, running, paused, gurumeditation
+  case teleporting, teleportingpausedvm, teleportingin
+  case starting, stopping, saving, restoring
+
+  /// Whether a process keeps the VM in this state.
+  public var isLive: Bool {
+    switch self {
+    case .poweroff, .saved, .teleported, .aborted: false
+    default: true
+    }
+  }
+
+  /// The state of a VM whose last record is `recorded`.
+  /// - Parameters: isLocked: a process holds the VM's lock. hasStateFile: a saved state is in its folder.
+  static func actual(recorded: VMState?, isLocked: Bool, hasStateFile: Bool) -> VMState {
+    guard let recorded else { return isLocked ? .starting : .poweroff }
+    if isLocked { return recorded.isLive ? recorded : .starting }
+    switch recorded {
+    case .poweroff, .teleported, .aborted: return recorded
+    case .saved, .saving, .restoring: return hasStateFile ? .saved : .aborted
+    default: return .aborted
+    }
+  }
+}
+
+/// A VM's status record: written at each change of state, by the VM process as long as there is one.
+public struct StatusRecord: Codable, Equatable, Sendable {
+  public var state: VMState
+  public var since: Date
+  public var process: Int32?
+  /// Why it is in this state, where there is something to say.
+  public var reason: String?
+  /// Port of the telnet server, by uart slot.
+  public var consolePorts: [Int: Int]
+  public var teleporterPort: Int?
+  public var teleporterAddress: String?
+
+  public init(state: VMState, since: Date = Date()) {
+    self.state = state
+    self.since = since
+    consolePorts = [:]
+  }
+}

@@ -1,0 +1,86 @@
+import Foundation
+
+/// The file system calls that the registry needs and Foundation does not promise: durable replacement, modes, locks.
+enum Files {
+  static func exists(_ path: String) -> Bool { access(path, F_OK) == 0 }
+
+  /// `path` as an absolute path; "~" is the home directory, anything else is relative to the current directory.
+  static func absolute(_ path: String) -> String {
+    let expanded = NSString(string: path).expandingTildeInPath
+    let full = expanded.hasPrefix("/") ? expanded : FileManager.default.currentDirectoryPath + "/" + expanded
+    return URL(fileURLWithPath: full).standardizedFileURL.path
+  }
+
+  static func makeDirectory(_ path: String) throws {
+    do {
+      try FileManager.default.createDirectory(
+        atPath: path, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
+    } catch {
+      throw ManagementError("cannot make the folder \(path): \(reason(error))", remedy: "set VMCTL_HOME to a writable folder")
+    }
+  }
+
+  /// The text of a file of at most `limit` bytes.
+  static func read(_ path: String, limit: Int = 1 << 20) throws -> String {
+    let descriptor = open(path, O_RDONLY | O_CLOEXEC)
+    guard descriptor >= 0 else { throw ManagementError.system("cannot read \(path)") }
+    defer { close(descriptor) }
+    var bytes: [UInt8] = []
+    var chunk = [UInt8](repeating: 0, count: 65536)
+    while true {
+      let count = Glibc.read(descriptor, &chunk, chunk.count)
+      guard count >= 0 else { throw ManagementError.system("cannot read \(path)") }
+      if count == 0 { break }
+      bytes += chunk[..<count]
+      guard bytes.count <= limit else { throw ManagementError("\(path) is larger than \(limit) bytes") }
+    }
+    return String(decoding: bytes, as: UTF8.self)
+  }
+
+  /// Replaces the file: readers see the old or the new text, also after a power failure.
+  static func replace(_ path: String, with text: String, mode: mode_t = 0o600) throws {
+    let temporary = path + ".new"
+    unlink(temporary)
+    let descriptor = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode)
+    guard descriptor >= 0 else { throw ManagementError.system("cannot write \(temporary)") }
+    do {
+      defer { close(descriptor) }
+      try writeAll(descriptor, Array(text.utf8), path: temporary)
+      guard fsync(descriptor) == 0 else { throw ManagementError.system("cannot write \(temporary)") }
+    } catch {
+      unlink(temporary)
+      throw error
+    }
+    guard rename(temporary, path) == 0 else { throw ManagementError.system("cannot replace \(path)") }
+    syncDirectory(of: path)
+  }
+
+  static func writeAll(_ descriptor: Int32, _ bytes: [UInt8], path: String) throws {
+    var done = 0
+    while done < bytes.count {
+      let count = bytes.withUnsafeBytes { write(descriptor, $0.baseAddress! + done, bytes.count - done) }
+      if count < 0 {
+        if errno == EINTR { continue }
+        throw ManagementError.system("cannot write \(path)")
+      }
+      done += count
+    }
+  }
+
+  static func syncDirectory(of path: String) {
+    let folder = URL(fileURLWithPath: path).deletingLastPathComponent().path
+    let descriptor = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+    if descriptor >= 0 {
+      fsync(descriptor)
+      close(descriptor)
+    }
+  }
+
+  static func reason(_ error: any Error) -> String {
+    let cocoa = error as NSError
+    if let below = cocoa.userInfo[NSUnderlyingErrorKey] as? NSError, below.domain == NSPOSIXErrorDomain {
+      return String(cString: strerror(Int32(below.code)))
+    }
+    return cocoa.localizedDescription
+  }
+}

@@ -1,0 +1,25 @@
+import Foundation
+
+/// What could not be done, and what the user can do about it. Its description is one line.
+public struct ManagementError: Error, Equatable, Sendable, CustomStringConvertible, LocalizedError {
+  public var message: String
+  public var remedy: String?
+
+  public init(_ message: String, remedy: String? = nil) {
+    self.message = message
+    self.remedy = remedy
+  }
+
+  public var description: String { remedy.map { "\(message); \($0)" } ?? message }
+  public var errorDescription: String? { description }
+
+  /// The error of the C library call that has just failed.
+  static func system(_ what: String, _ code: Int32 = errno, remedy: String? = nil) -> ManagementError {
+    ManagementError("\(what): \(String(cString: strerror(code)))", remedy: remedy)
+  }
+
+  /// Any error as one line of text.
+  public static func line(for error: any Error) -> String {
+    String(describing: error).split(whereSeparator: \.isNewline).joined(separator: " ")
+  }
+}

@@ -1,0 +1,38 @@
+import ArgumentParser
+import Foundation
+import Management
+
+struct Console: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "The serial console in this terminal. Ctrl-] leaves it; the machine runs on.")
+  @OptionGroup var machine: MachineArgument
+  @Option(help: ArgumentHelp("The serial port: 1 to 4; without it, the first one.", valueName: "n")) var uart: Int?
+
+  func run() throws {
+    let entry = try machine.entry()
+    let client = try ControlClient(entry)
+    var request = ControlRequest(.console)
+    request.uart = uart
+    try client.request(request)
+    let isTerminal = isatty(0) == 1
+    if isTerminal { Terminal.error("connected to \"\(entry.name)\"; Ctrl-] leaves") }
+    let saved = isTerminal ? RawTerminal() : nil
+    let left = ConsoleLink.join(client.descriptor, escape: isTerminal ? 0x1D : nil)
+    saved?.restore()
+    if isTerminal { Terminal.error(left ? "\r\nleft the console; the machine runs on" : "\r\nthe machine has ended or moved away") }
+  }
+}
+
+/// The terminal without echo, line editing and signals while it is a guest's.
+private final class RawTerminal {
+  private var before = termios()
+
+  init?() {
+    guard tcgetattr(0, &before) == 0 else { return nil }
+    var raw = before
+    cfmakeraw(&raw)
+    tcsetattr(0, TCSADRAIN, &raw)
+  }
+
+  func restore() { tcsetattr(0, TCSADRAIN, &before) }
+}

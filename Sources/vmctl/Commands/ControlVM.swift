@@ -1,0 +1,120 @@
+import ArgumentParser
+import Foundation
+import Management
+
+/// `controlvm NAME VERB ...`: the machine's name comes before the verb, as VBoxManage's users type it.
+struct ControlVM: ParsableCommand {
+  enum Verb: String, ExpressibleByArgument, CaseIterable {
+    case pause, resume, reset, poweroff, acpipowerbutton, savestate, screenshotpng, keyboardputscancode, keyboardputstring
+    case teleport, resolveteleport
+  }
+
+  static let configuration = CommandConfiguration(
+    commandName: "controlvm", abstract: "Controls a running machine.",
+    discussion: """
+      controlvm NAME pause | resume | reset | poweroff | acpipowerbutton | savestate
+      controlvm NAME screenshotpng FILE
+      controlvm NAME keyboardputscancode HEX...
+      controlvm NAME keyboardputstring TEXT...
+      controlvm NAME teleport --host HOST --port PORT [--maxdowntime MS] [--password P | --passwordfile F] [--timeout MS]
+          ^C cancels; the machine then runs on here.
+      controlvm NAME resolveteleport takeback | giveup
+          Ends a teleport whose target went silent in the middle of the hand-over. takeback: you vouch that the machine
+          does not run there.
+      """)
+  @OptionGroup var machine: MachineArgument
+  @Argument(help: "What to do.") var verb: Verb
+  @Argument(help: "What it is done with.", completion: .file()) var arguments: [String] = []
+  @Option(name: [.customShort("h"), .long], help: "Teleport: the target's host.") var host: String?
+  @Option(name: [.customShort("p"), .long], help: "Teleport: the port the target waits on.") var port: Int?
+  @Option(name: [.customShort("d"), .long], help: ArgumentHelp("Teleport: how long the machine may stand still.", valueName: "ms"))
+  var maxdowntime: Int = 250
+  @Option(help: "Teleport: the target's password.") var password: String?
+  @Option(help: "Teleport: a file with the password in its first line, or stdin.", completion: .file()) var passwordfile: String?
+  @Option(help: ArgumentHelp("Teleport: how long the target may be silent.", valueName: "ms")) var timeout: Int?
+
+  func validate() throws {
+    let count = arguments.count
+    switch verb {
+    case .screenshotpng: guard count == 1 else { throw ValidationError("screenshotpng needs a file") }
+    case .keyboardputscancode: guard count > 0 else { throw ValidationError("keyboardputscancode needs codes, as 1e 9e") }
+    case .keyboardputstring: guard count > 0 else { throw ValidationError("keyboardputstring needs a text") }
+    case .resolveteleport:
+      guard ["takeback", "giveup"].contains(arguments.first), count == 1 else {
+        throw ValidationError("resolveteleport needs takeback or giveup")
+      }
+    case .teleport: try validateTeleport()
+    default: guard count == 0 else { throw ValidationError("\(verb.rawValue) takes no \"\(arguments[0])\"") }
+    }
+    if verb != .teleport && (host != nil || port != nil || password != nil || passwordfile != nil || timeout != nil) {
+      throw ValidationError("--host, --port, --password, --passwordfile and --timeout are for teleport")
+    }
+  }
+
+  private func validateTeleport() throws {
+    guard host != nil, let port else { throw ValidationError("teleport needs --host and --port") }
+    guard arguments.isEmpty else { throw ValidationError("teleport takes no \"\(arguments[0])\"") }
+    guard (1...65535).contains(port) else { throw ValidationError("--port is from 1 to 65535") }
+    guard maxdowntime > 0 else { throw ValidationError("--maxdowntime is at least 1 (ms)") }
+    guard timeout.map({ $0 > 0 }) ?? true else { throw ValidationError("--timeout is at least 1 (ms)") }
+    guard password == nil || passwordfile == nil else { throw ValidationError("give --password or --passwordfile, not both") }
+  }
+
+  func run() throws {
+    let entry = try machine.entry()
+    if verb == .resolveteleport, try !entry.folder.currentStatus().state.isLive {
+      return try entry.resolveTeleport(takeBack: arguments[0] == "takeback")
+    }
+    let client = try ControlClient(entry)
+    switch verb {
+    case .teleport: try teleport(client)
+    case .savestate:
+      let line = ProgressLine()
+      defer { line.finish() }
+      _ = try client.request(ControlRequest(.savestate)) { line.show($0.progress ?? "", phase: "saving") }
+    case .screenshotpng:
+      var request = ControlRequest(.screenshotpng)
+      request.path = Paths.absolute(arguments[0])
+      try client.request(request)
+    case .keyboardputscancode:
+      var request = ControlRequest(.keyboardputscancode)
+      request.scancodes = try arguments.flatMap { $0.split(separator: " ") }.map { code in
+        guard let value = UInt8(code.hasPrefix("0x") ? code.dropFirst(2) : code, radix: 16) else {
+          throw ManagementError("\"\(code)\" is no scan code", remedy: "give two hexadecimal digits, as 1e 9e")
+        }
+        return value
+      }
+      try client.request(request)
+    case .keyboardputstring:
+      var request = ControlRequest(.keyboardputstring)
+      request.text = arguments.joined(separator: " ")
+      try client.request(request)
+    case .resolveteleport:
+      var request = ControlRequest(.resolveteleport)
+      request.text = arguments[0]
+      try client.request(request)
+    default:
+      guard let command = ControlRequest.Command(rawValue: verb.rawValue) else { return }
+      try client.request(ControlRequest(command))
+    }
+  }
+
+  private func teleport(_ client: ControlClient) throws {
+    var wish = TeleportRequest(host: host ?? "", port: port ?? 0, maxDowntimeMS: maxdowntime)
+    wish.password = try passwordfile.map { try PasswordFile.read($0) } ?? password
+    wish.timeoutMS = timeout
+    var request = ControlRequest(.teleport)
+    request.teleport = wish
+    let line = ProgressLine()
+    let signals = SignalWatch([SIGINT, SIGTERM]) { try? client.post(ControlRequest(.cancel)) }
+    defer { withExtendedLifetime(signals) {} }
+    do {
+      let reply = try client.request(request) { line.show($0.progress ?? "", phase: $0.teleport?.phase.rawValue ?? "") }
+      line.finish()
+      Terminal.line(reply.text ?? "done")
+    } catch {
+      line.finish()
+      throw error
+    }
+  }
+}

@@ -1,0 +1,33 @@
+import ArgumentParser
+import Management
+
+struct DebugVM: ParsableCommand {
+  enum Verb: String, ExpressibleByArgument, CaseIterable { case getregisters, info, log, statistics }
+  static let configuration = CommandConfiguration(
+    commandName: "debugvm", abstract: "Looks into a running machine.",
+    discussion: """
+      debugvm NAME getregisters      all registers of all CPUs
+      debugvm NAME info WHAT         a device's or the memory's inside; a wrong WHAT lists what there is
+      debugvm NAME log               its log
+      debugvm NAME statistics        what it costs the host
+      """)
+  @OptionGroup var machine: MachineArgument
+  @Argument(help: "What to show.") var verb: Verb
+  @Argument(help: "For info: of what.") var what: String?
+
+  func run() throws {
+    let entry = try machine.entry()
+    switch verb {
+    case .log: print(entry.folder.readLog(0) ?? "", terminator: "")
+    case .getregisters: try show(entry, .getregisters)
+    case .info: try show(entry, .info)
+    case .statistics: try show(entry, .statistics)
+    }
+  }
+
+  private func show(_ entry: VMEntry, _ command: ControlRequest.Command) throws {
+    var request = ControlRequest(command)
+    request.text = what
+    Terminal.line(try ControlClient(entry).request(request).text ?? "")
+  }
+}

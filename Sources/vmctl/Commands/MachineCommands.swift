@@ -1,0 +1,126 @@
+import ArgumentParser
+import Foundation
+import Machine
+import Management
+
+struct CreateVM: ParsableCommand {
+  static let configuration = CommandConfiguration(commandName: "createvm", abstract: "Makes a machine.")
+  @Option(help: "Its name.") var name: String
+  @Option(help: ArgumentHelp("Memory in MB.", valueName: "mb")) var memory: Int?
+  @Option(help: "The folder in which its folder is made.", completion: .directory) var basefolder: String?
+  @Option(help: "Its UUID, instead of a new one.") var uuid: String?
+  @Flag(name: .customLong("default"), help: "Gives it an IDE controller and a console on a free port.") var usesDefaults = false
+
+  func run() throws {
+    var definition = VMDefinition(name: name)
+    if let uuid {
+      guard let value = UUID(uuidString: uuid) else { throw ValidationError("\"\(uuid)\" is no UUID") }
+      definition.uuid = value
+    }
+    if let memory { definition.hardware.memoryMB = memory }
+    if usesDefaults {
+      definition.hardware.storageControllers = [.init(name: "IDE", bus: .ide)]
+      definition.hardware.uarts = [.init(slot: 1, ioBase: 0x3F8, irq: 4, mode: .tcpServer(host: nil, port: 0))]
+    }
+    let entry = try Registry.fromEnvironment().create(definition, baseFolder: basefolder)
+    Terminal.line("the machine \"\(entry.name)\" is made")
+    Terminal.line("UUID: \(definition.uuid.uuidString.lowercased())")
+    Terminal.line("Definition: \(entry.folder.definition)")
+  }
+}
+
+struct RegisterVM: ParsableCommand {
+  static let configuration = CommandConfiguration(commandName: "registervm", abstract: "Makes a machine known whose folder exists.")
+  @Argument(help: "Its definition.toml, or its folder.", completion: .file(extensions: ["toml"])) var file: String
+
+  func run() throws {
+    let entry = try Registry.fromEnvironment().register(definitionFile: file)
+    Terminal.line("the machine \"\(entry.name)\" is registered")
+  }
+}
+
+struct UnregisterVM: ParsableCommand {
+  static let configuration = CommandConfiguration(commandName: "unregistervm", abstract: "Forgets a machine.")
+  @OptionGroup var machine: MachineArgument
+  @Flag(help: "Deletes its definition, log and saved state. Disk images elsewhere stay.") var delete = false
+
+  func run() throws {
+    let registry = try Registry.fromEnvironment()
+    let entry = try registry.find(machine.name)
+    let place = registry.restingPlace(of: entry)
+    try registry.unregister(entry, delete: delete)
+    Terminal.line(delete ? "the machine \"\(entry.name)\" is deleted" : "the machine \"\(entry.name)\" is unregistered; its folder is \(place)")
+  }
+}
+
+struct List: ParsableCommand {
+  enum Subject: String, ExpressibleByArgument, CaseIterable {
+    case vms, runningvms
+    case cpuProfiles = "cpu-profiles"
+    case hostinfo
+    case uartModes = "uart-modes"
+  }
+  static let configuration = CommandConfiguration(abstract: "Lists machines, or what there is to choose from.")
+  @Argument var subject: Subject
+  @Option(help: "How to print it.") var format: OutputFormat?
+  @Flag(name: [.customShort("l"), .long], help: "Says more of each machine.") var long = false
+
+  private struct Row: Encodable {
+    var name: String
+    var uuid: String
+    var state: String
+    var memoryMB: Int
+    var cpus: Int
+    var consolePorts: [String: Int]
+  }
+
+  func run() throws {
+    switch subject {
+    case .vms: try listMachines { _ in true }
+    case .runningvms: try listMachines { $0.isLive }
+    case .cpuProfiles: try listNames(HardwareLimits.cpuProfiles)
+    case .uartModes: try listNames(MachineConfiguration.UartMode.forms.components(separatedBy: " | "))
+    case .hostinfo:
+      let facts = Host.facts
+      if format == .json {
+        try Terminal.json(Dictionary(facts, uniquingKeysWith: { first, _ in first }))
+      } else {
+        for fact in facts { Terminal.line("\(fact.0): \(fact.1)") }
+      }
+    }
+  }
+
+  private func listNames(_ names: [String]) throws {
+    if format == .json { return try Terminal.json(names) }
+    for name in names { Terminal.line(name) }
+  }
+
+  private func listMachines(_ isWanted: (VMState) -> Bool) throws {
+    let list = try Registry.fromEnvironment().list()
+    var rows: [Row] = []
+    for entry in list.entries {
+      let status = try entry.folder.currentStatus()
+      guard isWanted(status.state) else { continue }
+      let ports = status.consolePorts.map { ("uart\($0.key)", $0.value) }
+      rows.append(
+        Row(
+          name: entry.name, uuid: entry.definition.uuid.uuidString.lowercased(), state: status.state.rawValue,
+          memoryMB: entry.definition.hardware.memoryMB, cpus: entry.definition.hardware.cpus,
+          consolePorts: Dictionary(uniqueKeysWithValues: ports)))
+    }
+    if format == .json {
+      try Terminal.json(rows)
+    } else if format == .table || long {
+      Terminal.table(
+        ["NAME", "STATE", "MEMORY", "CPUS", "CONSOLE", "UUID"],
+        rows.map { row in
+          let ports = row.consolePorts.sorted { $0.key < $1.key }.map { String($0.value) }.joined(separator: ",")
+          return [row.name, row.state, "\(row.memoryMB) MB", String(row.cpus), ports.isEmpty ? "-" : ports, row.uuid]
+        })
+    } else {
+      for row in rows { Terminal.line("\"\(row.name)\" {\(row.uuid)}") }
+    }
+    for problem in list.problems { Terminal.error("vmctl: \(problem)") }
+    if !list.problems.isEmpty { throw ExitCode(1) }
+  }
+}

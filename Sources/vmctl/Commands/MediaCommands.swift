@@ -1,0 +1,81 @@
+import ArgumentParser
+import Machine
+import Management
+
+extension MachineConfiguration.StorageController.Bus: ExpressibleByArgument {}
+extension MachineConfiguration.Attachment.Kind: ExpressibleByArgument {}
+extension MachineConfiguration.Attachment.Mode: ExpressibleByArgument {}
+
+struct CreateMedium: ParsableCommand {
+  enum Kind: String, ExpressibleByArgument, CaseIterable { case disk }
+  enum Format: String, ExpressibleByArgument, CaseIterable { case raw }
+  static let configuration = CommandConfiguration(commandName: "createmedium", abstract: "Makes an empty disk image.")
+  @Argument(help: "disk") var kind: Kind
+  @Option(help: "The file to make.", completion: .file()) var filename: String
+  @Option(help: ArgumentHelp("Its capacity in MB.", valueName: "mb")) var size: Int
+  @Option(help: "Its format.") var format: Format = .raw
+
+  func run() throws {
+    Terminal.line("the disk \(try Media.createRaw(filename, megabytes: size)) is made, \(size) MB, \(format.rawValue)")
+  }
+}
+
+struct ShowMediumInfo: ParsableCommand {
+  static let configuration = CommandConfiguration(commandName: "showmediuminfo", abstract: "Shows what an image is.")
+  @Argument(help: "The image's file.", completion: .file()) var file: String
+  @Option(help: "How to print it.") var format: OutputFormat?
+
+  func run() throws {
+    let information = try Media.information(file)
+    if format == .json { return try Terminal.json(information) }
+    Terminal.line("Location: \(information.path)")
+    Terminal.line("Format: \(information.format)")
+    Terminal.line("Capacity: \(information.capacity >> 20) MBytes (\(information.capacity) bytes)")
+    Terminal.line("Size on disk: \(information.allocated >> 20) MBytes")
+    Terminal.line("In use: \(information.inUse ? "yes" : "no")")
+  }
+}
+
+struct StorageCtl: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "storagectl", abstract: "Adds a storage controller to a machine, or removes one.")
+  @OptionGroup var machine: MachineArgument
+  @Option(help: "The controller's name.") var name: String
+  @Option(help: "Adds a controller of this kind.") var add: MachineConfiguration.StorageController.Bus?
+  @Flag(help: "Removes the controller with what is attached to it.") var remove = false
+
+  func validate() throws {
+    guard (add != nil) != remove else { throw ValidationError("give either --add ide or --remove") }
+  }
+
+  func run() throws {
+    let registry = try Registry.fromEnvironment()
+    try registry.modify(try registry.find(machine.name)) { definition in
+      if let add {
+        try definition.hardware.addController(name: name, bus: add)
+      } else {
+        try definition.hardware.removeController(name: name)
+      }
+    }
+  }
+}
+
+struct StorageAttach: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "storageattach", abstract: "Attaches an image to a controller, or detaches it.")
+  @OptionGroup var machine: MachineArgument
+  @Option(help: "The controller's name.") var storagectl: String
+  @Option(help: "The channel: 0 or 1.") var port: Int = 0
+  @Option(help: "0 master, 1 slave.") var device: Int = 0
+  @Option(help: "The kind of drive.") var type: MachineConfiguration.Attachment.Kind?
+  @Option(help: "The image's file, emptydrive, or none to detach.", completion: .file()) var medium: String
+  @Option(help: "How the image is used.") var mtype: MachineConfiguration.Attachment.Mode = .normal
+
+  func run() throws {
+    let registry = try Registry.fromEnvironment()
+    let attachment = try Media.attachment(port: port, device: device, kind: type, medium: medium, mode: mtype)
+    try registry.modify(try registry.find(machine.name)) { definition in
+      try definition.hardware.attach(attachment, controller: storagectl, port: port, device: device)
+    }
+  }
+}

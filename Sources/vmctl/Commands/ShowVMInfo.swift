@@ -1,0 +1,34 @@
+import ArgumentParser
+import Foundation
+import Machine
+import Management
+
+struct ShowVMInfo: ParsableCommand {
+  static let configuration = CommandConfiguration(commandName: "showvminfo", abstract: "Shows a machine, its state or its log.")
+  @OptionGroup var machine: MachineArgument
+  @Flag(help: "Prints key=\"value\" lines.") var machinereadable = false
+  @Option(help: "How to print it.") var format: OutputFormat?
+  @Option(help: ArgumentHelp("Prints its log instead: 0 the present one, 1 the one before.", valueName: "n")) var log: Int?
+
+  func run() throws {
+    let entry = try machine.entry()
+    if let log {
+      guard let text = entry.folder.readLog(log) else {
+        throw ManagementError("there is no log \(log) of \"\(entry.name)\"", remedy: "0 is the present one, 1 to 3 are those before")
+      }
+      print(text, terminator: "")
+      return
+    }
+    let facts = try VMFacts.of(entry)
+    if machinereadable {
+      for fact in facts { Terminal.line("\(fact.key)=\(fact.quoted)") }
+    } else if format == .json {
+      try Terminal.json(Dictionary(facts.map { ($0.key, $0.value) }, uniquingKeysWith: { first, _ in first }))
+    } else {
+      let width = facts.map(\.label.count).max() ?? 0
+      for fact in facts {
+        Terminal.line((fact.label + ":").padding(toLength: width + 2, withPad: " ", startingAt: 0) + fact.value)
+      }
+    }
+  }
+}

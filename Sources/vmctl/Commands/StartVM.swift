@@ -1,0 +1,75 @@
+import ArgumentParser
+import Foundation
+import Management
+
+struct StartVM: ParsableCommand {
+  enum Kind: String, ExpressibleByArgument, CaseIterable { case headless }
+  static let configuration = CommandConfiguration(
+    commandName: "startvm", abstract: "Starts a machine.",
+    discussion: """
+      With a saved state, the machine goes on from it. With its teleporter on, the machine does not boot: it waits for its \
+      teleport and says so, with the port.
+      """)
+  @OptionGroup var machine: MachineArgument
+  @Option(help: "headless: no window.") var type: Kind = .headless
+  @Flag(help: "Runs the machine in this process. ^C powers it off.") var foreground = false
+
+  func run() throws {
+    let registry = try Registry.fromEnvironment()
+    let entry = try registry.find(machine.name, checkingHost: true)
+    if foreground { try runHere(entry) }
+    for line in try VMLauncher.start(entry, registry: registry) { Terminal.line(line) }
+  }
+
+  private func runHere(_ entry: VMEntry) throws {
+    let process = try VMProcess(entry, detached: false)
+    let signals = SignalWatch([SIGINT, SIGTERM, SIGHUP]) { process.terminate() }
+    let line = IncomingProgress()
+    process.onProgress = { line.show($0.summary, phase: $0.phase.rawValue, isLast: $0.phase == .done) }
+    process.onMessage = { line.message($0) }
+    for text in try process.start() { Terminal.line(text) }
+    let status = process.waitUntilEnd()
+    withExtendedLifetime(signals) {}
+    throw ExitCode(status)
+  }
+}
+
+/// The progress of an incoming machine, told from threads of the teleport.
+private final class IncomingProgress: @unchecked Sendable {
+  private let lock = NSLock()
+  private let line = ProgressLine()
+
+  func show(_ text: String, phase: String, isLast: Bool) {
+    lock.withLock {
+      line.show(text, phase: phase)
+      if isLast { line.finish() }
+    }
+  }
+
+  func message(_ text: String) {
+    lock.withLock {
+      line.finish()
+      Terminal.line(text)
+    }
+  }
+}
+
+/// The process of a detached machine; `startvm` starts it.
+struct VMProcessCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(commandName: VMLauncher.subcommand, shouldDisplay: false)
+  @Argument var name: String
+
+  func run() throws {
+    throw ExitCode(VMLauncher.runDetached(name, registry: try Registry.fromEnvironment()))
+  }
+}
+
+struct DiscardState: ParsableCommand {
+  static let configuration = CommandConfiguration(commandName: "discardstate", abstract: "Drops a machine's saved state.")
+  @OptionGroup var machine: MachineArgument
+
+  func run() throws {
+    let registry = try Registry.fromEnvironment()
+    try registry.discardState(try registry.find(machine.name))
+  }
+}

@@ -1,0 +1,70 @@
+import ArgumentParser
+import Foundation
+import Management
+
+/// The command line: parses, calls Management, prints.
+@main
+struct VMCtl: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "vmctl",
+    abstract: "Runs x86 PCs in software and moves them between hosts while they run.",
+    discussion: """
+      Machines live in $VMCTL_HOME (default $XDG_DATA_HOME/vmctl, else ~/.local/share/vmctl) and are named by name or UUID.
+      Exit status: 0 done, 1 failed, 64 wrong usage.
+      """,
+    version: "vmctl 0.2",
+    groupedSubcommands: [
+      CommandGroup(
+        name: "Machines",
+        subcommands: [CreateVM.self, RegisterVM.self, UnregisterVM.self, ModifyVM.self, List.self, ShowVMInfo.self]),
+      CommandGroup(
+        name: "Media", subcommands: [CreateMedium.self, ShowMediumInfo.self, StorageCtl.self, StorageAttach.self]),
+      CommandGroup(
+        name: "Running",
+        subcommands: [StartVM.self, ControlVM.self, DiscardState.self, Console.self, DebugVM.self]),
+      CommandGroup(name: "Internal", subcommands: [VMProcessCommand.self]),
+    ])
+
+  static func main() {
+    signal(SIGPIPE, SIG_IGN)
+    do {
+      var command = try parseAsRoot()
+      try command.run()
+    } catch let error where isOurs(error) {
+      Terminal.error("vmctl: \(error)")
+      Foundation.exit(1)
+    } catch {
+      exit(withError: error)
+    }
+  }
+
+  /// Errors of parsing, help and version are ArgumentParser's to print.
+  private static func isOurs(_ error: any Error) -> Bool {
+    let text = String(describing: type(of: error))
+    if error is ExitCode || error is ValidationError || error is CleanExit { return false }
+    return text != "CommandError" && text != "ParserError"
+  }
+}
+
+/// The machine that a command is about.
+struct MachineArgument: ParsableArguments {
+  @Argument(help: ArgumentHelp("The machine's name or UUID.", valueName: "machine"), completion: .custom(Completion.machines))
+  var name: String
+
+  func entry() throws -> VMEntry { try Registry.fromEnvironment().find(name) }
+}
+
+enum Completion {
+  @Sendable static func machines(_ words: [String], _ index: Int, _ prefix: String) -> [String] {
+    guard let list = try? Registry.fromEnvironment().list() else { return [] }
+    return list.entries.map(\.name)
+  }
+}
+
+/// "on" and "off", as the options of modifyvm take them.
+enum Switch: String, ExpressibleByArgument, CaseIterable {
+  case on, off
+  var isOn: Bool { self == .on }
+}
+
+enum OutputFormat: String, ExpressibleByArgument, CaseIterable { case table, json }
