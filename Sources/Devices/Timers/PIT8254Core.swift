@@ -101,9 +101,9 @@ public struct PITCounter: Codable, Equatable, Sendable {
   }
 
   static func toBCD(_ value: UInt64) -> UInt16 {
-    let thousands = value / 1000 % 10 << 12
-    let hundreds = value / 100 % 10 << 8
-    let tens = value / 10 % 10 << 4
+    let thousands = (value / 1000 % 10) << 12
+    let hundreds = (value / 100 % 10) << 8
+    let tens = (value / 10 % 10) << 4
     return UInt16(thousands | hundreds | tens | value % 10)
   }
 

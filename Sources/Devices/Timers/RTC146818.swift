@@ -86,7 +86,7 @@ public final class RTC146818: Device, BytePortIO {
   private var second: Int64 { time / 1_000_000_000 }
 
   private func encode(_ value: Int) -> UInt8 {
-    b & ControlB.binary != 0 ? UInt8(truncatingIfNeeded: value) : UInt8(truncatingIfNeeded: value / 10 << 4 | value % 10)
+    UInt8(truncatingIfNeeded: b & ControlB.binary != 0 ? value : (value / 10) << 4 | value % 10)
   }
 
   private func decode(_ value: UInt8) -> Int {
@@ -115,7 +115,7 @@ public final class RTC146818: Device, BytePortIO {
     state.memory[8] = encode(now.month)
     state.memory[9] = encode(now.year % 100)
     let century = now.year / 100
-    state.memory[Register.century] = UInt8(truncatingIfNeeded: century / 10 << 4 | century % 10)
+    state.memory[Register.century] = UInt8(truncatingIfNeeded: (century / 10) << 4 | century % 10)
   }
 
   /// Sets the running time from the time registers, keeping the fraction of a second.
