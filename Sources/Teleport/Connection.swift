@@ -119,7 +119,7 @@ final class Connection {
     #else
       let started = Musl.connect(descriptor, info.ai_addr, info.ai_addrlen)
     #endif
-    if started == 0 { return 0 }
+    if started == 0 { return isOwnEcho ? ECONNREFUSED : 0 }
     guard errno == EINPROGRESS else { return errno }
     do {
       try wait(for: Int16(POLLOUT), deadline, "connecting")
@@ -130,7 +130,20 @@ final class Connection {
     var code: Int32 = 0
     var length = socklen_t(MemoryLayout<Int32>.size)
     getsockopt(descriptor, SOL_SOCKET, SO_ERROR, &code, &length)
-    return code
+    return code == 0 && isOwnEcho ? ECONNREFUSED : code
+  }
+
+  /// A socket that seeks a free port of its own host may find itself.
+  private var isOwnEcho: Bool {
+    func name(_ of: (Int32, UnsafeMutablePointer<sockaddr>, UnsafeMutablePointer<socklen_t>) -> Int32) -> [UInt8] {
+      var storage = sockaddr_storage()
+      var length = socklen_t(MemoryLayout<sockaddr_storage>.size)
+      _ = withUnsafeMutablePointer(to: &storage) {
+        $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { of(descriptor, $0, &length) }
+      }
+      return withUnsafeBytes(of: storage) { Array($0) }
+    }
+    return name { getsockname($0, $1, $2) } == name { getpeername($0, $1, $2) }
   }
 
   // MARK: Frames

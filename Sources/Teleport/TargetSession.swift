@@ -81,9 +81,12 @@ final class TargetSession<Machine: TeleportableMachine> {
     default: throw frame.unexpected("a decision")
     }
     let wake = target.sessionWake
-    switch target.desk.judge(name, verdict, timeoutMS: options.timeoutMS, wake: { wake.wake() }) {
+    let fate = target.desk.judge(name, verdict, timeoutMS: options.timeoutMS, wake: { wake.wake() })
+    // The machine's first instruction waits for this answer.
+    if fate == .running { try? link.send(.running, timeoutMS: 1000) }
+    target.desk.answered()
+    switch fate {
     case .running:
-      try link.send(.running, timeoutMS: options.timeoutMS)
       if try link.receive(timeoutMS: options.timeoutMS, "end").type == .done { target.endListening() }
     case .discarded: try link.send(.discarded, timeoutMS: options.timeoutMS)
     case .loading, .prepared: break  // no answer is no promise
@@ -279,6 +282,7 @@ final class TargetSession<Machine: TeleportableMachine> {
     try? target.testPoint(.targetOwned)
     target.desk.settle(transfer, .running)
     try? link.send(.running, timeoutMS: 1000)
+    target.desk.awaitAnswers(timeoutMS: 1000)
     try? target.testPoint(.targetAnswered)
     target.onState(.arrived(paused: isPaused))
     machine.start(paused: isPaused)

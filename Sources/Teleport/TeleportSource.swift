@@ -275,75 +275,105 @@ public final class TeleportSource: @unchecked Sendable {
   private enum Answer { case running, discarded, unknown }
 
   /// Delivers the decision until its fate is known.
+  ///
+  /// A target answers before the machine's first instruction. So a connection that its host has ended without an answer
+  /// carried no decision that was acted on; one that is merely silent or lost may have, and only an answer, or the
+  /// user, settles that.
   private func commit(_ first: Connection?) throws -> TeleportProgress {
-    var link = first
-    // Whether every connection the decision may have travelled on was ended by the target's host. Its answer, which it
-    // sends before the machine runs, would then have arrived before the end.
-    var allEnded = true
+    var pending: [Connection] = []
+    var isLost = false
     let since = Stopwatch()
     var isDoubted = false
+    var next = first
     while true {
       do {
-        let connection: Connection
-        if let current = link {
-          connection = current
-          connection.ignoreWake()
-          if connection === first { try testPoint(.sourceCommitting) }
-        } else {
-          connection = try reconnect()
+        if let link = next {
+          link.ignoreWake()
+          pending.append(link)
+          if link === first { try testPoint(.sourceCommitting) }
+          try link.send(.commit, Array(transfer.utf8), timeoutMS: options.timeoutMS)
+          if link === first { try testPoint(.sourceCommitSent) }
+          if let answer = try answer(link, timeoutMS: link === first ? options.timeoutMS : 1000) {
+            if let result = try act(on: answer, link, isEnded: pending.count == 1 && !isLost) { return result }
+            pending.removeAll { $0 === link }
+          }
         }
-        link = connection
-        switch try deliver(connection, isFirst: connection === first) {
-        case .running: return handedOver(connection)
-        case .discarded: try takeBack(connection, because: TeleportError.refused("the target dropped the machine"))
-        case .unknown:
-          if allEnded { try takeBack(connection, because: TeleportError.refused("the target was started anew")) }
-        }
-      } catch let error as Kept {
-        throw error.reason
-      } catch TeleportError.closed {
-      } catch TeleportError.nobodyListens {
-        if allEnded { try unwrapKept { try takeBack(link, because: TeleportError.closed) } }
+      } catch let kept as Kept {
+        throw kept.reason
       } catch {
-        if link != nil { allEnded = false }
+        if error as? TeleportError != .closed { isLost = true }
+        pending.removeAll { $0 === next }
       }
-      link?.close()
-      link = nil
+      next = nil
+      for link in pending {
+        do {
+          if let answer = try answer(link, timeoutMS: 0) {
+            if let result = try act(on: answer, link, isEnded: false) { return result }
+          }
+        } catch let kept as Kept {
+          throw kept.reason
+        } catch {
+          if error as? TeleportError != .closed { isLost = true }
+          pending.removeAll { $0 === link }
+        }
+      }
+      do {
+        next = try reconnect()
+      } catch TeleportError.nobodyListens {
+        if pending.isEmpty && !isLost { try keep(nil, because: TeleportError.closed) }
+      } catch {
+        // It cannot be reached now; nothing was said on this connection.
+      }
       if since.milliseconds > 3000 && !isDoubted {
         isDoubted = true
         show(.inDoubt)
         onState(.inDoubt)
       }
       switch lock.withLock({ resolution }) {
-      case .takeBack: try unwrapKept { try takeBack(nil, because: TeleportError.givenUp) }
+      case .takeBack: try keep(nil, because: TeleportError.givenUp)
       case .giveUp: return handedOver(nil)
-      case nil: Thread.sleep(forTimeInterval: 0.2)
+      case nil: if next == nil { Thread.sleep(forTimeInterval: 0.2) }
       }
+    }
+  }
+
+  /// What an answer means. nil: nothing yet.
+  private func act(on answer: Answer, _ link: Connection, isEnded: Bool) throws -> TeleportProgress? {
+    do {
+      switch answer {
+      case .running: return handedOver(link)
+      case .discarded: try keep(link, because: TeleportError.refused("the target dropped the machine"))
+      case .unknown:
+        // Another process than the one that was prepared.
+        guard isEnded else { return nil }
+        try keep(link, because: TeleportError.refused("the target was started anew"))
+      }
+    } catch {
+      throw Kept(reason: error)
     }
   }
 
   private func reconnect() throws -> Connection {
     let link = try Connection.connect(host: options.host, port: options.port, timeoutMS: 3000, wake: nil)
-    do {
-      try Settlement.open(link, name: options.name, uuid: options.uuid, timeoutMS: options.timeoutMS)
-    } catch TeleportError.closed {
-      // It ended before the decision was on its way.
-      throw TeleportError.cannotConnect(host: options.host, port: options.port, reason: "it closed the connection")
-    }
+    try Settlement.open(link, name: options.name, uuid: options.uuid, timeoutMS: min(options.timeoutMS, 3000))
     return link
   }
 
-  private func deliver(_ link: Connection, isFirst: Bool) throws -> Answer {
-    try link.send(.commit, Array(transfer.utf8), timeoutMS: options.timeoutMS)
-    if isFirst { try testPoint(.sourceCommitSent) }
-    while true {
-      let frame = try link.receive(timeoutMS: options.timeoutMS, "hand-over")
-      switch frame.type {
-      case .running: return .running
-      case .discarded, .abort, .refuse: return .discarded
-      case .unknown: return .unknown
-      default: throw frame.unexpected("an answer")
-      }
+  /// nil when there is none in time. Only these three words count: a complaint about the stream says nothing about the
+  /// machine.
+  private func answer(_ link: Connection, timeoutMS: Int) throws(TeleportError) -> Answer? {
+    let frame: Wire.Frame
+    do {
+      frame = try link.receive(timeoutMS: timeoutMS, "hand-over")
+    } catch {
+      if case .timedOut = error { return nil }
+      throw error
+    }
+    switch frame.type {
+    case .running: return .running
+    case .discarded: return .discarded
+    case .unknown: return .unknown
+    default: throw frame.unexpected("an answer")
     }
   }
 
@@ -365,16 +395,8 @@ public final class TeleportSource: @unchecked Sendable {
   /// The machine has been kept, for this reason.
   private struct Kept: Error { var reason: any Error }
 
-  private func unwrapKept(_ body: () throws -> Void) throws {
-    do { try body() } catch let kept as Kept { throw kept.reason }
-  }
-
-  private func takeBack(_ link: Connection?, because reason: any Error) throws {
-    do { try keep(link, because: reason) } catch { throw Kept(reason: error) }
-  }
-
   /// Puts everything back as it was and throws `reason`.
-  private func keep(_ connection: Connection?, because reason: any Error) throws {
+  private func keep(_ connection: Connection?, because reason: any Error) throws -> Never {
     if let connection {
       connection.ignoreWake()
       try? connection.send(.abort, Array("\(reason)".utf8.prefix(1000)), timeoutMS: 1000)

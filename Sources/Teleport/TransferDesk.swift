@@ -12,6 +12,7 @@ final class TransferDesk: @unchecked Sendable {
   private var fates: [String: Fate] = [:]
   private var verdict: Verdict?
   private var stopping = false
+  private var answersDue = 0
 
   /// - Parameter previous: what the VM's folder says of an earlier process's transfer.
   init(previous: TeleportRecord?) {
@@ -44,10 +45,12 @@ final class TransferDesk: @unchecked Sendable {
 
   func fate(_ transfer: String) -> Fate? { condition.withLock { fates[transfer] } }
 
-  /// A verdict that came on another connection; the session acts on it. Waits until it has.
+  /// A verdict that came on another connection; the session acts on it. Waits until it has. The caller sends its answer
+  /// and then calls `answered`.
   func judge(_ transfer: String, _ new: Verdict, timeoutMS: Int, wake: () -> Void) -> Fate? {
     condition.lock()
     defer { condition.unlock() }
+    answersDue += 1
     guard current == transfer, fates[transfer] == .prepared || (fates[transfer] == .loading && new == .abort) else {
       return fates[transfer]
     }
@@ -59,6 +62,23 @@ final class TransferDesk: @unchecked Sendable {
       if !condition.wait(until: end) { break }
     }
     return fates[transfer]
+  }
+
+  func answered() {
+    condition.withLock {
+      answersDue -= 1
+      condition.broadcast()
+    }
+  }
+
+  /// Waits until what was decided has been told on every connection that asked.
+  func awaitAnswers(timeoutMS: Int) {
+    condition.lock()
+    defer { condition.unlock() }
+    let end = Date(timeIntervalSinceNow: Double(timeoutMS) / 1000)
+    while answersDue > 0 {
+      if !condition.wait(until: end) { return }
+    }
   }
 
   /// Waits for a verdict from another connection; nil when none came in time or the target is being stopped.

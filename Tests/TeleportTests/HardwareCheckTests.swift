@@ -79,8 +79,8 @@ func sampleHardware() -> HardwareDescription {
   @Test func cpuidIsComparedLeafByLeaf() {
     var target = sampleHardware()
     var source = sampleHardware()
-    source.cpuidLeaves = [CPUIDLeaf(leaf: 1, subleaf: 0, eax: 1, ebx: 2, ecx: 3, edx: 4)]
-    target.cpuidLeaves = [CPUIDLeaf(leaf: 7, subleaf: 1, eax: 1, ebx: 2, ecx: 3, edx: 4)]
+    source.cpuidLeaves = [CPUIDLeaf(1, eax: 1, ebx: 2, ecx: 3, edx: 4)]
+    target.cpuidLeaves = [CPUIDLeaf(7, 1, eax: 1, ebx: 2, ecx: 3, edx: 4)]
     let remedies = HardwareCheck.compare(source: source, target: target, name: "b").map(\.remedy)
     #expect(remedies == ["vmctl modifyvm b --cpuid-set 0x1 0x1 0x2 0x3 0x4", "vmctl modifyvm b --cpuid-remove 0x7:1"])
   }
