@@ -96,7 +96,8 @@ import Testing
 
   @Test func automaticEOILeavesNothingInService() throws {
     let board = try board()
-    for word in [0x21, 0x20, 4, 3].enumerated() { board.out(word.offset == 0 ? 0x20 : 0x21, word.offset == 0 ? 0x11 : UInt32(word.element)) }
+    board.out(0x20, 0x11)
+    for word in [0x20, 4, 3] as [UInt32] { board.out(0x21, word) }
     board.out(0x21, 0)
     board.pic.setInput(0, true)
     #expect(board.pic.acknowledge() == 0x20)

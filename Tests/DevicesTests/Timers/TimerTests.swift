@@ -63,7 +63,7 @@ import Testing
     let board = try TestBoard()
     let pit = pit(board, Edges())
     program(board, 0, mode: 2, count: 0x1000, bcd: true)
-    board.time.advance(nanoseconds: 838_096)  // 999 ticks and a little
+    board.time.advance(nanoseconds: 837_700)  // 999 ticks and a little
     #expect(read(board, 0) == 1)
     withExtendedLifetime(pit) {}
   }
