@@ -19,13 +19,18 @@ struct Decoder {
 
   private var operandSizePrefix = false
   private var addressSizePrefix = false
-  private var segmentOverride: UInt8 = 0xff
+  private(set) var segmentOverride: UInt8 = 0xff
   private var repeatPrefix: UInt8 = 0
   private var lock = false
   private var rex: UInt8 = 0
 
   private(set) var op = vm_op()
   private(set) var row = InstructionRow()
+  /// Of CMOVcc, SETcc and so on the row's mnemonic has the condition.
+  var mnemonic: String {
+    if row.family == .simd { return SIMDEncoding(sub: op.sub, hasImmediate: false).mnemonic }
+    return map == 0 && opcode == 0x63 && is64 ? "movsxd" : table.mnemonics[Int(row.mnemonic)]
+  }
   /// Map and opcode byte, for the disassembler.
   private(set) var map = 0
   private(set) var opcode: UInt8 = 0
@@ -36,7 +41,7 @@ struct Decoder {
   private var invalid = false
   private let table = InstructionTable.shared
 
-  private var is64: Bool { mode & UInt32(VM_MODE_CODE_MASK) == UInt32(VM_MODE_CODE64) }
+  var is64: Bool { mode & UInt32(VM_MODE_CODE_MASK) == UInt32(VM_MODE_CODE64) }
 
   /// - Parameters:
   ///   - bytes: `available` bytes of code, at least one.
@@ -352,6 +357,7 @@ struct Decoder {
     }
     let memory = op.prefixes & UInt8(VM_PREFIX_MEMORY) != 0
     if lock && !(row.attributes.contains(.lockable) && memory) { invalid = true }
+    if lock && row.family == .alu && row.sub == 7 { invalid = true }
     if row.attributes.contains(.f3) && repeatPrefix != UInt8(VM_PREFIX_REP) { invalid = true }
     if is64 ? row.attributes.contains(.not64) : row.attributes.contains(.only64) { invalid = true }
     switch row.first {
