@@ -13,7 +13,8 @@ public struct StateFileError: Error, Equatable, CustomStringConvertible {
   public var code: Int32
 
   public var description: String {
-    let reason = code == ENOSPC || code == EDQUOT ? "no space left; free some and try again" : String(cString: strerror(code))
+    let reason =
+      code == ENOSPC || code == EDQUOT ? "no space left; free some and try again" : String(cString: strerror(code))
     return "cannot \(operation) \(path): \(reason)"
   }
 }

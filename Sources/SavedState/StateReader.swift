@@ -29,7 +29,8 @@ public final class StateReader {
     var reader = ByteReader(Array(header[8...]), subject: "header")
     let version = try reader.number(UInt32.self)
     guard version == StateFormat.version else {
-      throw SavedStateError.unsupported("format \(version); this build (\(StateFormat.build)) reads \(StateFormat.version)")
+      throw SavedStateError.unsupported(
+        "format \(version); this build (\(StateFormat.build)) reads \(StateFormat.version)")
     }
     guard try reader.number(UInt32.self) == 0 else { throw SavedStateError.unsupported("unknown flags") }
     digest.update(header)

@@ -12,7 +12,9 @@ public struct HardwareMismatch: Codable, Equatable, Sendable {
 
   public static func report(_ mismatches: [HardwareMismatch]) -> String {
     let count = mismatches.count == 1 ? "a difference" : "\(mismatches.count) differences"
-    let lines = mismatches.map { "  \($0.what): source \($0.source), target \($0.target)\n    on the target: \($0.remedy)" }
+    let lines = mismatches.map {
+      "  \($0.what): source \($0.source), target \($0.target)\n    on the target: \($0.remedy)"
+    }
     return (["the machines' hardware does not match (\(count)):"] + lines).joined(separator: "\n")
   }
 }
@@ -37,7 +39,8 @@ public enum HardwareCheck {
   /// As a shell takes it.
   static func quote(_ text: String) -> String {
     let plain = text.allSatisfy { $0.isASCII && ($0.isLetter || $0.isNumber || "-_./:+,=@%".contains($0)) }
-    return plain && !text.isEmpty ? text : "'" + text.split(separator: "'", omittingEmptySubsequences: false).joined(separator: "'\\''") + "'"
+    return plain && !text.isEmpty
+      ? text : "'" + text.split(separator: "'", omittingEmptySubsequences: false).joined(separator: "'\\''") + "'"
   }
 }
 
@@ -78,7 +81,8 @@ private struct Comparison {
 
   mutating func processor(_ source: HardwareDescription, _ target: HardwareDescription) {
     if source.cpuProfile != target.cpuProfile {
-      modify("CPU profile", source.cpuProfile, target.cpuProfile, "--cpu-profile \(HardwareCheck.quote(source.cpuProfile))")
+      modify(
+        "CPU profile", source.cpuProfile, target.cpuProfile, "--cpu-profile \(HardwareCheck.quote(source.cpuProfile))")
       return  // the leaves differ for that reason
     }
     func key(_ leaf: CPUIDLeaf) -> String {
@@ -92,7 +96,8 @@ private struct Comparison {
     for leaf in source.cpuidLeaves {
       let other = ours[key(leaf)]
       if other != leaf {
-        modify("CPUID \(key(leaf))", values(leaf), other.map(values) ?? "absent", "--cpuid-set \(key(leaf)) \(values(leaf))")
+        modify(
+          "CPUID \(key(leaf))", values(leaf), other.map(values) ?? "absent", "--cpuid-set \(key(leaf)) \(values(leaf))")
       }
     }
     let theirs = Set(source.cpuidLeaves.map(key))
@@ -113,15 +118,19 @@ private struct Comparison {
       if blob.option.isEmpty {
         add(blob.name, show(blob), shown, "install the same version of the firmware package as on the source")
       } else if let path = blob.path {
-        modify(blob.name, show(blob), shown, "\(blob.option) \(HardwareCheck.quote(path))   (a copy of the source's file)")
-      } else {
+        modify(
+          blob.name, show(blob), shown, "\(blob.option) \(HardwareCheck.quote(path))   (a copy of the source's file)")
+      } else if blob.option == "--append" {
         modify(blob.name, show(blob), shown, "\(blob.option) '...'   (the same text as on the source)")
+      } else if other != nil {
+        // Built in; where it is missing, the option that brings it is told already.
+        add(blob.name, show(blob), shown, "use the same vmctl on both hosts")
       }
     }
     for blob in target where !source.contains(where: { $0.name == blob.name }) {
       if blob.option.isEmpty {
         add(blob.name, "absent", show(blob), "install the same version of the firmware package as on the source")
-      } else {
+      } else if blob.path != nil || blob.option == "--append" {
         modify(blob.name, "absent", show(blob), "\(blob.option) ''")
       }
     }
@@ -144,7 +153,8 @@ private struct Comparison {
       let other = target.first { isSamePlace($0, slot) }
       guard let other else {
         let controller = target.contains { $0.controller == slot.controller }
-        let first = "vmctl storagectl \(name) --name \(HardwareCheck.quote(slot.controller)) --add \(slot.bus.rawValue); "
+        let first =
+          "vmctl storagectl \(name) --name \(HardwareCheck.quote(slot.controller)) --add \(slot.bus.rawValue); "
         add(place(slot), show(slot), "nothing", (controller ? "" : first) + attach(slot))
         continue
       }
@@ -185,7 +195,8 @@ private struct Comparison {
     let medium = medium ?? slot.medium.map { HardwareCheck.quote($0.path) } ?? "emptydrive"
     let controller = HardwareCheck.quote(slot.controller)
     return "vmctl storageattach \(name) --storagectl \(controller) --port \(slot.port) --device \(slot.device) "
-      + "--type \(slot.kind.rawValue) --medium \(medium)" + (slot.mode == .normal ? "" : " --mtype \(slot.mode.rawValue)")
+      + "--type \(slot.kind.rawValue) --medium \(medium)"
+      + (slot.mode == .normal ? "" : " --mtype \(slot.mode.rawValue)")
   }
 
   /// The same board can still be built by different builds: a newer one reads an older one's state, not the reverse.

@@ -49,7 +49,7 @@ final class MemorySender {
     report(progress)
   }
 
-  /// Sends the pages of `set` and waits until the target has taken them in, so that what is measured is true and nothing
+  /// Sends the pages of `set` and waits until the target has taken them in: what is measured is true, and nothing
   /// is queued anywhere.
   func send(_ set: PageBitmap) throws {
     progress.remainingPages = set.count

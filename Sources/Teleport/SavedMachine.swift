@@ -48,7 +48,9 @@ enum SavedMachine {
     mismatches.map { "\n  \($0.what): saved \($0.source), now \($0.target)\n    \($0.remedy)" }.joined()
   }
 
-  static func takeIn(_ vm: some TeleportableMachine, _ reader: StateReader, _ progress: (Int, Int) throws -> Void) throws {
+  static func takeIn(_ vm: some TeleportableMachine, _ reader: StateReader, _ progress: (Int, Int) throws -> Void)
+    throws
+  {
     let ram = vm.memory.ram
     let pageCount = vm.memory.pageCount
     let decoder = PageChunkDecoder()

@@ -52,7 +52,8 @@ public struct TeleportProgress: Codable, Equatable, Sendable {
     let rate = tenths(bytesPerSecond / 1e6)
     switch phase {
     case .done:
-      let parts = "stop \(tenths(downtime.stop)), last pages \(tenths(downtime.lastPages)), "
+      let parts =
+        "stop \(tenths(downtime.stop)), last pages \(tenths(downtime.lastPages)), "
         + "device state \(tenths(downtime.devices)), proof \(tenths(downtime.proof)), hand-over \(tenths(downtime.handOver))"
       return "done: \(megabytes) MB in \(tenths(seconds)) s, down \(tenths(downtime.total)) ms (\(parts))"
     case .memory, .lastPages:

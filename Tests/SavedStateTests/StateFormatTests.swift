@@ -136,7 +136,9 @@ private func read(_ bytes: [UInt8]) throws -> (sections: [StateSection], memory:
       }
       #expect(seen <= 16)
       var damaged = section
-      for _ in 0..<3 { damaged[Int.random(in: 0..<damaged.count, using: &random)] = UInt8.random(in: 0...255, using: &random) }
+      for _ in 0..<3 {
+        damaged[Int.random(in: 0..<damaged.count, using: &random)] = UInt8.random(in: 0...255, using: &random)
+      }
       _ = try? SectionCodec.decode(damaged)
     }
   }
@@ -219,8 +221,9 @@ private func read(_ bytes: [UInt8]) throws -> (sections: [StateSection], memory:
     let path = folder.appendingPathComponent("state").path
     let temporary = "\(path).\(ProcessInfo.processInfo.processIdentifier).part"
     try FileManager.default.createSymbolicLink(atPath: temporary, withDestinationPath: "/dev/full")
-    #expect { try StateFile.replace(path) { write in try [UInt8](repeating: 1, count: 99).withUnsafeBytes { try write($0) } } }
-      throws: { ($0 as? StateFileError)?.code == ENOSPC && "\($0)".contains("no space left") }
+    #expect {
+      try StateFile.replace(path) { write in try [UInt8](repeating: 1, count: 99).withUnsafeBytes { try write($0) } }
+    } throws: { ($0 as? StateFileError)?.code == ENOSPC && "\($0)".contains("no space left") }
     #expect(try FileManager.default.contentsOfDirectory(atPath: folder.path).isEmpty)
   }
 

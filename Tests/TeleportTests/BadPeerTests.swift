@@ -19,7 +19,9 @@ private final class RawClient: @unchecked Sendable {
       $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { connect(descriptor, $0, size) }
     }
   }
-  func send(_ bytes: [UInt8]) { _ = bytes.withUnsafeBytes { Foundation.send(descriptor, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL)) } }
+  func send(_ bytes: [UInt8]) {
+    _ = bytes.withUnsafeBytes { Foundation.send(descriptor, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL)) }
+  }
   /// Everything until the other side ends.
   func readAll() -> [UInt8] {
     var all: [UInt8] = []
@@ -35,7 +37,8 @@ private final class RawClient: @unchecked Sendable {
 
 @Suite(.serialized) struct BadPeerTests {
   @Test(arguments: [
-    Array("GET / HTTP/1.0\r\n\r\n".utf8), Array(repeating: 0, count: 5000), Wire.preface + Array(repeating: 0xff, count: 64),
+    Array("GET / HTTP/1.0\r\n\r\n".utf8), Array(repeating: 0, count: 5000),
+    Wire.preface + Array(repeating: 0xff, count: 64),
     Wire.preface + Wire.encode(Wire.Frame(.commit, [1])), Wire.preface + Wire.encode(Wire.Frame(.hello, [1, 2])),
   ])
   func garbageIsTurnedAwayAndTheTargetWaitsOn(bytes: [UInt8]) async throws {

@@ -8,7 +8,9 @@ import X86
 func sampleHardware() -> HardwareDescription {
   HardwareDescription(
     memoryMB: 16, vramMB: 16, cpus: 1, cpuProfile: "x86-64-v2", cpuidLeaves: [],
-    roms: [.init(name: "firmware", option: "--firmware", path: "/usr/share/seabios/bios.bin", size: 131072, digest: "aa")],
+    roms: [
+      .init(name: "firmware", option: "--firmware", path: "/usr/share/seabios/bios.bin", size: 131072, digest: "aa")
+    ],
     boot: [.init(name: "kernel", option: "--kernel", path: "/boot/k", size: 9, digest: "bb")],
     bootOrder: [.floppy, .dvd, .disk, .none], uarts: [.init(slot: 1, ioBase: 0x3f8, irq: 4)], hpet: true,
     debugPorts: false, rtcUseUTC: true,

@@ -5,7 +5,8 @@ import Testing
 @testable import Teleport
 
 private let frames: [Wire.Frame] = [
-  Wire.Frame(.hello, Array("{}".utf8)), Wire.Frame(.roundEnd), Wire.Frame(.pages, PageChunk.encodeZeroRun(first: 0, count: 5)),
+  Wire.Frame(.hello, Array("{}".utf8)), Wire.Frame(.roundEnd),
+  Wire.Frame(.pages, PageChunk.encodeZeroRun(first: 0, count: 5)),
   Wire.Frame(.devices, Array(repeating: 9, count: 5000)), Wire.Frame(.commit, [1, 2, 3]),
 ]
 private var stream: [UInt8] { Wire.preface + frames.flatMap(Wire.encode) }
