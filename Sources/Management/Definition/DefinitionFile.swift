@@ -88,11 +88,14 @@ extension VMDefinition {
   /// Reads the text of a definition file.
   /// - Throws: `ManagementError` with "file:line: what is wrong and what is allowed".
   public init(toml text: String, file: String, checkingHost: Bool = true) throws {
+    if let line = TOMLLines.firstUnfit(in: text) {
+      throw ManagementError("\(file):\(line): this is no TOML: a control character, or a table's name is missing after [")
+    }
     let table: TOMLTable
     do {
       table = try TOMLTable(string: text)
     } catch let error as TOMLParseError {
-      throw ManagementError("\(file):\(error.source.begin.line): \(error.description)", remedy: "correct the line")
+      throw ManagementError("\(file):\(error.source.begin.line): \(ManagementError.line(for: error.description))", remedy: "correct the line")
     }
     let lines = TOMLLines(text)
     func fail(_ problem: DefinitionProblem) -> ManagementError {

@@ -19,7 +19,9 @@ public struct ManagementError: Error, Equatable, Sendable, CustomStringConvertib
   }
 
   /// Any error as one line of text.
-  public static func line(for error: any Error) -> String {
-    String(describing: error).split(whereSeparator: \.isNewline).joined(separator: " ")
+  public static func line(for error: any Error) -> String { line(for: String(describing: error)) }
+
+  static func line(for text: String) -> String {
+    text.split(whereSeparator: \.isNewline).joined(separator: " ")
   }
 }

@@ -1,0 +1,109 @@
+import Foundation
+import Machine
+import Testing
+
+@testable import Management
+
+@Suite struct DefinitionTests {
+  private static let opening = "name = \"box\"\nuuid = \"216741d7-2754-4fcd-b25f-734d66fbff49\"\n"
+
+  @Test func whatIsWrittenIsReadBack() throws {
+    var definition = VMDefinition(name: "a box")
+    definition.description = "says \"hello\"\nand 'more'"
+    definition.hardware.memoryMB = 64
+    definition.hardware.append = "console=ttyS0 quiet"
+    definition.hardware.kernel = "/boot/vmlinuz"
+    definition.hardware.bootOrder = [.dvd, .disk]
+    definition.hardware.uarts = [
+      .init(slot: 1, ioBase: 0x3F8, irq: 4, mode: .tcpServer(host: "::1", port: 2023)),
+      .init(slot: 2, ioBase: 0x2F8, irq: 3, mode: .file(path: "/tmp/a b")),
+    ]
+    definition.hardware.cpuidOverrides = [.init(leaf: 0x8000_0001, subleaf: 0, registers: [1, 2, 3, 0xFFFF_FFFF])]
+    definition.hardware.storageControllers = [
+      .init(name: "IDE", bus: .ide, attachments: [.init(port: 0, device: 1, kind: .dvddrive, medium: nil)])
+    ]
+    definition.teleporter.enabled = true
+    definition.teleporter.port = 6000
+    definition.teleporter.password = "p"
+    let text = try definition.toml()
+    #expect(try VMDefinition(toml: text, file: "f") == definition)
+  }
+
+  @Test(arguments: [
+    ("memori = 4\n", 3, "unknown key \"memori\"; allowed are name, uuid, description, hardware, teleporter"),
+    ("\n[hardware]\n# comment\nmemory = \"256\"\n", 6, "\"memory\" must be a number from 1 to 16777216"),
+    ("[hardware]\nvram = 3\n", 4, "video memory of 3 MB: 1, 2, 4"),
+    ("[hardware]\nmemory = 0\n", 4, "\"memory\" must be a number"),
+    ("[hardware]\nmemory = 16777216\n", 4, "that this host has"),
+    ("[hardware]\ncpu-profile = \"z80\"\n", 4, "\"cpu-profile\" must be one of \"x86-64-v2\""),
+    ("[hardware]\nboot-order = [\n  \"dvd\",\n  \"moon\",\n]\n", 4, "must be one of \"none\", \"floppy\""),
+    ("[hardware]\nhpet = 1\n", 4, "\"hpet\" must be true or false"),
+    ("[[hardware.uart]]\nslot = 1\nio-base = 0x3f8\nirq = 4\n[[hardware.uart]]\nslot = 2\nio-base = 0x2f8\nirq = 99\n", 10,
+      "\"irq\" must be a number from 0 to 15"),
+    ("[[hardware.uart]]\nslot = 1\nio-base = 0x3f8\nirq = 4\nmode = \"telnet 3\"\n", 7, "is no uart mode"),
+    ("[[hardware.uart]]\nslot = 1\nio-base = 0x3f8\nirq = 4\nmode = \"tcpserver 70000\"\n", 7, "port from 0 to 65535"),
+    ("[[hardware.uart]]\nslot = 1\nirq = 4\n", 3, "the key \"io-base\" is missing in hardware.uart"),
+    ("[[hardware.storage]]\nname = \"a\"\nbus = \"ide\"\n[[hardware.storage.attachment]]\nport = 0\ndevice = 0\ntype = \"tape\"\n", 9,
+      "must be one of \"hdd\", \"dvddrive\""),
+    ("[teleporter]\nport = 70000\n", 4, "\"port\" must be a number from 0 to 65535"),
+    ("teleporter = { prot = 1 }\n", 3, "unknown key \"prot\" in teleporter"),
+    ("description = \"\"\"\n[hardware]\n\"\"\"\n[hardware]\nram = 1\n", 7, "unknown key \"ram\" in hardware; allowed are memory"),
+    ("[hardware\n", 3, ""), ("[ ?\n", 3, "this is no TOML"), ("hpet = 1\r\n[hardware]\r\nx = 1\r\n", 3, "unknown key"), ("a = 1\u{1}\n", 3, "this is no TOML"),
+  ])
+  func anErrorNamesItsLineAndWhatIsAllowed(_ body: String, _ line: Int, _ message: String) {
+    do {
+      _ = try VMDefinition(toml: Self.opening + body, file: "box.toml")
+      Issue.record("accepted: \(body)")
+    } catch {
+      let text = String(describing: error)
+      #expect(text.hasPrefix("box.toml:\(line): "), "\(text)")
+      #expect(text.contains(message), "\(text)")
+      #expect(!text.contains("\n"))
+    }
+  }
+
+  @Test func aDefinitionWithoutNameOrWithABadUUIDIsRefused() {
+    #expect(throws: ManagementError.self) { try VMDefinition(toml: "", file: "f") }
+    #expect(throws: ManagementError.self) { try VMDefinition(toml: "name = \"a\"\nuuid = \"b\"\n", file: "f") }
+    #expect(throws: ManagementError.self) {
+      try VMDefinition(toml: "name = \"../a\"\nuuid = \"216741d7-2754-4fcd-b25f-734d66fbff49\"\n", file: "f")
+    }
+  }
+
+  @Test func randomAndTruncatedFilesAreErrorsAndNothingWorse() throws {
+    var generator = SystemRandomNumberGenerator()
+    let whole = Array(try VMDefinition(name: "box").toml().utf8)
+    for length in 0..<whole.count {
+      _ = try? VMDefinition(toml: String(decoding: whole[..<length], as: UTF8.self), file: "f")
+    }
+    for _ in 0..<3000 {
+      var bytes = whole
+      for _ in 0..<4 { bytes[Int.random(in: 0..<bytes.count, using: &generator)] = UInt8.random(in: 1...255, using: &generator) }
+      _ = try? VMDefinition(toml: String(decoding: bytes, as: UTF8.self), file: "f")
+    }
+  }
+
+  @Test(arguments: [
+    (["disconnected"], "disconnected"), (["tcpserver", "2023"], "tcpserver 2023"), (["tcpserver", "0.0.0.0:23"], "tcpserver 0.0.0.0:23"),
+    (["tcpclient", "[::1]:5"], "tcpclient [::1]:5"), (["file", "/a b"], "file /a b"), (["server", "/s"], "server /s"),
+  ])
+  func uartModesAreTheWordsOfModifyvm(_ words: [String], _ text: String) throws {
+    let mode = try MachineConfiguration.UartMode(words: words)
+    #expect(mode.text == text)
+    #expect(try MachineConfiguration.UartMode(text: mode.text) == mode)
+  }
+
+  @Test(arguments: [[], ["tcpserver"], ["tcpserver", "x"], ["tcpserver", "65536"], ["tcpclient", "23"], ["disconnected", "x"], ["pipe", "/x"]])
+  func otherUartModesAreRefused(_ words: [String]) {
+    #expect(throws: ManagementError.self) { try MachineConfiguration.UartMode(words: words) }
+  }
+
+  @Test func withoutAPasswordOnlyThisHostMayTeleport() throws {
+    var teleporter = VMDefinition.Teleporter()
+    #expect(try teleporter.listenAddress(hasPassword: false) == "127.0.0.1")
+    #expect(try teleporter.listenAddress(hasPassword: true) == "0.0.0.0")
+    teleporter.address = "192.0.2.1"
+    #expect(try teleporter.listenAddress(hasPassword: true) == "192.0.2.1")
+    #expect(throws: ManagementError.self) { try teleporter.listenAddress(hasPassword: false) }
+  }
+}
