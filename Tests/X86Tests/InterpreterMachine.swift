@@ -3,9 +3,9 @@ import GuestMemory
 
 @testable import X86
 
-/// A CPU with 4 MiB of memory that runs a few bytes of code: 16-bit real mode, 32-bit flat protected mode, or 64-bit code,
-/// without paging. Code starts at 0x1000 and ends with HLT; the stack ends at 0x8000. In real mode vector n leads to a HLT at
-/// 0x800 + n.
+/// A CPU with 4 MiB of memory that runs a few bytes of code: 16-bit real mode, 32-bit flat protected mode, or 64-bit
+/// code, without paging. Code starts at 0x1000 and ends with HLT; the stack ends at 0x8000. In real mode vector n leads
+/// to a HLT at 0x800 + n.
 final class InterpreterMachine {
   static let code: UInt64 = 0x1000
   static let stack: UInt64 = 0x8000

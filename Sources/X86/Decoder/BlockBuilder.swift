@@ -65,8 +65,8 @@ extension CPU {
     (ops + cell).initialize(to: vm_op())
   }
 
-  /// A block of one instruction that is not kept: single steps, instructions that cross a page (the mapping of the second page
-  /// may change under the first), code outside RAM and ROM.
+  /// A block of one instruction that is not kept: single steps, instructions that cross a page (the mapping of the
+  /// second page may change under the first), code outside RAM and ROM.
   @inline(never)
   func scratchBlock(_ linear: UInt64, rip: UInt64, mode: UInt32) throws(GuestFault) -> UnsafeMutablePointer<vm_block> {
     let block = code.scratch
@@ -137,8 +137,8 @@ extension CPU {
     }
   }
 
-  /// Turns instructions whose flags nobody can see into their flagless kinds. An instruction that may fault or leave the block shows
-  /// all flags.
+  /// Turns instructions whose flags nobody can see into their flagless kinds. An instruction that may fault or leave
+  /// the block shows all flags.
   static func dropDeadFlags(_ ops: UnsafeMutablePointer<vm_op>, _ count: Int) {
     var live = true
     for index in stride(from: count - 1, through: 0, by: -1) {

@@ -7,7 +7,8 @@ import GuestMemory
   import Musl
 #endif
 
-/// What the code cache knows of one page of memory that holds decoded code. The buckets of its blocks follow the struct.
+/// What the code cache knows of one page of memory that holds decoded code. The buckets of its blocks follow the
+/// struct.
 struct CodePage {
   /// All pages in use, for `CodeCache.reset`.
   var next: UnsafeMutablePointer<CodePage>?
@@ -56,9 +57,9 @@ extension UnsafeMutablePointer where Pointee == vm_block {
 
 /// The decoded code of one CPU: blocks of `vm_op`, found by page of memory, offset and mode.
 ///
-/// Blocks are bump-allocated from slabs and never freed one by one: a block whose bytes are overwritten is unlinked, and its
-/// instructions are patched to leave, so that a running one stops after the instruction that did the write. When the slabs are full
-/// everything is dropped at once.
+/// Blocks are bump-allocated from slabs and never freed one by one: a block whose bytes are overwritten is unlinked,
+/// and its instructions are patched to leave, so that a running one stops after the instruction that did the write.
+/// When the slabs are full everything is dropped at once.
 final class CodeCache {
   let memory: PhysicalMemory
   /// Counts the times everything was dropped.

@@ -9,8 +9,8 @@ enum DecodeStatus {
   case tooLong
 }
 
-/// Turns the bytes of one instruction into a `vm_op`: prefixes, opcode, ModRM, SIB, displacement, immediate (Intel SDM vol.
-/// 2A, chapter 2). `Lowering` then picks the executor's kind.
+/// Turns the bytes of one instruction into a `vm_op`: prefixes, opcode, ModRM, SIB, displacement, immediate (Intel SDM
+/// vol. 2A, chapter 2). `Lowering` then picks the executor's kind.
 struct Decoder {
   private let bytes: UnsafePointer<UInt8>
   private let available: Int

@@ -1,6 +1,7 @@
 /// The instructions, one a line, in the order of the opcode maps (Intel SDM vol. 2D, appendix A).
 ///
-/// Columns: opcode, mnemonic, operands, family[.sub], attributes. `InstructionTable.Builder` says how opcodes are written.
+/// Columns: opcode, mnemonic, operands, family[.sub], attributes. `InstructionTable.Builder` says how opcodes are
+/// written.
 enum InstructionRows {
   static let oneByte = """
     00+a % Eb,Gb alu lock

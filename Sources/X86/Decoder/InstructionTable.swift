@@ -58,8 +58,8 @@ struct InstructionRow {
 
 /// All instructions but x87 and SIMD, from the rows of `InstructionRows`.
 ///
-/// A map's entry is a row number, or `groupFlag` | group number where ModRM takes part: a group has 8 entries for memory
-/// operands by ModRM.reg, then 64 for register operands by the low six bits of ModRM.
+/// A map's entry is a row number, or `groupFlag` | group number where ModRM takes part: a group has 8 entries for
+/// memory operands by ModRM.reg, then 64 for register operands by the low six bits of ModRM.
 final class InstructionTable: @unchecked Sendable {
   static let shared = InstructionTable()
   static let groupFlag: UInt16 = 0x8000
@@ -92,10 +92,10 @@ final class InstructionTable: @unchecked Sendable {
   static let conditions = ["o", "no", "b", "ae", "e", "ne", "be", "a", "s", "ns", "p", "np", "l", "ge", "le", "g"]
   static let arithmetic = ["add", "or", "adc", "sbb", "and", "sub", "xor", "cmp"]
 
-  /// Reads the text rows: "opcode mnemonic operands family[.sub] attributes". An opcode may be followed by "/n" (ModRM.reg is n),
-  /// "/nm" (with a memory operand), "/nr" (with a register operand), "=xx" (the whole ModRM byte), "+r" (eight opcodes, one a
-  /// register), "+c" (sixteen opcodes, one a condition, whose name replaces % in the mnemonic) or "+a" (the eight arithmetic
-  /// operations, eight opcodes apart).
+  /// Reads the text rows: "opcode mnemonic operands family[.sub] attributes". An opcode may be followed by "/n"
+  /// (ModRM.reg is n), "/nm" (with a memory operand), "/nr" (with a register operand), "=xx" (the whole ModRM byte),
+  /// "+r" (eight opcodes, one a register), "+c" (sixteen opcodes, one a condition, whose name replaces % in the
+  /// mnemonic) or "+a" (the eight arithmetic operations, eight opcodes apart).
   private struct Builder {
     var maps = [UInt16](repeating: 0, count: 1024)
     var groups: [UInt16] = []

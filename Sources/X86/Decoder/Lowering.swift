@@ -5,8 +5,8 @@ enum AluForm: UInt16 {
   case rr, ri, rm, mr, mi
 }
 
-/// Picks the executor's kind of a decoded instruction, and brings operands to one shape: of two registers the destination
-/// is always `rm`, the source `reg`.
+/// Picks the executor's kind of a decoded instruction, and brings operands to one shape: of two registers the
+/// destination is always `rm`, the source `reg`.
 enum Lowering {
   private static let memoryFlag = UInt8(VM_PREFIX_MEMORY)
 

@@ -1,8 +1,9 @@
 /// Which case of the executor's switch runs a `vm_op` (`vm_op.kind`).
 ///
 /// Names: R register, M memory, I immediate, destination first; the number is the width in bits; a final `n` means
-/// that no flags are written because the next instruction overwrites them all. The rest are families whose functions look at
-/// the operands themselves. Runs that `Lowering` counts through (width 32 then 64; RR, RI, RM) must stay in order.
+/// that no flags are written because the next instruction overwrites them all. The rest are families whose functions
+/// look at the operands themselves. Runs that `Lowering` counts through (width 32 then 64; RR, RI, RM) must stay in
+/// order.
 enum OpKind: UInt8 {
   // Ends of blocks
   case leave  // overwritten code: look the address up again

@@ -2,7 +2,8 @@ import CHost
 
 /// BT, BTS, BTR, BTC, BSF, BSR, POPCNT.
 extension CPU {
-  /// sub: 0 BT, 1 BTS, 2 BTR, 3 BTC; plus 4 when the bit offset is a register: signed, and in memory it reaches beyond the operand.
+  /// sub: 0 BT, 1 BTS, 2 BTR, 3 BTC; plus 4 when the bit offset is a register: signed, and in memory it reaches beyond
+  /// the operand.
   @inline(never)
   func executeBitTest(_ op: Op) throws(GuestFault) {
     switch op.pointee.operand_size {

@@ -75,8 +75,8 @@ extension CPU {
   @inline(__always)
   func isCode32(_ mode: UInt32) -> Bool { mode & UInt32(VM_MODE_CODE64) == 0 }
 
-  /// Links hold in flat code only: elsewhere the segment's limit must be looked at. A branch that cuts RIP to 16 bits may go
-  /// elsewhere when the page is mapped elsewhere.
+  /// Links hold in flat code only: elsewhere the segment's limit must be looked at. A branch that cuts RIP to 16 bits
+  /// may go elsewhere when the page is mapped elsewhere.
   @inline(__always)
   func mayLink(_ op: Op, _ mode: UInt32) -> Bool {
     mode & UInt32(VM_MODE_FLAT | VM_MODE_CODE64) != 0 && op.pointee.disp != 0xffff

@@ -2,8 +2,9 @@ import CHost
 
 /// The inner loop: finds a block, runs its instructions, follows links to the next.
 ///
-/// Instructions that matter for speed have their case here; the others call their family's function. `s.rip` is right at block
-/// ends and wherever another wing is called that reads it; elsewhere it is the block's start plus `vm_op.offset`.
+/// Instructions that matter for speed have their case here; the others call their family's function. `s.rip` is right
+/// at block ends and wherever another wing is called that reads it; elsewhere it is the block's start plus
+/// `vm_op.offset`.
 extension CPU {
   /// Runs guest code until something in `RunExit` happens. `budget` counts instructions, to within a block.
   public func run(budget: Int) -> RunExit {

@@ -6,8 +6,8 @@ import CHost
   import Musl
 #endif
 
-/// Ranges of code that DMA or another CPU has overwritten, waiting for this CPU to reach a block boundary. Bounded: when it
-/// is full, everything is dropped instead.
+/// Ranges of code that DMA or another CPU has overwritten, waiting for this CPU to reach a block boundary. Bounded:
+/// when it is full, everything is dropped instead.
 final class ForeignCodeWrites: @unchecked Sendable {
   private static let capacity = 256
   private let mutex: UnsafeMutablePointer<pthread_mutex_t>
@@ -51,8 +51,8 @@ final class ForeignCodeWrites: @unchecked Sendable {
 }
 
 extension CPU {
-  /// DMA or another CPU has written a page with `memory.codePages` set. Callable from any thread; the bytes do not cross a
-  /// page. Takes effect at this CPU's next block boundary.
+  /// DMA or another CPU has written a page with `memory.codePages` set. Callable from any thread; the bytes do not
+  /// cross a page. Takes effect at this CPU's next block boundary.
   public func codeOverwritten(physical: UInt64, length: Int) {
     code.foreignWrites.add(physical, length)
     post(UInt32(VM_PENDING_CODE))

@@ -8,8 +8,8 @@ import CHost
 
 /// MOVS, STOS, LODS, SCAS, CMPS (Intel SDM vol. 1, 7.3.9; vol. 2B, REP).
 ///
-/// Each function returns false when a REP has more to do but something is pending: RIP then stays at the instruction. After
-/// every chunk or element rSI, rDI and rCX are right, so that a fault or an interrupt finds restartable state.
+/// Each function returns false when a REP has more to do but something is pending: RIP then stays at the instruction.
+/// After every chunk or element rSI, rDI and rCX are right, so that a fault or an interrupt finds restartable state.
 extension CPU {
   /// Registers and steps of the running string instruction.
   private struct Walk {
