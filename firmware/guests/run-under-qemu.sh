@@ -48,7 +48,7 @@ for name in "${names[@]}"; do
     esac
     code=0
     : >"$work/debug"
-    timeout 60 nice qemu-system-x86_64 "${arguments[@]}" >"$work/out" 2>&1 || code=$?
+    timeout "${GUEST_TIMEOUT:-30}" nice qemu-system-x86_64 "${arguments[@]}" >"$work/out" 2>&1 || code=$?
     if [ -n "$update" ]; then cp "$work/debug" "$name.expected"; fi
     # Firmware, where there is one, writes to the debug port and COM1 too: what counts is the guest's own text, at the end.
     lines=$(wc -l <"$name.expected")

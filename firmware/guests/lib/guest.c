@@ -129,6 +129,13 @@ static void fill_idt(void) {
   __asm__ volatile("lidt %0" : : "m"(pointer));
 }
 
+/// The 8259A's requests reach the CPU through the local APIC's LINT0, which a reset leaves masked and a BIOS opens.
+static void open_apic(void) {
+  write_msr(0x1b, read_msr(0x1b) | 0x800);
+  *mmio(0xfee000f0) = 0x1ff;
+  *mmio(0xfee00350) = 0x700;
+}
+
 static void start_pics(void) {
   static const uint8_t words[][2] = {{0x11, IRQ_BASE}, {0x11, IRQ_BASE + 8}};
   for (uint32_t i = 0; i < 2; i++) {
@@ -189,6 +196,7 @@ static void start_uart(void) {
 _Noreturn void guest_start(void);
 _Noreturn void guest_start(void) {
   start_uart();
+  open_apic();
   start_pics();
   fill_idt();
   int status = guest_main();

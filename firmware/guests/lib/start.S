@@ -27,6 +27,8 @@ entry:
     movl    %esi, boot_magic
     movl    %edx, boot_info
     lgdt    gdt_pointer
+    xorl    %eax, %eax
+    lldt    %ax                         // a reset leaves the LDT's limit at FFFFh
 
 #ifdef __x86_64__
     // Identity mapping of the first 4 GiB with 2 MiB pages.
