@@ -29,7 +29,7 @@ let package = Package(
     .target(name: "DiskImages", dependencies: []),
     .target(name: "Devices", dependencies: ["GuestMemory", "SavedState", "DiskImages", "CZlib"]),
     .target(
-      name: "Machine", dependencies: ["X86", "Devices", "DiskImages", "GuestMemory", "SavedState"],
+      name: "Machine", dependencies: ["CHost", "X86", "Devices", "DiskImages", "GuestMemory", "SavedState"],
       resources: [.embedInCode("Resources/vmctl-boot.bin")]),
     .target(name: "Teleport", dependencies: ["Machine", "SavedState", "GuestMemory", "CZstd", "CHost"]),
     .target(

@@ -191,6 +191,19 @@ public final class PhysicalMemory: @unchecked Sendable {
     io.writeMemory(offset: physical - region.start, size: size, value: value)
   }
 
+  /// The address map in lines, for a debugger.
+  public var mapDescription: String {
+    func line(_ start: UInt64, _ end: UInt64, _ what: String) -> String {
+      "\(String(start, radix: 16))-\(String(end - 1, radix: 16)) \(what)"
+    }
+    var lines = [line(0, lowSize, "RAM")]
+    if size > lowSize { lines.append(line(Self.highBase, Self.highBase + size - lowSize, "RAM")) }
+    for region in regions.sorted(by: { $0.start < $1.start }) {
+      lines.append(line(region.start, region.end, "\(region.rom != nil ? "ROM" : "I/O") \(region.name)"))
+    }
+    return lines.joined(separator: "\n")
+  }
+
   // MARK: DMA
 
   /// Copies guest memory out, as a bus master sees it. What is not memory reads as 0xFF. Machine lock held.

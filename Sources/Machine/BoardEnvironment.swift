@@ -11,6 +11,7 @@ final class BoardEnvironment: CPUEnvironment {
   private let memory: PhysicalMemory
   private let clock: GuestClock
   private let apic: LocalAPIC
+  private let index: Int
   private let fabric: InterruptFabric
   private unowned let board: Board
   unowned var cpu: CPU!
@@ -25,13 +26,14 @@ final class BoardEnvironment: CPUEnvironment {
     clock = board.clock
     fabric = board.fabric
     self.apic = apic
+    index = apic.index
     super.init()
   }
 
   /// Sends the local APIC's outputs to the CPU. Called once `cpu` is set.
   func connect() {
     apic.onInterrupt = { [unowned self] level in
-      if level { post(VM_PENDING_INTERRUPT) } else { cpu.withdraw(UInt32(VM_PENDING_INTERRUPT.rawValue)) }
+      if level { post(VM_PENDING_INTERRUPT) } else { cpu.withdraw(UInt32(VM_PENDING_INTERRUPT)) }
     }
     apic.onNMI = { [unowned self] in post(VM_PENDING_NMI) }
     apic.onINIT = { [unowned self] in post(VM_PENDING_INIT) }
@@ -41,7 +43,7 @@ final class BoardEnvironment: CPUEnvironment {
     }
   }
 
-  private func post(_ bits: some RawRepresentable<UInt32>) { post(bits.rawValue) }
+  private func post(_ bit: Int) { post(UInt32(bit)) }
   func post(_ bits: UInt32) {
     cpu.post(bits)
     wake()
@@ -59,37 +61,37 @@ final class BoardEnvironment: CPUEnvironment {
 
   override func readIO(_ physical: UInt64, size: Int) -> UInt64 {
     lock.withLock {
-      if let offset = apicOffset(physical) { return apic.readMemory(offset: offset, size: size) }
+      fabric.currentCPU = index
       return memory.readIO(physical, size: size)
     }
   }
 
   override func writeIO(_ physical: UInt64, size: Int, value: UInt64) {
     lock.withLock {
-      if let offset = apicOffset(physical) {
-        apic.writeMemory(offset: offset, size: size, value: value)
-      } else {
-        memory.writeIO(physical, size: size, value: value)
-      }
+      fabric.currentCPU = index
+      memory.writeIO(physical, size: size, value: value)
     }
-  }
-
-  /// Every CPU sees its own local APIC at the same address (Intel SDM vol. 3A, 11.4.1).
-  @inline(__always)
-  private func apicOffset(_ physical: UInt64) -> UInt64? {
-    physical &- LocalAPIC.base < 0x1000 ? physical &- LocalAPIC.base : nil
   }
 
   // MARK: Interrupts and time
 
-  override func acknowledgeInterrupt() -> UInt8? { lock.withLock { apic.acknowledge() } }
+  override func acknowledgeInterrupt() -> UInt8? {
+    lock.withLock {
+      let vector = apic.acknowledge()
+      if vector == nil { cpu.withdraw(UInt32(VM_PENDING_INTERRUPT)) }
+      return vector
+    }
+  }
 
   override var taskPriority: UInt8 {
-    get { lock.withLock { apic.taskPriority >> 4 } }
-    set { lock.withLock { apic.taskPriority = newValue << 4 } }
+    get { lock.withLock { apic.taskPriority } }
+    set { lock.withLock { apic.taskPriority = newValue } }
   }
 
   override func apicBaseChanged(_ value: UInt64) { lock.withLock { apic.setBase(value) } }
+
+  override func readX2APIC(_ msr: UInt32) -> UInt64? { lock.withLock { apic.readMSR(msr) } }
+  override func writeX2APIC(_ msr: UInt32, _ value: UInt64) -> Bool { lock.withLock { apic.writeMSR(msr, value) } }
 
   override func timeStampCounter() -> UInt64 { clock.now }
 

@@ -39,25 +39,25 @@ final class CPUThread: @unchecked Sendable {
       let ending = isEnding
       monitor.unlock()
       if ending { return }
-      cpu.withdraw(UInt32(VM_PENDING_STOP.rawValue))
+      cpu.withdraw(UInt32(VM_PENDING_STOP))
       // A request that came between the check and the withdrawal must not be lost.
       if monitor.withLock({ restRequests > 0 || isEnding }) { continue }
 
       switch cpu.run(budget: Self.budget) {
-      case .halted: sleep()
+      case .halted: sleep { [cpu] in cpu.hasWork }
       case .stopped, .budget: break
       case .shutdown:
         onExit(.shutdown)
-        sleep()
+        sleep { false }
       }
     }
   }
 
-  /// Waits for a pending bit or for `wake`.
-  private func sleep() {
+  /// Waits until there is work, or the machine wants something.
+  private func sleep(until hasWork: () -> Bool) {
     monitor.lock()
     isAsleep = true
-    while restRequests == 0 && !isEnding && !cpu.hasWork { monitor.wait() }
+    while restRequests == 0 && !isEnding && !hasWork() { monitor.wait() }
     isAsleep = false
     monitor.unlock()
   }
@@ -73,7 +73,7 @@ final class CPUThread: @unchecked Sendable {
   func rest() {
     monitor.lock()
     restRequests += 1
-    cpu.post(UInt32(VM_PENDING_STOP.rawValue))
+    cpu.post(UInt32(VM_PENDING_STOP))
     monitor.broadcast()
     monitor.unlock()
   }
@@ -95,7 +95,7 @@ final class CPUThread: @unchecked Sendable {
   func end() {
     monitor.lock()
     isEnding = true
-    cpu.post(UInt32(VM_PENDING_STOP.rawValue))
+    cpu.post(UInt32(VM_PENDING_STOP))
     monitor.broadcast()
     monitor.unlock()
     thread?.join()
@@ -104,6 +104,11 @@ final class CPUThread: @unchecked Sendable {
 }
 
 extension CPU {
-  /// Whether a halted CPU has a reason to run on.
-  var hasWork: Bool { vm_load_relaxed(&s.pointee.pending) != 0 }
+  /// What a halted CPU wakes for, if only to find that it stays halted.
+  private static let wakingBits: UInt32 = [
+    VM_PENDING_INTERRUPT, VM_PENDING_NMI, VM_PENDING_INIT, VM_PENDING_SIPI, VM_PENDING_STOP, VM_PENDING_TLB_FLUSH,
+    VM_PENDING_CODE,
+  ].reduce(0) { $0 | UInt32($1) }
+
+  var hasWork: Bool { vm_load_relaxed(&s.pointee.pending) & Self.wakingBits != 0 }
 }

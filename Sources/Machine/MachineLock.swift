@@ -1,3 +1,4 @@
+import CHost
 import Glibc
 
 /// The machine lock: held while a device is touched. Plain and fair enough; never held while waiting for a CPU.
@@ -87,7 +88,7 @@ final class HostThread: @unchecked Sendable {
       &handle, &attributes,
       { argument in
         let box = Unmanaged<Box>.fromOpaque(argument!).takeRetainedValue()
-        pthread_setname_np(pthread_self(), box.name)
+        vm_name_thread(box.name)
         box.body()
         return nil
       }, box.toOpaque())

@@ -73,7 +73,7 @@ extension VirtualMachine {
       uarts: configuration.uarts.map { .init(slot: $0.slot, ioBase: $0.ioBase, irq: $0.irq) }
         .sorted { $0.slot < $1.slot },
       hpet: configuration.hpet, debugPorts: configuration.debugPorts, rtcUseUTC: configuration.rtcUseUTC,
-      storage: board.storageSlots(), devices: sections)
+      storage: board.storageSlots, devices: sections)
   }
 
   // MARK: Media

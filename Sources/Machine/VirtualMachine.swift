@@ -53,6 +53,7 @@ public final class VirtualMachine: @unchecked Sendable {
       thread.onExit = { [events] _ in events.send(.log("cpu: triple fault")) }
     }
     board.onRequest = { [weak self] in self?.serve($0) }
+    board.log = { [events] in events.send(.log($0)) }
   }
 
   deinit { powerOff() }
@@ -69,7 +70,6 @@ public final class VirtualMachine: @unchecked Sendable {
     lifecycle.withLock {
       guard state == .stopped, !hasEnded else { return }
       timers.start()
-      board.disks.start()
       for thread in threads { thread.start() }
       state = .paused
       if !paused { run() }
@@ -80,8 +80,8 @@ public final class VirtualMachine: @unchecked Sendable {
     lifecycle.withLock {
       guard state == .running else { return }
       rest()
-      board.disks.drain()
       lock.withLock {
+        board.disks.drain()
         board.clock.stop()
         for device in board.devices { device.pause() }
       }
@@ -119,11 +119,11 @@ public final class VirtualMachine: @unchecked Sendable {
   private func resetBoard() {
     guard !hasEnded else { return }
     let isRunning = state != .stopped
-    if isRunning {
-      rest()
+    if isRunning { rest() }
+    lock.withLock {
       board.disks.drain()
+      board.reset()
     }
-    lock.withLock { board.reset() }
     if isRunning { for thread in threads { thread.go() } }
   }
 
@@ -135,11 +135,12 @@ public final class VirtualMachine: @unchecked Sendable {
       if state != .stopped {
         for thread in threads { thread.rest() }
         for thread in threads { thread.end() }
-        board.disks.drain()
-        board.disks.end()
         timers.end()
       }
-      lock.withLock { board.clock.stop() }
+      lock.withLock {
+        board.disks.drain()
+        board.clock.stop()
+      }
       state = .stopped
     }
     unlockMedia()

@@ -2,6 +2,7 @@
 #define VMCTL_CHOST_H
 #include "cpu_state.h"
 #include "atomics.h"
+#include "threads.h"
 #include "simd.h"
 #include "fpu.h"
 #endif

@@ -126,8 +126,7 @@ extension VMProcess {
 
   private func screenshot(_ request: ControlRequest) throws -> ControlReply {
     guard let path = request.path else { throw ManagementError("screenshotpng needs a file") }
-    let picture = try machine("pictured").screenshot()
-    let bytes = PNG.encode(width: picture.width, height: picture.height, rgb: picture.rgb)
+    let bytes = try machine("pictured").screenshotPNG()
     let descriptor = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o666)
     guard descriptor >= 0 else { throw ManagementError.system("cannot write \(path)") }
     defer { close(descriptor) }

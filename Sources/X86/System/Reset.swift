@@ -3,7 +3,7 @@ import CHost
 /// Power-on, INIT and SIPI (Intel SDM vol. 3A, 9.1 and 8.4).
 extension CPU {
   /// The state after power-on or RESET. Keeps nothing but a request to stop.
-  func reset() {
+  public func reset() {
     let requests = vm_load_relaxed(&s.pointee.pending) & UInt32(VM_PENDING_STOP)
     withdraw(~UInt32(VM_PENDING_STOP))
     UnsafeMutableRawPointer(s).initializeMemory(as: UInt8.self, repeating: 0, count: MemoryLayout<vm_cpu_state>.size)

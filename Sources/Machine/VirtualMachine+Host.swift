@@ -1,0 +1,67 @@
+import Devices
+import SavedState
+
+/// The host's side of the machine: consoles, screen, keyboard, and what a debugger asks.
+extension VirtualMachine {
+  // MARK: Serial ports
+
+  /// Sends what the guest writes on UART `slot` (1 to 4) to `output`, which must not block.
+  public func connectSerial(slot: Int, _ output: @escaping @Sendable ([UInt8]) -> Void) {
+    board.uarts[slot]?.connect(output)
+  }
+
+  /// Types into UART `slot`. What the guest does not take yet is kept; nothing is lost.
+  public func serialInput(slot: Int, _ bytes: [UInt8]) { board.uarts[slot]?.input(bytes) }
+
+  // MARK: Screen and keyboard
+
+  /// The picture as the display shows it.
+  public func screenshot() -> Frame { lock.withLock { board.vga.renderFrame() } }
+
+  /// The picture as a PNG file.
+  public func screenshotPNG() -> [UInt8] { PNGWriter.encode(screenshot()) }
+
+  /// The lines of a text mode, or nil in a graphics mode.
+  public func textScreen() -> [String]? { lock.withLock { board.vga.textScreen() } }
+
+  /// Make and break codes of set 1, as `keyboardputscancode` takes them.
+  public func pressKeys(scancodes: [UInt8]) { lock.withLock { board.keyboard.key(scancodes) } }
+
+  /// Types `text` on a US keyboard.
+  /// - Throws: `MachineError` for characters that keyboard has no key for; then nothing is typed.
+  public func typeText(_ text: String) throws {
+    let missing = text.filter { ScanCodes.type($0) == nil }
+    guard missing.isEmpty else {
+      throw MachineError("a US keyboard has no key for \(missing)", remedy: "send it over a serial console")
+    }
+    _ = lock.withLock { board.keyboard.type(text) }
+  }
+
+  // MARK: Debugger
+
+  /// The registers of every CPU, as text.
+  public func registers() -> String {
+    atSafePoint { board.cpus.map { "CPU \($0.index)\n" + $0.registersDump() }.joined(separator: "\n") }
+  }
+
+  /// What `debugvm NAME info` knows about.
+  public static let infoTopics = ["memory", "pci", "devices", "clock", "screen"]
+
+  /// - Throws: `MachineError` that lists the topics.
+  public func info(_ topic: String) throws -> String {
+    switch topic {
+    case "memory": return lock.withLock { board.memory.mapDescription }
+    case "clock": return "guest time \(board.clock.now) ns"
+    case "devices": return try lock.withLock { try board.devices.map { try Self.line(of: $0.save()) }.joined(separator: "\n") }
+    case "pci": return lock.withLock { board.pciDescription }
+    case "screen": return textScreen()?.joined(separator: "\n") ?? "the display is in a graphics mode"
+    default:
+      throw MachineError("there is no info \(topic)", remedy: "known: \(Self.infoTopics.joined(separator: ", "))")
+    }
+  }
+
+  private static func line(of section: StateSection) -> String {
+    let fields = String(decoding: section.fields, as: UTF8.self)
+    return "\(section.name) (\(section.kind) \(section.version)): \(fields)"
+  }
+}
