@@ -88,8 +88,10 @@ extension VMDefinition {
   /// Reads the text of a definition file.
   /// - Throws: `ManagementError` with "file:line: what is wrong and what is allowed".
   public init(toml text: String, file: String, checkingHost: Bool = true) throws {
-    if let line = TOMLLines.firstUnfit(in: text) {
-      throw ManagementError("\(file):\(line): this is no TOML: a control character, or a table's name is missing after [")
+    do throws(TOMLSyntax.Failure) {
+      try TOMLSyntax.check(text)
+    } catch {
+      throw ManagementError("\(file):\(error.line): this is no TOML: \(error.message)")
     }
     let table: TOMLTable
     do {

@@ -48,24 +48,6 @@ struct TOMLLines {
     text.split(omittingEmptySubsequences: false) { $0 == "\n" || $0 == "\r\n" }
   }
 
-  /// The first line that the TOML library does not reject but stops at with a failed assertion: a control character, or
-  /// a bracket at its start that no key follows.
-  static func firstUnfit(in text: String) -> Int? {
-    for (index, line) in Self.split(text).enumerated() {
-      let scalars = line.unicodeScalars
-      if scalars.contains(where: { $0.value < 32 && $0 != "\t" && $0 != "\r" }) { return index + 1 }
-      func isBlank(_ scalar: Unicode.Scalar) -> Bool { scalar.properties.isWhitespace || scalar.value == 0xFEFF }
-      let start = scalars.drop(while: isBlank)
-      guard start.first == "[" else { continue }
-      let bracketed = start.dropFirst()
-      let name = (bracketed.first == "[" ? bracketed.dropFirst() : bracketed).drop(while: isBlank)
-      guard let first = name.first else { return index + 1 }
-      let isBare = first.isASCII && (first.properties.isAlphabetic || first.properties.numericType != nil)
-      if !isBare && !"_-\"']".unicodeScalars.contains(first) { return index + 1 }
-    }
-    return nil
-  }
-
   /// The line of the longest part of the path that the text names; 1 for none.
   func line(of path: [String]) -> Int {
     var path = path
