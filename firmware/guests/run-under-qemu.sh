@@ -41,6 +41,17 @@ for name in "${names[@]}"; do
         arguments+=(-drive "file=$work/cdrom,format=raw,if=ide,index=2,media=cdrom")
         ;;
     esac
+    case $name.$form in
+      multiboot32.elf)
+        # by the project's own boot ROM
+        printf 'module content' >"$work/module"
+        arguments=("${arguments[@]/-kernel/-option-rom}")
+        arguments=("${arguments[@]/multiboot32.elf/../boot/vmctl-boot.bin,bootindex=0}")
+        arguments+=(-fw_cfg "name=opt/vmctl/kernel,file=$name.elf" -fw_cfg "name=opt/vmctl/initrd,file=$work/module"
+          -fw_cfg name=opt/vmctl/cmdline,string=answer=42)
+        ;;
+      multiboot32.rom) continue ;;
+    esac
     case $name in
       # ends by ACPI power-off: QEMU's own status is 0
       poweroff*) arguments=("${arguments[@]/-no-shutdown/-no-reboot}"); expected_status=0 ;;
