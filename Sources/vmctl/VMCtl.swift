@@ -30,19 +30,29 @@ struct VMCtl: ParsableCommand {
     do {
       var command = try parseAsRoot()
       try command.run()
-    } catch let error where isOurs(error) {
-      Terminal.error("vmctl: \(error)")
-      Foundation.exit(1)
+    } catch let status as ExitCode {
+      Foundation.exit(status.rawValue)
     } catch {
-      exit(withError: error)
+      switch exitCode(for: error) {
+      case .success: exit(withError: error)
+      case .validationFailure:
+        Terminal.error("vmctl: \(usage(error))")
+        Foundation.exit(ExitCode.validationFailure.rawValue)
+      default:
+        Terminal.error("vmctl: \(error)")
+        Foundation.exit(1)
+      }
     }
   }
 
-  /// Errors of parsing, help and version are ArgumentParser's to print.
-  private static func isOurs(_ error: any Error) -> Bool {
-    let text = String(describing: type(of: error))
-    if error is ExitCode || error is ValidationError || error is CleanExit { return false }
-    return text != "CommandError" && text != "ParserError"
+  /// The parser's complaint as one line.
+  private static func usage(_ error: any Error) -> String {
+    let lines = message(for: error).split(separator: "\n").map { $0.trimmingCharacters(in: .whitespaces) }
+    let known = lines.filter { !$0.hasPrefix("Help:") && !$0.hasPrefix("Usage:") && !$0.isEmpty }
+    let command = CommandLine.arguments.dropFirst().first { word in
+      configuration.subcommands.contains { $0.configuration.commandName ?? $0._commandName == word }
+    }
+    return known.joined(separator: " ") + "; see vmctl \(command.map { "\($0) " } ?? "")--help"
   }
 }
 

@@ -72,7 +72,7 @@ final class ConsoleEndpoint: Sendable {
     }
     let actual = channel.localAddress?.port ?? port
     return ConsoleEndpoint(console: console, port: actual, summary: "uart \(console.slot): telnet \(host) \(actual)") {
-      channel.close(promise: nil)
+      try? channel.close().wait()
     }
   }
 
@@ -80,8 +80,8 @@ final class ConsoleEndpoint: Sendable {
     let listener = try UnixSocket.listen(path: path)
     let channel = try bootstrap(console, telnet: false).withBoundSocket(listener).wait()
     return ConsoleEndpoint(console: console, summary: "uart \(console.slot) listens on \(path)") {
-      channel.close(promise: nil)
       unlink(path)
+      try? channel.close().wait()
     }
   }
 }

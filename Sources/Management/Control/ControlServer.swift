@@ -28,7 +28,7 @@ final class ControlServer: Sendable {
 
   func close() {
     unlink(path)
-    channel.close(promise: nil)
+    try? channel.close().wait()
   }
 }
 

@@ -185,7 +185,7 @@ extension VMProcess {
       }
       finishPending()
       logger.error("teleport failed: \(error)")
-      throw ManagementError("the teleport did not happen: \(error)", remedy: "the machine is \(state.rawValue) here as before")
+      throw ManagementError("no teleport, the machine is \(state.rawValue) here as before: \(error)")
     }
   }
 

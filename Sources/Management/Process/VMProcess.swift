@@ -57,8 +57,7 @@ public final class VMProcess: @unchecked Sendable {
         "the machine \"\(entry.name)\" runs already (it is \(state))", remedy: "see vmctl showvminfo \"\(entry.name)\"")
     }
     definition = try folder.readDefinition(checkingHost: true)
-    // The lock that was just taken is this process's own, so the state is that of before.
-    inner = Inner(record: try folder.currentStatus())
+    inner = Inner(record: folder.restingStatus())
     logFile = try LogFile(folder: folder, takesOutput: detached)
     logger = logFile.logger()
   }
@@ -366,14 +365,13 @@ public final class VMProcess: @unchecked Sendable {
     record.reason = reason
     try? folder.write(record)
     logger.info("ended: \(state.rawValue)")
-    // The answer to the request that ended it is still on its way.
-    queue.asyncAfter(deadline: .now() + 0.1) { [self] in
-      stopServers()
-      fileLock.unlock(.running)
-      ended.signal()
-    }
+    // From here on the VM may be started again, though the answer to the request that ended it is still on its way.
+    stopServers()
+    fileLock.unlock(.running)
+    queue.asyncAfter(deadline: .now() + 0.1) { self.ended.signal() }
   }
 
+  /// Nobody can connect any more; who is connected stays so until the process ends.
   private func stopServers() {
     control?.close()
     for endpoint in consoles { endpoint.close() }

@@ -53,6 +53,13 @@ public struct VMFolder: Equatable, Sendable {
   /// The VM's state, and its record with that state in it.
   public func currentStatus() throws -> StatusRecord {
     let isLocked = Files.exists(lock) ? try FileLock(path: lock).isHeldElsewhere(.running) : false
+    return status(isLocked: isLocked)
+  }
+
+  /// As `currentStatus`, for who holds the VM's lock himself.
+  func restingStatus() -> StatusRecord { status(isLocked: false) }
+
+  private func status(isLocked: Bool) -> StatusRecord {
     let recorded = readStatus()
     let state = VMState.actual(recorded: recorded?.state, isLocked: isLocked, hasStateFile: hasSavedState)
     var record = recorded ?? StatusRecord(state: state)

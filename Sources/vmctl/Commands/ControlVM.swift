@@ -109,7 +109,10 @@ struct ControlVM: ParsableCommand {
     let signals = SignalWatch([SIGINT, SIGTERM]) { try? client.post(ControlRequest(.cancel)) }
     defer { withExtendedLifetime(signals) {} }
     do {
-      let reply = try client.request(request) { line.show($0.progress ?? "", phase: $0.teleport?.phase.rawValue ?? "") }
+      let reply = try client.request(request) { reply in
+        guard reply.teleport?.phase != .done else { return }
+        line.show(reply.progress ?? "", phase: reply.teleport?.phase.rawValue ?? "")
+      }
       line.finish()
       Terminal.line(reply.text ?? "done")
     } catch {
