@@ -30,6 +30,7 @@ final class Board {
   private let coprocessorError: CoprocessorErrorLatch
   private let pic: PIC8259
   private let wires: InterruptWires
+  private let serialLines: SharedLines
   private var attached: [(slot: HardwareDescription.StorageSlot, image: (any DiskImage)?)] = []
   private let romFiles: [GuestFile]
   private let guestFiles: [GuestFile]
@@ -112,7 +113,7 @@ final class Board {
     vga = VGA(
       vramSize: configuration.vramMB << 20, rom: vgaBIOS.bytes, memory: memory, ports: ports, clock: clock)
     pci.attach(vga, slot: 2)
-    let serialLines = SharedLines(wires: wires)
+    serialLines = SharedLines(wires: wires)
     for uart in configuration.uarts {
       let device = UART16550(
         name: "uart\(uart.slot)", ioBase: uart.ioBase, interruptNumber: uart.irq, line: serialLines.line(uart.irq),
