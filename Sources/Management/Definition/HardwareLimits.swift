@@ -1,10 +1,11 @@
 import Foundation
 import Machine
+import X86
 
 /// The values that the hardware of a VM may have on this host.
 public enum HardwareLimits {
   /// What `--cpu-profile` takes: the machine's own CPU model, the same on every host.
-  public static let cpuProfiles = ["x86-64-v2"]
+  public static let cpuProfiles = CPUProfile.all.map(\.name)
   /// What `--accel` takes.
   public static let accelerators = [MachineConfiguration.Accelerator.interpreter.rawValue]
   public static let maximumCPUs = 64

@@ -1,0 +1,687 @@
+#!/bin/bash
+
+__vmctl_cursor_index_in_current_word() {
+    local remaining="${COMP_LINE}"
+
+    local word
+    for word in "${COMP_WORDS[@]::COMP_CWORD}"; do
+        remaining="${remaining##*([[:space:]])"${word}"*([[:space:]])}"
+    done
+
+    local -ir index="$((COMP_POINT - ${#COMP_LINE} + ${#remaining}))"
+    if [[ "${index}" -le 0 ]]; then
+        printf 0
+    else
+        printf %s "${index}"
+    fi
+}
+
+# positional arguments:
+#
+# - 1: the current (sub)command's count of positional arguments
+#
+# required variables:
+#
+# - repeating_flags: the repeating flags that the current (sub)command can accept
+# - non_repeating_flags: the non-repeating flags that the current (sub)command can accept
+# - repeating_options: the repeating options that the current (sub)command can accept
+# - non_repeating_options: the non-repeating options that the current (sub)command can accept
+# - positional_number: value ignored
+# - unparsed_words: unparsed words from the current command line
+#
+# modified variables:
+#
+# - non_repeating_flags: remove flags for this (sub)command that are already on the command line
+# - non_repeating_options: remove options for this (sub)command that are already on the command line
+# - positional_number: set to the current positional number
+# - unparsed_words: remove all flags, options, and option values for this (sub)command
+__vmctl_offer_flags_options() {
+    local -ir positional_count="${1}"
+    positional_number=0
+
+    local was_flag_option_terminator_seen=false
+    local is_parsing_option_value=false
+
+    local -ar unparsed_word_indices=("${!unparsed_words[@]}")
+    local -i word_index
+    for word_index in "${unparsed_word_indices[@]}"; do
+        if "${is_parsing_option_value}"; then
+            # This word is an option value:
+            # Reset marker for next word iff not currently the last word
+            [[ "${word_index}" -ne "${unparsed_word_indices[${#unparsed_word_indices[@]} - 1]}" ]] && is_parsing_option_value=false
+            unset "unparsed_words[${word_index}]"
+            # Do not process this word as a flag or an option
+            continue
+        fi
+
+        local word="${unparsed_words["${word_index}"]}"
+        if ! "${was_flag_option_terminator_seen}"; then
+            case "${word}" in
+            --)
+                unset "unparsed_words[${word_index}]"
+                # by itself -- is a flag/option terminator, but if it is the last word, it is the start of a completion
+                if [[ "${word_index}" -ne "${unparsed_word_indices[${#unparsed_word_indices[@]} - 1]}" ]]; then
+                    was_flag_option_terminator_seen=true
+                fi
+                continue
+                ;;
+            -*)
+                # ${word} is a flag or an option
+                # If ${word} is an option, mark that the next word to be parsed is an option value
+                local option
+                for option in "${repeating_options[@]}" "${non_repeating_options[@]}"; do
+                    [[ "${word}" = "${option}" ]] && is_parsing_option_value=true && break
+                done
+
+                # Remove ${word} from ${non_repeating_flags} or ${non_repeating_options} so it isn't offered again
+                local not_found=true
+                local -i index
+                for index in "${!non_repeating_flags[@]}"; do
+                    if [[ "${non_repeating_flags[${index}]}" = "${word}" ]]; then
+                        unset "non_repeating_flags[${index}]"
+                        non_repeating_flags=("${non_repeating_flags[@]}")
+                        not_found=false
+                        break
+                    fi
+                done
+                if "${not_found}"; then
+                    for index in "${!non_repeating_flags[@]}"; do
+                        if [[ "${non_repeating_flags[${index}]}" = "${word}" ]]; then
+                            unset "non_repeating_flags[${index}]"
+                            non_repeating_flags=("${non_repeating_flags[@]}")
+                            break
+                        fi
+                    done
+                fi
+                unset "unparsed_words[${word_index}]"
+                continue
+                ;;
+            esac
+        fi
+
+        # ${word} is neither a flag, nor an option, nor an option value
+        if [[ "${positional_number}" -lt "${positional_count}" || "${positional_count}" -lt 0 ]]; then
+            # ${word} is a positional
+            ((positional_number++))
+            unset "unparsed_words[${word_index}]"
+        else
+            if [[ -z "${word}" ]]; then
+                # Could be completing a flag, option, or subcommand
+                positional_number=-1
+            else
+                # ${word} is a subcommand or invalid, so stop processing this (sub)command
+                positional_number=-2
+            fi
+            break
+        fi
+    done
+
+    unparsed_words=("${unparsed_words[@]}")
+
+    if\
+        ! "${was_flag_option_terminator_seen}"\
+        && ! "${is_parsing_option_value}"\
+        && [[ ("${cur}" = -* && "${positional_number}" -ge 0) || "${positional_number}" -eq -1 ]]
+    then
+        COMPREPLY+=($(compgen -W "${repeating_flags[*]} ${non_repeating_flags[*]} ${repeating_options[*]} ${non_repeating_options[*]}" -- "${cur}"))
+    fi
+}
+
+__vmctl_add_completions() {
+    local completion
+    while IFS='' read -r completion; do
+        COMPREPLY+=("${completion}")
+    done < <(IFS=$'\n' compgen "${@}" -- "${cur}")
+}
+
+__vmctl_custom_complete() {
+    if [[ -n "${cur}" || -z ${COMP_WORDS[${COMP_CWORD}]} || "${COMP_LINE:${COMP_POINT}:1}" != ' ' ]]; then
+        local -ar words=("${COMP_WORDS[@]}")
+    else
+        local -ar words=("${COMP_WORDS[@]::${COMP_CWORD}}" '' "${COMP_WORDS[@]:${COMP_CWORD}}")
+    fi
+
+    "${COMP_WORDS[0]}" "${@}" "${words[@]}"
+}
+
+_vmctl() {
+    local state
+    state="$(shopt -p;shopt -po)"
+    trap "${state//$'\n'/;}" RETURN
+    shopt -s extglob
+    set +o history +o posix
+
+    local -xr SAP_SHELL=bash
+    local -x SAP_SHELL_VERSION
+    SAP_SHELL_VERSION="$(IFS='.';printf %s "${BASH_VERSINFO[*]}")"
+    local -r SAP_SHELL_VERSION
+
+    local -r cur="${2}"
+    local -r prev="${3}"
+
+    local -i positional_number
+    local -a unparsed_words=("${COMP_WORDS[@]:1:${COMP_CWORD}}")
+
+    local -a repeating_flags=()
+    local -a non_repeating_flags=(--version -h --help)
+    local -a repeating_options=()
+    local -a non_repeating_options=()
+    __vmctl_offer_flags_options 0
+
+    # Offer subcommand / subcommand argument completions
+    local -r subcommand="${unparsed_words[0]}"
+    unset 'unparsed_words[0]'
+    unparsed_words=("${unparsed_words[@]}")
+    case "${subcommand}" in
+    createvm|registervm|unregistervm|modifyvm|list|showvminfo|createmedium|showmediuminfo|storagectl|storageattach|startvm|controlvm|discardstate|console|debugvm|help)
+        # Offer subcommand argument completions
+        "_vmctl_${subcommand}"
+        ;;
+    *)
+        # Offer subcommand completions
+        COMPREPLY+=($(compgen -W 'createvm registervm unregistervm modifyvm list showvminfo createmedium showmediuminfo storagectl storageattach startvm controlvm discardstate console debugvm help' -- "${cur}"))
+        ;;
+    esac
+}
+
+_vmctl_createvm() {
+    repeating_flags=()
+    non_repeating_flags=(--default --version -h --help)
+    repeating_options=()
+    non_repeating_options=(--name --memory --basefolder --uuid)
+    __vmctl_offer_flags_options 0
+
+    # Offer option value completions
+    case "${prev}" in
+    '--name')
+        return
+        ;;
+    '--memory')
+        return
+        ;;
+    '--basefolder')
+        __vmctl_add_completions -d
+        return
+        ;;
+    '--uuid')
+        return
+        ;;
+    esac
+}
+
+_vmctl_registervm() {
+    repeating_flags=()
+    non_repeating_flags=(--version -h --help)
+    repeating_options=()
+    non_repeating_options=()
+    __vmctl_offer_flags_options 1
+
+    # Offer positional completions
+    case "${positional_number}" in
+    1)
+        __vmctl_add_completions -o plusdirs -fX '!*.@(toml)'
+        return
+        ;;
+    esac
+}
+
+_vmctl_unregistervm() {
+    repeating_flags=()
+    non_repeating_flags=(--delete --version -h --help)
+    repeating_options=()
+    non_repeating_options=()
+    __vmctl_offer_flags_options 1
+
+    # Offer positional completions
+    case "${positional_number}" in
+    1)
+        __vmctl_add_completions -W "$(__vmctl_custom_complete ---completion unregistervm -- positional@0 "${COMP_CWORD}" "$(__vmctl_cursor_index_in_current_word)")"
+        return
+        ;;
+    esac
+}
+
+_vmctl_modifyvm() {
+    repeating_flags=()
+    non_repeating_flags=(--version -h --help)
+    repeating_options=(--cpuid-set --uart1 --uart2 --uart3 --uart4 --uart-mode1 --uartmode1 --uart-mode2 --uartmode2 --uart-mode3 --uartmode3 --uart-mode4 --uartmode4)
+    non_repeating_options=(--name --description --memory --vram --cpus --cpu-profile --accel --cpuid-remove --firmware --boot1 --boot2 --boot3 --boot4 --kernel --initrd --append --rtc-use-utc --hpet --debug-ports --teleporter --teleporter-port --teleporter-address --teleporter-password --teleporter-password-file)
+    __vmctl_offer_flags_options 1
+
+    # Offer option value completions
+    case "${prev}" in
+    '--name')
+        return
+        ;;
+    '--description')
+        return
+        ;;
+    '--memory')
+        return
+        ;;
+    '--vram')
+        return
+        ;;
+    '--cpus')
+        return
+        ;;
+    '--cpu-profile')
+        return
+        ;;
+    '--accel')
+        return
+        ;;
+    '--cpuid-set')
+        return
+        ;;
+    '--cpuid-remove')
+        return
+        ;;
+    '--firmware')
+        __vmctl_add_completions -f
+        return
+        ;;
+    '--boot1')
+        __vmctl_add_completions -W 'none'$'\n''floppy'$'\n''dvd'$'\n''disk'$'\n''net'
+        return
+        ;;
+    '--boot2')
+        __vmctl_add_completions -W 'none'$'\n''floppy'$'\n''dvd'$'\n''disk'$'\n''net'
+        return
+        ;;
+    '--boot3')
+        __vmctl_add_completions -W 'none'$'\n''floppy'$'\n''dvd'$'\n''disk'$'\n''net'
+        return
+        ;;
+    '--boot4')
+        __vmctl_add_completions -W 'none'$'\n''floppy'$'\n''dvd'$'\n''disk'$'\n''net'
+        return
+        ;;
+    '--kernel')
+        __vmctl_add_completions -f
+        return
+        ;;
+    '--initrd')
+        __vmctl_add_completions -f
+        return
+        ;;
+    '--append')
+        return
+        ;;
+    '--rtc-use-utc')
+        __vmctl_add_completions -W 'on'$'\n''off'
+        return
+        ;;
+    '--hpet')
+        __vmctl_add_completions -W 'on'$'\n''off'
+        return
+        ;;
+    '--debug-ports')
+        __vmctl_add_completions -W 'on'$'\n''off'
+        return
+        ;;
+    '--uart1')
+        return
+        ;;
+    '--uart2')
+        return
+        ;;
+    '--uart3')
+        return
+        ;;
+    '--uart4')
+        return
+        ;;
+    '--uart-mode1'|'--uartmode1')
+        return
+        ;;
+    '--uart-mode2'|'--uartmode2')
+        return
+        ;;
+    '--uart-mode3'|'--uartmode3')
+        return
+        ;;
+    '--uart-mode4'|'--uartmode4')
+        return
+        ;;
+    '--teleporter')
+        __vmctl_add_completions -W 'on'$'\n''off'
+        return
+        ;;
+    '--teleporter-port')
+        return
+        ;;
+    '--teleporter-address')
+        return
+        ;;
+    '--teleporter-password')
+        return
+        ;;
+    '--teleporter-password-file')
+        __vmctl_add_completions -f
+        return
+        ;;
+    esac
+
+    # Offer positional completions
+    case "${positional_number}" in
+    1)
+        __vmctl_add_completions -W "$(__vmctl_custom_complete ---completion modifyvm -- positional@0 "${COMP_CWORD}" "$(__vmctl_cursor_index_in_current_word)")"
+        return
+        ;;
+    esac
+}
+
+_vmctl_list() {
+    repeating_flags=()
+    non_repeating_flags=(-l --long --version -h --help)
+    repeating_options=()
+    non_repeating_options=(--format)
+    __vmctl_offer_flags_options 1
+
+    # Offer option value completions
+    case "${prev}" in
+    '--format')
+        __vmctl_add_completions -W 'table'$'\n''json'
+        return
+        ;;
+    esac
+
+    # Offer positional completions
+    case "${positional_number}" in
+    1)
+        __vmctl_add_completions -W 'vms'$'\n''runningvms'$'\n''cpu-profiles'$'\n''hostinfo'$'\n''uart-modes'
+        return
+        ;;
+    esac
+}
+
+_vmctl_showvminfo() {
+    repeating_flags=()
+    non_repeating_flags=(--machinereadable --version -h --help)
+    repeating_options=()
+    non_repeating_options=(--format --log)
+    __vmctl_offer_flags_options 1
+
+    # Offer option value completions
+    case "${prev}" in
+    '--format')
+        __vmctl_add_completions -W 'table'$'\n''json'
+        return
+        ;;
+    '--log')
+        return
+        ;;
+    esac
+
+    # Offer positional completions
+    case "${positional_number}" in
+    1)
+        __vmctl_add_completions -W "$(__vmctl_custom_complete ---completion showvminfo -- positional@0 "${COMP_CWORD}" "$(__vmctl_cursor_index_in_current_word)")"
+        return
+        ;;
+    esac
+}
+
+_vmctl_createmedium() {
+    repeating_flags=()
+    non_repeating_flags=(--version -h --help)
+    repeating_options=()
+    non_repeating_options=(--filename --size --format)
+    __vmctl_offer_flags_options 1
+
+    # Offer option value completions
+    case "${prev}" in
+    '--filename')
+        __vmctl_add_completions -f
+        return
+        ;;
+    '--size')
+        return
+        ;;
+    '--format')
+        __vmctl_add_completions -W 'raw'
+        return
+        ;;
+    esac
+
+    # Offer positional completions
+    case "${positional_number}" in
+    1)
+        __vmctl_add_completions -W 'disk'
+        return
+        ;;
+    esac
+}
+
+_vmctl_showmediuminfo() {
+    repeating_flags=()
+    non_repeating_flags=(--version -h --help)
+    repeating_options=()
+    non_repeating_options=(--format)
+    __vmctl_offer_flags_options 1
+
+    # Offer option value completions
+    case "${prev}" in
+    '--format')
+        __vmctl_add_completions -W 'table'$'\n''json'
+        return
+        ;;
+    esac
+
+    # Offer positional completions
+    case "${positional_number}" in
+    1)
+        __vmctl_add_completions -f
+        return
+        ;;
+    esac
+}
+
+_vmctl_storagectl() {
+    repeating_flags=()
+    non_repeating_flags=(--remove --version -h --help)
+    repeating_options=()
+    non_repeating_options=(--name --add)
+    __vmctl_offer_flags_options 1
+
+    # Offer option value completions
+    case "${prev}" in
+    '--name')
+        return
+        ;;
+    '--add')
+        __vmctl_add_completions -W 'ide'
+        return
+        ;;
+    esac
+
+    # Offer positional completions
+    case "${positional_number}" in
+    1)
+        __vmctl_add_completions -W "$(__vmctl_custom_complete ---completion storagectl -- positional@0 "${COMP_CWORD}" "$(__vmctl_cursor_index_in_current_word)")"
+        return
+        ;;
+    esac
+}
+
+_vmctl_storageattach() {
+    repeating_flags=()
+    non_repeating_flags=(--version -h --help)
+    repeating_options=()
+    non_repeating_options=(--storagectl --port --device --type --medium --mtype)
+    __vmctl_offer_flags_options 1
+
+    # Offer option value completions
+    case "${prev}" in
+    '--storagectl')
+        return
+        ;;
+    '--port')
+        return
+        ;;
+    '--device')
+        return
+        ;;
+    '--type')
+        __vmctl_add_completions -W 'hdd'$'\n''dvddrive'
+        return
+        ;;
+    '--medium')
+        __vmctl_add_completions -f
+        return
+        ;;
+    '--mtype')
+        __vmctl_add_completions -W 'normal'$'\n''readonly'
+        return
+        ;;
+    esac
+
+    # Offer positional completions
+    case "${positional_number}" in
+    1)
+        __vmctl_add_completions -W "$(__vmctl_custom_complete ---completion storageattach -- positional@0 "${COMP_CWORD}" "$(__vmctl_cursor_index_in_current_word)")"
+        return
+        ;;
+    esac
+}
+
+_vmctl_startvm() {
+    repeating_flags=()
+    non_repeating_flags=(--foreground --version -h --help)
+    repeating_options=()
+    non_repeating_options=(--type)
+    __vmctl_offer_flags_options 1
+
+    # Offer option value completions
+    case "${prev}" in
+    '--type')
+        __vmctl_add_completions -W 'headless'
+        return
+        ;;
+    esac
+
+    # Offer positional completions
+    case "${positional_number}" in
+    1)
+        __vmctl_add_completions -W "$(__vmctl_custom_complete ---completion startvm -- positional@0 "${COMP_CWORD}" "$(__vmctl_cursor_index_in_current_word)")"
+        return
+        ;;
+    esac
+}
+
+_vmctl_controlvm() {
+    repeating_flags=()
+    non_repeating_flags=(--version -h --help)
+    repeating_options=()
+    non_repeating_options=(-h --host -p --port -d --maxdowntime --password --passwordfile --timeout)
+    __vmctl_offer_flags_options -1
+
+    # Offer option value completions
+    case "${prev}" in
+    '-h'|'--host')
+        return
+        ;;
+    '-p'|'--port')
+        return
+        ;;
+    '-d'|'--maxdowntime')
+        return
+        ;;
+    '--password')
+        return
+        ;;
+    '--passwordfile')
+        __vmctl_add_completions -f
+        return
+        ;;
+    '--timeout')
+        return
+        ;;
+    esac
+
+    # Offer positional completions
+    case "${positional_number}" in
+    1)
+        __vmctl_add_completions -W "$(__vmctl_custom_complete ---completion controlvm -- positional@0 "${COMP_CWORD}" "$(__vmctl_cursor_index_in_current_word)")"
+        return
+        ;;
+    2)
+        __vmctl_add_completions -W 'pause'$'\n''resume'$'\n''reset'$'\n''poweroff'$'\n''acpipowerbutton'$'\n''savestate'$'\n''screenshotpng'$'\n''keyboardputscancode'$'\n''keyboardputstring'$'\n''teleport'$'\n''resolveteleport'
+        return
+        ;;
+    *)
+        __vmctl_add_completions -f
+        return
+        ;;
+    esac
+}
+
+_vmctl_discardstate() {
+    repeating_flags=()
+    non_repeating_flags=(--version -h --help)
+    repeating_options=()
+    non_repeating_options=()
+    __vmctl_offer_flags_options 1
+
+    # Offer positional completions
+    case "${positional_number}" in
+    1)
+        __vmctl_add_completions -W "$(__vmctl_custom_complete ---completion discardstate -- positional@0 "${COMP_CWORD}" "$(__vmctl_cursor_index_in_current_word)")"
+        return
+        ;;
+    esac
+}
+
+_vmctl_console() {
+    repeating_flags=()
+    non_repeating_flags=(--version -h --help)
+    repeating_options=()
+    non_repeating_options=(--uart)
+    __vmctl_offer_flags_options 1
+
+    # Offer option value completions
+    case "${prev}" in
+    '--uart')
+        return
+        ;;
+    esac
+
+    # Offer positional completions
+    case "${positional_number}" in
+    1)
+        __vmctl_add_completions -W "$(__vmctl_custom_complete ---completion console -- positional@0 "${COMP_CWORD}" "$(__vmctl_cursor_index_in_current_word)")"
+        return
+        ;;
+    esac
+}
+
+_vmctl_debugvm() {
+    repeating_flags=()
+    non_repeating_flags=(--version -h --help)
+    repeating_options=()
+    non_repeating_options=()
+    __vmctl_offer_flags_options 3
+
+    # Offer positional completions
+    case "${positional_number}" in
+    1)
+        __vmctl_add_completions -W "$(__vmctl_custom_complete ---completion debugvm -- positional@0 "${COMP_CWORD}" "$(__vmctl_cursor_index_in_current_word)")"
+        return
+        ;;
+    2)
+        __vmctl_add_completions -W 'getregisters'$'\n''info'$'\n''log'$'\n''statistics'
+        return
+        ;;
+    esac
+}
+
+_vmctl_help() {
+    repeating_flags=()
+    non_repeating_flags=(--version)
+    repeating_options=()
+    non_repeating_options=()
+    __vmctl_offer_flags_options -1
+}
+
+complete -o filenames -F _vmctl vmctl

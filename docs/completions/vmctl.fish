@@ -1,0 +1,241 @@
+function __vmctl_should_offer_completions_for_flags_or_options -a expected_commands
+    set -l non_repeating_flags_or_options $argv[2..]
+    set -l non_repeating_flags_or_options_absent 0
+    set -l positional_index 0
+    set -l commands
+    __vmctl_parse_tokens
+    test "$commands" = "$expected_commands"; and return $non_repeating_flags_or_options_absent
+end
+
+function __vmctl_should_offer_completions_for_positional -a expected_commands positional_index_comparison expected_positional_index
+    set -l non_repeating_flags_or_options
+    set -l non_repeating_flags_or_options_absent 0
+    set -l positional_index 0
+    set -l commands
+    __vmctl_parse_tokens
+    test "$commands" = "$expected_commands" -a \( "$positional_index" "$positional_index_comparison" "$expected_positional_index" \)
+end
+
+function __vmctl_parse_tokens -S
+    set -l unparsed_tokens (__vmctl_tokens -pc)
+    switch $unparsed_tokens[1]
+    case 'vmctl'
+        __vmctl_parse_subcommand 0 'version' 'h/help'
+        switch $unparsed_tokens[1]
+        case 'createvm'
+            __vmctl_parse_subcommand 0 'name=' 'memory=' 'basefolder=' 'uuid=' 'default' 'version' 'h/help'
+        case 'registervm'
+            __vmctl_parse_subcommand 1 'version' 'h/help'
+        case 'unregistervm'
+            __vmctl_parse_subcommand 1 'delete' 'version' 'h/help'
+        case 'modifyvm'
+            __vmctl_parse_subcommand 1 'name=' 'description=' 'memory=' 'vram=' 'cpus=' 'cpu-profile=' 'accel=' 'cpuid-set=+' 'cpuid-remove=' 'firmware=' 'boot1=' 'boot2=' 'boot3=' 'boot4=' 'kernel=' 'initrd=' 'append=' 'rtc-use-utc=' 'hpet=' 'debug-ports=' 'uart1=+' 'uart2=+' 'uart3=+' 'uart4=+' 'uart-mode1=+' 'uart-mode2=+' 'uart-mode3=+' 'uart-mode4=+' 'teleporter=' 'teleporter-port=' 'teleporter-address=' 'teleporter-password=' 'teleporter-password-file=' 'version' 'h/help'
+        case 'list'
+            __vmctl_parse_subcommand 1 'format=' 'l/long' 'version' 'h/help'
+        case 'showvminfo'
+            __vmctl_parse_subcommand 1 'machinereadable' 'format=' 'log=' 'version' 'h/help'
+        case 'createmedium'
+            __vmctl_parse_subcommand 1 'filename=' 'size=' 'format=' 'version' 'h/help'
+        case 'showmediuminfo'
+            __vmctl_parse_subcommand 1 'format=' 'version' 'h/help'
+        case 'storagectl'
+            __vmctl_parse_subcommand 1 'name=' 'add=' 'remove' 'version' 'h/help'
+        case 'storageattach'
+            __vmctl_parse_subcommand 1 'storagectl=' 'port=' 'device=' 'type=' 'medium=' 'mtype=' 'version' 'h/help'
+        case 'startvm'
+            __vmctl_parse_subcommand 1 'type=' 'foreground' 'version' 'h/help'
+        case 'controlvm'
+            __vmctl_parse_subcommand -r 3 'h/host=' 'p/port=' 'd/maxdowntime=' 'password=' 'passwordfile=' 'timeout=' 'version' 'h/help'
+        case 'discardstate'
+            __vmctl_parse_subcommand 1 'version' 'h/help'
+        case 'console'
+            __vmctl_parse_subcommand 1 'uart=' 'version' 'h/help'
+        case 'debugvm'
+            __vmctl_parse_subcommand 3 'version' 'h/help'
+        case 'help'
+            __vmctl_parse_subcommand -r 1 'version'
+        end
+    end
+end
+
+function __vmctl_tokens
+    if test (string split -m 1 -f 1 -- . "$FISH_VERSION") -gt 3
+        commandline --tokens-raw $argv
+    else
+        commandline -o $argv
+    end
+end
+
+function __vmctl_parse_subcommand -S -a positional_count
+    argparse -s r -- $argv
+    set -l option_specs $argv[2..]
+    set -l is_repeating_positional $_flag_r
+    set -el _flag_r
+    set -a commands $unparsed_tokens[1]
+    set positional_index 0
+    while true
+        set -e unparsed_tokens[1]
+        argparse -sn "$commands" $option_specs -- $unparsed_tokens 2> /dev/null
+        set unparsed_tokens $argv
+        set positional_index (math $positional_index + 1)
+        for non_repeating_flag_or_option in $non_repeating_flags_or_options
+            if set -ql "_flag_$(string replace -a - _ -- $non_repeating_flag_or_option)"
+                set non_repeating_flags_or_options_absent 1
+                break
+            end
+        end
+        test (count $unparsed_tokens) -eq 0 -o \( -z "$is_repeating_positional" -a "$positional_index" -gt "$positional_count" \) && break
+    end
+end
+
+function __vmctl_complete_directories
+    set -l token (commandline -t)
+    string match -- '*/' $token
+    set -l subdirs $token*/
+    printf %s\n $subdirs
+end
+
+function __vmctl_custom_completion
+    set -x SAP_SHELL fish
+    set -x SAP_SHELL_VERSION $FISH_VERSION
+    set -l tokens (__vmctl_tokens -p)
+    if test -z "$(__vmctl_tokens -t)"
+        set -l index (count (__vmctl_tokens -pc))
+        set tokens $tokens[..$index] \'\' $tokens[(math $index + 1)..]
+    end
+    command $tokens[1] $argv $tokens
+end
+
+complete -c 'vmctl' -f
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl" version' -l 'version' -d 'Show the version.'
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl" h help' -s 'h' -l 'help' -d 'Show help information.'
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_positional "vmctl" -eq 1' -fa 'createvm' -d 'Makes a machine.'
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_positional "vmctl" -eq 1' -fa 'registervm' -d 'Makes a machine known whose folder exists.'
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_positional "vmctl" -eq 1' -fa 'unregistervm' -d 'Forgets a machine.'
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_positional "vmctl" -eq 1' -fa 'modifyvm' -d 'Changes a machine\'s definition, while it is off.'
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_positional "vmctl" -eq 1' -fa 'list' -d 'Lists machines, or what there is to choose from.'
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_positional "vmctl" -eq 1' -fa 'showvminfo' -d 'Shows a machine, its state or its log.'
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_positional "vmctl" -eq 1' -fa 'createmedium' -d 'Makes an empty disk image.'
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_positional "vmctl" -eq 1' -fa 'showmediuminfo' -d 'Shows what an image is.'
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_positional "vmctl" -eq 1' -fa 'storagectl' -d 'Adds a storage controller to a machine, or removes one.'
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_positional "vmctl" -eq 1' -fa 'storageattach' -d 'Attaches an image to a controller, or detaches it.'
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_positional "vmctl" -eq 1' -fa 'startvm' -d 'Starts a machine.'
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_positional "vmctl" -eq 1' -fa 'controlvm' -d 'Controls a running machine.'
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_positional "vmctl" -eq 1' -fa 'discardstate' -d 'Drops a machine\'s saved state.'
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_positional "vmctl" -eq 1' -fa 'console' -d 'The serial console in this terminal. Ctrl-] leaves it; the machine runs on.'
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_positional "vmctl" -eq 1' -fa 'debugvm' -d 'Looks into a running machine.'
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_positional "vmctl" -eq 1' -fa 'help' -d 'Show subcommand help information.'
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl createvm" name' -l 'name' -d 'Its name.' -rfka ''
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl createvm" memory' -l 'memory' -d 'Memory in MB.' -rfka ''
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl createvm" basefolder' -l 'basefolder' -d 'The folder in which its folder is made.' -rfa '(__vmctl_complete_directories)'
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl createvm" uuid' -l 'uuid' -d 'Its UUID, instead of a new one.' -rfka ''
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl createvm" default' -l 'default' -d 'Gives it an IDE controller and a console on a free port.'
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl createvm" version' -l 'version' -d 'Show the version.'
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl createvm" h help' -s 'h' -l 'help' -d 'Show help information.'
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_positional "vmctl registervm" -eq 1' -fa '(for p in (string match -e -- \'*/\' (commandline -t);or printf \n)*.\'toml\';printf %s\n $p;end;__fish_complete_directories (commandline -t) \'\')'
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl registervm" version' -l 'version' -d 'Show the version.'
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl registervm" h help' -s 'h' -l 'help' -d 'Show help information.'
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_positional "vmctl unregistervm" -eq 1' -fka '(__vmctl_custom_completion ---completion unregistervm -- positional@0 (count (__vmctl_tokens -pc)) (__vmctl_tokens -tC))'
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl unregistervm" delete' -l 'delete' -d 'Deletes its definition, log and saved state. Disk images elsewhere stay.'
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl unregistervm" version' -l 'version' -d 'Show the version.'
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl unregistervm" h help' -s 'h' -l 'help' -d 'Show help information.'
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_positional "vmctl modifyvm" -eq 1' -fka '(__vmctl_custom_completion ---completion modifyvm -- positional@0 (count (__vmctl_tokens -pc)) (__vmctl_tokens -tC))'
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl modifyvm" name' -l 'name' -d 'A new name.' -rfka ''
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl modifyvm" description' -l 'description' -d 'A text for people.' -rfka ''
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl modifyvm" memory' -l 'memory' -d 'Memory in MB.' -rfka ''
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl modifyvm" vram' -l 'vram' -d 'Video memory in MB.' -rfka ''
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl modifyvm" cpus' -l 'cpus' -d 'The number of CPUs.' -rfka ''
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl modifyvm" cpu-profile' -l 'cpu-profile' -d 'The CPU model; see vmctl list cpu-profiles.' -rfka ''
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl modifyvm" accel' -l 'accel' -d 'How guest code is executed: interpreter.' -rfka ''
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl modifyvm"' -l 'cpuid-set' -d 'Sets a CPUID leaf.' -rfka ''
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl modifyvm" cpuid-remove' -l 'cpuid-remove' -d 'Takes a changed CPUID leaf away.' -rfka ''
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl modifyvm" firmware' -l 'firmware' -d 'bios for SeaBIOS, or the file of a ROM image.' -rF
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl modifyvm" boot1' -l 'boot1' -d 'First boot device: none, floppy, dvd, disk or net.' -rfka 'none floppy dvd disk net'
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl modifyvm" boot2' -l 'boot2' -d 'Second boot device.' -rfka 'none floppy dvd disk net'
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl modifyvm" boot3' -l 'boot3' -d 'Third boot device.' -rfka 'none floppy dvd disk net'
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl modifyvm" boot4' -l 'boot4' -d 'Fourth boot device.' -rfka 'none floppy dvd disk net'
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl modifyvm" kernel' -l 'kernel' -d 'A Linux bzImage or multiboot ELF to start directly; none: the firmware boots.' -rF
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl modifyvm" initrd' -l 'initrd' -d 'The kernel\'s initial RAM disk or multiboot module; none: without.' -rF
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl modifyvm" append' -l 'append' -d 'The kernel\'s command line.' -rfka ''
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl modifyvm" rtc-use-utc' -l 'rtc-use-utc' -d 'Whether the clock shows UTC: on or off.' -rfka 'on off'
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl modifyvm" hpet' -l 'hpet' -d 'Whether there is an HPET: on or off.' -rfka 'on off'
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl modifyvm" debug-ports' -l 'debug-ports' -d 'The ports 0xE9 (log) and 0xF4 (exit) for bare-metal tests: on or off.' -rfka 'on off'
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl modifyvm"' -l 'uart1' -d 'Serial port 1: off, or I/O base and interrupt, as 0x3f8 4.' -rfka ''
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl modifyvm"' -l 'uart2' -d 'Serial port 2, as 0x2f8 3.' -rfka ''
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl modifyvm"' -l 'uart3' -d 'Serial port 3, as 0x3e8 4.' -rfka ''
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl modifyvm"' -l 'uart4' -d 'Serial port 4, as 0x2e8 3.' -rfka ''
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl modifyvm"' -l 'uart-mode1' -l 'uartmode1' -d 'What serial port 1 is connected to: disconnected | tcpserver [HOST:]PORT | tcpclient HOST:PORT | file PATH | server SOCKETPATH.' -rfka ''
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl modifyvm"' -l 'uart-mode2' -l 'uartmode2' -d 'What serial port 2 is connected to.' -rfka ''
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl modifyvm"' -l 'uart-mode3' -l 'uartmode3' -d 'What serial port 3 is connected to.' -rfka ''
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl modifyvm"' -l 'uart-mode4' -l 'uartmode4' -d 'What serial port 4 is connected to.' -rfka ''
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl modifyvm" teleporter' -l 'teleporter' -d 'Whether the machine waits for its teleport when it is started: on or off.' -rfka 'on off'
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl modifyvm" teleporter-port' -l 'teleporter-port' -d 'The port it waits on; 0: a free one.' -rfka ''
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl modifyvm" teleporter-address' -l 'teleporter-address' -d 'The address it waits on. Without a password: loopback only.' -rfka ''
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl modifyvm" teleporter-password' -l 'teleporter-password' -d 'The password it asks for; empty: none.' -rfka ''
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl modifyvm" teleporter-password-file' -l 'teleporter-password-file' -d 'A file with the password in its first line, or stdin.' -rF
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl modifyvm" version' -l 'version' -d 'Show the version.'
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl modifyvm" h help' -s 'h' -l 'help' -d 'Show help information.'
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_positional "vmctl list" -eq 1' -fka 'vms runningvms cpu-profiles hostinfo uart-modes'
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl list" format' -l 'format' -d 'How to print it.' -rfka 'table json'
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl list" l long' -s 'l' -l 'long' -d 'Says more of each machine.'
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl list" version' -l 'version' -d 'Show the version.'
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl list" h help' -s 'h' -l 'help' -d 'Show help information.'
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_positional "vmctl showvminfo" -eq 1' -fka '(__vmctl_custom_completion ---completion showvminfo -- positional@0 (count (__vmctl_tokens -pc)) (__vmctl_tokens -tC))'
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl showvminfo" machinereadable' -l 'machinereadable' -d 'Prints key="value" lines.'
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl showvminfo" format' -l 'format' -d 'How to print it.' -rfka 'table json'
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl showvminfo" log' -l 'log' -d 'Prints its log instead: 0 the present one, 1 the one before.' -rfka ''
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl showvminfo" version' -l 'version' -d 'Show the version.'
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl showvminfo" h help' -s 'h' -l 'help' -d 'Show help information.'
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_positional "vmctl createmedium" -eq 1' -fka 'disk'
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl createmedium" filename' -l 'filename' -d 'The file to make.' -rF
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl createmedium" size' -l 'size' -d 'Its capacity in MB.' -rfka ''
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl createmedium" format' -l 'format' -d 'Its format.' -rfka 'raw'
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl createmedium" version' -l 'version' -d 'Show the version.'
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl createmedium" h help' -s 'h' -l 'help' -d 'Show help information.'
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_positional "vmctl showmediuminfo" -eq 1' -F
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl showmediuminfo" format' -l 'format' -d 'How to print it.' -rfka 'table json'
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl showmediuminfo" version' -l 'version' -d 'Show the version.'
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl showmediuminfo" h help' -s 'h' -l 'help' -d 'Show help information.'
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_positional "vmctl storagectl" -eq 1' -fka '(__vmctl_custom_completion ---completion storagectl -- positional@0 (count (__vmctl_tokens -pc)) (__vmctl_tokens -tC))'
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl storagectl" name' -l 'name' -d 'The controller\'s name.' -rfka ''
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl storagectl" add' -l 'add' -d 'Adds a controller of this kind.' -rfka 'ide'
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl storagectl" remove' -l 'remove' -d 'Removes the controller with what is attached to it.'
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl storagectl" version' -l 'version' -d 'Show the version.'
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl storagectl" h help' -s 'h' -l 'help' -d 'Show help information.'
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_positional "vmctl storageattach" -eq 1' -fka '(__vmctl_custom_completion ---completion storageattach -- positional@0 (count (__vmctl_tokens -pc)) (__vmctl_tokens -tC))'
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl storageattach" storagectl' -l 'storagectl' -d 'The controller\'s name.' -rfka ''
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl storageattach" port' -l 'port' -d 'The channel: 0 or 1.' -rfka ''
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl storageattach" device' -l 'device' -d '0 master, 1 slave.' -rfka ''
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl storageattach" type' -l 'type' -d 'The kind of drive.' -rfka 'hdd dvddrive'
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl storageattach" medium' -l 'medium' -d 'The image\'s file, emptydrive, or none to detach.' -rF
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl storageattach" mtype' -l 'mtype' -d 'How the image is used.' -rfka 'normal readonly'
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl storageattach" version' -l 'version' -d 'Show the version.'
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl storageattach" h help' -s 'h' -l 'help' -d 'Show help information.'
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_positional "vmctl startvm" -eq 1' -fka '(__vmctl_custom_completion ---completion startvm -- positional@0 (count (__vmctl_tokens -pc)) (__vmctl_tokens -tC))'
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl startvm" type' -l 'type' -d 'headless: no window.' -rfka 'headless'
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl startvm" foreground' -l 'foreground' -d 'Runs the machine in this process. ^C powers it off.'
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl startvm" version' -l 'version' -d 'Show the version.'
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl startvm" h help' -s 'h' -l 'help' -d 'Show help information.'
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_positional "vmctl controlvm" -eq 1' -fka '(__vmctl_custom_completion ---completion controlvm -- positional@0 (count (__vmctl_tokens -pc)) (__vmctl_tokens -tC))'
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_positional "vmctl controlvm" -eq 2' -fka 'pause resume reset poweroff acpipowerbutton savestate screenshotpng keyboardputscancode keyboardputstring teleport resolveteleport'
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_positional "vmctl controlvm" -ge 3' -F
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl controlvm" h host' -s 'h' -l 'host' -d 'Teleport: the target\'s host.' -rfka ''
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl controlvm" p port' -s 'p' -l 'port' -d 'Teleport: the port the target waits on.' -rfka ''
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl controlvm" d maxdowntime' -s 'd' -l 'maxdowntime' -d 'Teleport: how long the machine may stand still.' -rfka ''
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl controlvm" password' -l 'password' -d 'Teleport: the target\'s password.' -rfka ''
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl controlvm" passwordfile' -l 'passwordfile' -d 'Teleport: a file with the password in its first line, or stdin.' -rF
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl controlvm" timeout' -l 'timeout' -d 'Teleport: how long the target may be silent.' -rfka ''
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl controlvm" version' -l 'version' -d 'Show the version.'
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl controlvm" h help' -s 'h' -l 'help' -d 'Show help information.'
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_positional "vmctl discardstate" -eq 1' -fka '(__vmctl_custom_completion ---completion discardstate -- positional@0 (count (__vmctl_tokens -pc)) (__vmctl_tokens -tC))'
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl discardstate" version' -l 'version' -d 'Show the version.'
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl discardstate" h help' -s 'h' -l 'help' -d 'Show help information.'
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_positional "vmctl console" -eq 1' -fka '(__vmctl_custom_completion ---completion console -- positional@0 (count (__vmctl_tokens -pc)) (__vmctl_tokens -tC))'
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl console" uart' -l 'uart' -d 'The serial port: 1 to 4; without it, the first one.' -rfka ''
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl console" version' -l 'version' -d 'Show the version.'
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl console" h help' -s 'h' -l 'help' -d 'Show help information.'
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_positional "vmctl debugvm" -eq 1' -fka '(__vmctl_custom_completion ---completion debugvm -- positional@0 (count (__vmctl_tokens -pc)) (__vmctl_tokens -tC))'
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_positional "vmctl debugvm" -eq 2' -fka 'getregisters info log statistics'
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl debugvm" version' -l 'version' -d 'Show the version.'
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl debugvm" h help' -s 'h' -l 'help' -d 'Show help information.'
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl help" version' -l 'version' -d 'Show the version.'

@@ -1,0 +1,368 @@
+#compdef vmctl
+
+__vmctl_complete() {
+    local -ar non_empty_completions=("${@:#(|:*)}")
+    local -ar empty_completions=("${(M)@:#(|:*)}")
+    _describe -V '' non_empty_completions -- empty_completions -P $'\'\''
+}
+
+__vmctl_custom_complete() {
+    local -a completions
+    completions=("${(@f)"$("${command_name}" "${@}" "${command_line[@]}")"}")
+    if [[ "${#completions[@]}" -gt 1 ]]; then
+        __vmctl_complete "${completions[@]:0:-1}"
+    fi
+}
+
+__vmctl_cursor_index_in_current_word() {
+    if [[ -z "${QIPREFIX}${IPREFIX}${PREFIX}" ]]; then
+        printf 0
+    else
+        printf %s "${#${(z)LBUFFER}[-1]}"
+    fi
+}
+
+_vmctl() {
+    emulate -RL zsh -G
+    setopt extendedglob nullglob numericglobsort
+    unsetopt aliases banghist
+
+    local -xr SAP_SHELL=zsh
+    local -x SAP_SHELL_VERSION
+    SAP_SHELL_VERSION="$(builtin emulate zsh -c 'printf %s "${ZSH_VERSION}"')"
+    local -r SAP_SHELL_VERSION
+
+    local context state state_descr line
+    local -A opt_args
+
+    local -r command_name="${words[1]}"
+    local -ar command_line=("${words[@]}")
+    local -ir current_word_index="$((CURRENT - 1))"
+
+    local -i ret=1
+    local -ar arg_specs=(
+        '--version[Show the version.]'
+        '(-h --help)'{-h,--help}'[Show help information.]'
+        '(-): :->command'
+        '(-)*:: :->arg'
+    )
+    _arguments -w -s -S : "${arg_specs[@]}" && ret=0
+    case "${state}" in
+    command)
+        local -ar subcommands=(
+            'createvm:Makes a machine.'
+            'registervm:Makes a machine known whose folder exists.'
+            'unregistervm:Forgets a machine.'
+            'modifyvm:Changes a machine'\''s definition, while it is off.'
+            'list:Lists machines, or what there is to choose from.'
+            'showvminfo:Shows a machine, its state or its log.'
+            'createmedium:Makes an empty disk image.'
+            'showmediuminfo:Shows what an image is.'
+            'storagectl:Adds a storage controller to a machine, or removes one.'
+            'storageattach:Attaches an image to a controller, or detaches it.'
+            'startvm:Starts a machine.'
+            'controlvm:Controls a running machine.'
+            'discardstate:Drops a machine'\''s saved state.'
+            'console:The serial console in this terminal. Ctrl-] leaves it; the machine runs on.'
+            'debugvm:Looks into a running machine.'
+            'help:Show subcommand help information.'
+        )
+        _describe -V subcommand subcommands && ret=0
+        ;;
+    arg)
+        case "${words[1]}" in
+        createvm|registervm|unregistervm|modifyvm|list|showvminfo|createmedium|showmediuminfo|storagectl|storageattach|startvm|controlvm|discardstate|console|debugvm|help)
+            "_vmctl_${words[1]}" && ret=0
+            ;;
+        esac
+        ;;
+    esac
+
+    return "${ret}"
+}
+
+_vmctl_createvm() {
+    local -i ret=1
+    local -ar arg_specs=(
+        '--name[Its name.]:name:'
+        '--memory[Memory in MB.]:mb:'
+        '--basefolder[The folder in which its folder is made.]:basefolder:_files -/'
+        '--uuid[Its UUID, instead of a new one.]:uuid:'
+        '--default[Gives it an IDE controller and a console on a free port.]'
+        '--version[Show the version.]'
+        '(-h --help)'{-h,--help}'[Show help information.]'
+    )
+    _arguments -w -s -S : "${arg_specs[@]}" && ret=0
+
+    return "${ret}"
+}
+
+_vmctl_registervm() {
+    local -i ret=1
+    local -ar arg_specs=(
+        ':file:_files -g '\''*.toml'\'''
+        '--version[Show the version.]'
+        '(-h --help)'{-h,--help}'[Show help information.]'
+    )
+    _arguments -w -s -S : "${arg_specs[@]}" && ret=0
+
+    return "${ret}"
+}
+
+_vmctl_unregistervm() {
+    local -i ret=1
+    local -ar arg_specs=(
+        ':machine:{__vmctl_custom_complete ---completion unregistervm -- positional@0 "${current_word_index}" "$(__vmctl_cursor_index_in_current_word)"}'
+        '--delete[Deletes its definition, log and saved state. Disk images elsewhere stay.]'
+        '--version[Show the version.]'
+        '(-h --help)'{-h,--help}'[Show help information.]'
+    )
+    _arguments -w -s -S : "${arg_specs[@]}" && ret=0
+
+    return "${ret}"
+}
+
+_vmctl_modifyvm() {
+    local -i ret=1
+    local -ar ___boot1=('none' 'floppy' 'dvd' 'disk' 'net')
+    local -ar ___boot2=('none' 'floppy' 'dvd' 'disk' 'net')
+    local -ar ___boot3=('none' 'floppy' 'dvd' 'disk' 'net')
+    local -ar ___boot4=('none' 'floppy' 'dvd' 'disk' 'net')
+    local -ar ___rtc_use_utc=('on' 'off')
+    local -ar ___hpet=('on' 'off')
+    local -ar ___debug_ports=('on' 'off')
+    local -ar ___teleporter=('on' 'off')
+    local -ar arg_specs=(
+        ':machine:{__vmctl_custom_complete ---completion modifyvm -- positional@0 "${current_word_index}" "$(__vmctl_cursor_index_in_current_word)"}'
+        '--name[A new name.]:name:'
+        '--description[A text for people.]:description:'
+        '--memory[Memory in MB.]:mb:'
+        '--vram[Video memory in MB.]:mb:'
+        '--cpus[The number of CPUs.]:cpus:'
+        '--cpu-profile[The CPU model; see vmctl list cpu-profiles.]:cpu-profile:'
+        '--accel[How guest code is executed\: interpreter.]:accel:'
+        '--cpuid-set[Sets a CPUID leaf.]:leaf\[\:sub\] eax ebx ecx edx:'
+        '--cpuid-remove[Takes a changed CPUID leaf away.]:leaf\[\:sub\]:'
+        '--firmware[bios for SeaBIOS, or the file of a ROM image.]:firmware:_files'
+        '--boot1[First boot device\: none, floppy, dvd, disk or net.]:boot1:{__vmctl_complete "${___boot1[@]}"}'
+        '--boot2[Second boot device.]:boot2:{__vmctl_complete "${___boot2[@]}"}'
+        '--boot3[Third boot device.]:boot3:{__vmctl_complete "${___boot3[@]}"}'
+        '--boot4[Fourth boot device.]:boot4:{__vmctl_complete "${___boot4[@]}"}'
+        '--kernel[A Linux bzImage or multiboot ELF to start directly; none\: the firmware boots.]:kernel:_files'
+        '--initrd[The kernel'\''s initial RAM disk or multiboot module; none\: without.]:initrd:_files'
+        '--append[The kernel'\''s command line.]:append:'
+        '--rtc-use-utc[Whether the clock shows UTC\: on or off.]:rtc-use-utc:{__vmctl_complete "${___rtc_use_utc[@]}"}'
+        '--hpet[Whether there is an HPET\: on or off.]:hpet:{__vmctl_complete "${___hpet[@]}"}'
+        '--debug-ports[The ports 0xE9 (log) and 0xF4 (exit) for bare-metal tests\: on or off.]:debug-ports:{__vmctl_complete "${___debug_ports[@]}"}'
+        '--uart1[Serial port 1\: off, or I/O base and interrupt, as 0x3f8 4.]:off|iobase irq:'
+        '--uart2[Serial port 2, as 0x2f8 3.]:off|iobase irq:'
+        '--uart3[Serial port 3, as 0x3e8 4.]:off|iobase irq:'
+        '--uart4[Serial port 4, as 0x2e8 3.]:off|iobase irq:'
+        '(--uart-mode1 --uartmode1)'{--uart-mode1,--uartmode1}'[What serial port 1 is connected to\: disconnected | tcpserver \[HOST\:\]PORT | tcpclient HOST\:PORT | file PATH | server SOCKETPATH.]:mode:'
+        '(--uart-mode2 --uartmode2)'{--uart-mode2,--uartmode2}'[What serial port 2 is connected to.]:mode:'
+        '(--uart-mode3 --uartmode3)'{--uart-mode3,--uartmode3}'[What serial port 3 is connected to.]:mode:'
+        '(--uart-mode4 --uartmode4)'{--uart-mode4,--uartmode4}'[What serial port 4 is connected to.]:mode:'
+        '--teleporter[Whether the machine waits for its teleport when it is started\: on or off.]:teleporter:{__vmctl_complete "${___teleporter[@]}"}'
+        '--teleporter-port[The port it waits on; 0\: a free one.]:teleporter-port:'
+        '--teleporter-address[The address it waits on. Without a password\: loopback only.]:teleporter-address:'
+        '--teleporter-password[The password it asks for; empty\: none.]:teleporter-password:'
+        '--teleporter-password-file[A file with the password in its first line, or stdin.]:teleporter-password-file:_files'
+        '--version[Show the version.]'
+        '(-h --help)'{-h,--help}'[Show help information.]'
+    )
+    _arguments -w -s -S : "${arg_specs[@]}" && ret=0
+
+    return "${ret}"
+}
+
+_vmctl_list() {
+    local -i ret=1
+    local -ar _subject=('vms' 'runningvms' 'cpu-profiles' 'hostinfo' 'uart-modes')
+    local -ar ___format=('table' 'json')
+    local -ar arg_specs=(
+        ':subject:{__vmctl_complete "${_subject[@]}"}'
+        '--format[How to print it.]:format:{__vmctl_complete "${___format[@]}"}'
+        '(-l --long)'{-l,--long}'[Says more of each machine.]'
+        '--version[Show the version.]'
+        '(-h --help)'{-h,--help}'[Show help information.]'
+    )
+    _arguments -w -s -S : "${arg_specs[@]}" && ret=0
+
+    return "${ret}"
+}
+
+_vmctl_showvminfo() {
+    local -i ret=1
+    local -ar ___format=('table' 'json')
+    local -ar arg_specs=(
+        ':machine:{__vmctl_custom_complete ---completion showvminfo -- positional@0 "${current_word_index}" "$(__vmctl_cursor_index_in_current_word)"}'
+        '--machinereadable[Prints key="value" lines.]'
+        '--format[How to print it.]:format:{__vmctl_complete "${___format[@]}"}'
+        '--log[Prints its log instead\: 0 the present one, 1 the one before.]:n:'
+        '--version[Show the version.]'
+        '(-h --help)'{-h,--help}'[Show help information.]'
+    )
+    _arguments -w -s -S : "${arg_specs[@]}" && ret=0
+
+    return "${ret}"
+}
+
+_vmctl_createmedium() {
+    local -i ret=1
+    local -ar _kind=('disk')
+    local -ar ___format=('raw')
+    local -ar arg_specs=(
+        ':kind:{__vmctl_complete "${_kind[@]}"}'
+        '--filename[The file to make.]:filename:_files'
+        '--size[Its capacity in MB.]:mb:'
+        '--format[Its format.]:format:{__vmctl_complete "${___format[@]}"}'
+        '--version[Show the version.]'
+        '(-h --help)'{-h,--help}'[Show help information.]'
+    )
+    _arguments -w -s -S : "${arg_specs[@]}" && ret=0
+
+    return "${ret}"
+}
+
+_vmctl_showmediuminfo() {
+    local -i ret=1
+    local -ar ___format=('table' 'json')
+    local -ar arg_specs=(
+        ':file:_files'
+        '--format[How to print it.]:format:{__vmctl_complete "${___format[@]}"}'
+        '--version[Show the version.]'
+        '(-h --help)'{-h,--help}'[Show help information.]'
+    )
+    _arguments -w -s -S : "${arg_specs[@]}" && ret=0
+
+    return "${ret}"
+}
+
+_vmctl_storagectl() {
+    local -i ret=1
+    local -ar ___add=('ide')
+    local -ar arg_specs=(
+        ':machine:{__vmctl_custom_complete ---completion storagectl -- positional@0 "${current_word_index}" "$(__vmctl_cursor_index_in_current_word)"}'
+        '--name[The controller'\''s name.]:name:'
+        '--add[Adds a controller of this kind.]:add:{__vmctl_complete "${___add[@]}"}'
+        '--remove[Removes the controller with what is attached to it.]'
+        '--version[Show the version.]'
+        '(-h --help)'{-h,--help}'[Show help information.]'
+    )
+    _arguments -w -s -S : "${arg_specs[@]}" && ret=0
+
+    return "${ret}"
+}
+
+_vmctl_storageattach() {
+    local -i ret=1
+    local -ar ___type=('hdd' 'dvddrive')
+    local -ar ___mtype=('normal' 'readonly')
+    local -ar arg_specs=(
+        ':machine:{__vmctl_custom_complete ---completion storageattach -- positional@0 "${current_word_index}" "$(__vmctl_cursor_index_in_current_word)"}'
+        '--storagectl[The controller'\''s name.]:storagectl:'
+        '--port[The channel\: 0 or 1.]:port:'
+        '--device[0 master, 1 slave.]:device:'
+        '--type[The kind of drive.]:type:{__vmctl_complete "${___type[@]}"}'
+        '--medium[The image'\''s file, emptydrive, or none to detach.]:medium:_files'
+        '--mtype[How the image is used.]:mtype:{__vmctl_complete "${___mtype[@]}"}'
+        '--version[Show the version.]'
+        '(-h --help)'{-h,--help}'[Show help information.]'
+    )
+    _arguments -w -s -S : "${arg_specs[@]}" && ret=0
+
+    return "${ret}"
+}
+
+_vmctl_startvm() {
+    local -i ret=1
+    local -ar ___type=('headless')
+    local -ar arg_specs=(
+        ':machine:{__vmctl_custom_complete ---completion startvm -- positional@0 "${current_word_index}" "$(__vmctl_cursor_index_in_current_word)"}'
+        '--type[headless\: no window.]:type:{__vmctl_complete "${___type[@]}"}'
+        '--foreground[Runs the machine in this process. ^C powers it off.]'
+        '--version[Show the version.]'
+        '(-h --help)'{-h,--help}'[Show help information.]'
+    )
+    _arguments -w -s -S : "${arg_specs[@]}" && ret=0
+
+    return "${ret}"
+}
+
+_vmctl_controlvm() {
+    local -i ret=1
+    local -ar _verb=('pause' 'resume' 'reset' 'poweroff' 'acpipowerbutton' 'savestate' 'screenshotpng' 'keyboardputscancode' 'keyboardputstring' 'teleport' 'resolveteleport')
+    local -ar arg_specs=(
+        ':machine:{__vmctl_custom_complete ---completion controlvm -- positional@0 "${current_word_index}" "$(__vmctl_cursor_index_in_current_word)"}'
+        ':verb:{__vmctl_complete "${_verb[@]}"}'
+        '*:arguments:_files'
+        '(-h --host)'{-h,--host}'[Teleport\: the target'\''s host.]:host:'
+        '(-p --port)'{-p,--port}'[Teleport\: the port the target waits on.]:port:'
+        '(-d --maxdowntime)'{-d,--maxdowntime}'[Teleport\: how long the machine may stand still.]:ms:'
+        '--password[Teleport\: the target'\''s password.]:password:'
+        '--passwordfile[Teleport\: a file with the password in its first line, or stdin.]:passwordfile:_files'
+        '--timeout[Teleport\: how long the target may be silent.]:ms:'
+        '--version[Show the version.]'
+        '(-h --help)'{-h,--help}'[Show help information.]'
+    )
+    _arguments -w -s -S : "${arg_specs[@]}" && ret=0
+
+    return "${ret}"
+}
+
+_vmctl_discardstate() {
+    local -i ret=1
+    local -ar arg_specs=(
+        ':machine:{__vmctl_custom_complete ---completion discardstate -- positional@0 "${current_word_index}" "$(__vmctl_cursor_index_in_current_word)"}'
+        '--version[Show the version.]'
+        '(-h --help)'{-h,--help}'[Show help information.]'
+    )
+    _arguments -w -s -S : "${arg_specs[@]}" && ret=0
+
+    return "${ret}"
+}
+
+_vmctl_console() {
+    local -i ret=1
+    local -ar arg_specs=(
+        ':machine:{__vmctl_custom_complete ---completion console -- positional@0 "${current_word_index}" "$(__vmctl_cursor_index_in_current_word)"}'
+        '--uart[The serial port\: 1 to 4; without it, the first one.]:n:'
+        '--version[Show the version.]'
+        '(-h --help)'{-h,--help}'[Show help information.]'
+    )
+    _arguments -w -s -S : "${arg_specs[@]}" && ret=0
+
+    return "${ret}"
+}
+
+_vmctl_debugvm() {
+    local -i ret=1
+    local -ar _verb=('getregisters' 'info' 'log' 'statistics')
+    local -ar arg_specs=(
+        ':machine:{__vmctl_custom_complete ---completion debugvm -- positional@0 "${current_word_index}" "$(__vmctl_cursor_index_in_current_word)"}'
+        ':verb:{__vmctl_complete "${_verb[@]}"}'
+        ':what:'
+        '--version[Show the version.]'
+        '(-h --help)'{-h,--help}'[Show help information.]'
+    )
+    _arguments -w -s -S : "${arg_specs[@]}" && ret=0
+
+    return "${ret}"
+}
+
+_vmctl_help() {
+    local -i ret=1
+    local -ar arg_specs=(
+        '*:subcommands:'
+        '--version[Show the version.]'
+    )
+    _arguments -w -s -S : "${arg_specs[@]}" && ret=0
+
+    return "${ret}"
+}
+
+if [[ "${funcstack[1]}" = _vmctl ]]; then
+    _vmctl "${@}"
+else
+    compdef _vmctl vmctl
+fi
