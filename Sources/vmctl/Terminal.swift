@@ -33,7 +33,8 @@ enum Terminal {
     let widths = header.indices.map { column in all.map { $0[column].count }.max() ?? 0 }
     for row in all {
       let cells = row.enumerated().map { index, cell in
-        index == row.count - 1 ? cell : cell.padding(toLength: max(widths[index], cell.count), withPad: " ", startingAt: 0)
+        index == row.count - 1
+          ? cell : cell.padding(toLength: max(widths[index], cell.count), withPad: " ", startingAt: 0)
       }
       line(cells.joined(separator: "  "))
     }

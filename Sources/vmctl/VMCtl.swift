@@ -58,7 +58,8 @@ struct VMCtl: ParsableCommand {
 
 /// The machine that a command is about.
 struct MachineArgument: ParsableArguments {
-  @Argument(help: ArgumentHelp("The machine's name or UUID.", valueName: "machine"), completion: .custom(Completion.machines))
+  @Argument(
+    help: ArgumentHelp("The machine's name or UUID.", valueName: "machine"), completion: .custom(Completion.machines))
   var name: String
 
   func entry() throws -> VMEntry { try Registry.fromEnvironment().find(name) }

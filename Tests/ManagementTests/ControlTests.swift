@@ -81,12 +81,15 @@ private final class Server {
     let server = try Server()
     let socket = try server.connect()
     defer { close(socket) }
-    for byte in Array("{\"command\":\"info\",\"text\":\"x\"}\n".utf8) { try Files.writeAll(socket, [byte], path: "socket") }
+    for byte in Array("{\"command\":\"info\",\"text\":\"x\"}\n".utf8) {
+      try Files.writeAll(socket, [byte], path: "socket")
+    }
     #expect(try Server.reply(socket).text == "x")
   }
 
   @Test(arguments: [
-    "hello\n", "{}\n", "{\"command\":\"explode\"}\n", "{\"command\":3}\n", "[1,2]\n", "{\"command\":\"info\",\"text\":{}}\n",
+    "hello\n", "{}\n", "{\"command\":\"explode\"}\n", "{\"command\":3}\n", "[1,2]\n",
+    "{\"command\":\"info\",\"text\":{}}\n",
     "\u{0}\u{1}\u{FFFD}\n", "{\"command\":\"keyboardputscancode\",\"scancodes\":[999]}\n",
   ])
   func garbageIsAnsweredAndTheConnectionGoesOn(_ garbage: String) throws {
@@ -153,6 +156,8 @@ private final class Server {
     defer { close(socket) }
     try Server.send(socket, "{\"command\":\"console\"}\n")
     #expect(try Server.reply(socket).error == nil)
+    server.console.output(Array("hello\n".utf8))
+    #expect(Server.line(socket) == "hello")
     // Far more than the sockets and the buffer hold.
     let block = [UInt8](repeating: 120, count: 65536)
     for _ in 0..<200 { server.console.output(block) }

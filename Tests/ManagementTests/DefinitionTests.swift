@@ -38,18 +38,30 @@ import Testing
     ("[hardware]\ncpu-profile = \"z80\"\n", 4, "\"cpu-profile\" must be one of \"x86-64-v2\""),
     ("[hardware]\nboot-order = [\n  \"dvd\",\n  \"moon\",\n]\n", 4, "must be one of \"none\", \"floppy\""),
     ("[hardware]\nhpet = 1\n", 4, "\"hpet\" must be true or false"),
-    ("[[hardware.uart]]\nslot = 1\nio-base = 0x3f8\nirq = 4\n[[hardware.uart]]\nslot = 2\nio-base = 0x2f8\nirq = 99\n", 10,
-      "\"irq\" must be a number from 0 to 15"),
+    (
+      "[[hardware.uart]]\nslot = 1\nio-base = 0x3f8\nirq = 4\n[[hardware.uart]]\nslot = 2\nio-base = 0x2f8\nirq = 99\n",
+      10,
+      "\"irq\" must be a number from 0 to 15"
+    ),
     ("[[hardware.uart]]\nslot = 1\nio-base = 0x3f8\nirq = 4\nmode = \"telnet 3\"\n", 7, "is no uart mode"),
     ("[[hardware.uart]]\nslot = 1\nio-base = 0x3f8\nirq = 4\nmode = \"tcpserver 70000\"\n", 7, "port from 0 to 65535"),
     ("[[hardware.uart]]\nslot = 1\nirq = 4\n", 3, "the key \"io-base\" is missing in hardware.uart"),
-    ("[[hardware.storage]]\nname = \"a\"\nbus = \"ide\"\n[[hardware.storage.attachment]]\nport = 0\ndevice = 0\ntype = \"tape\"\n", 9,
-      "must be one of \"hdd\", \"dvddrive\""),
+    (
+      "[[hardware.storage]]\nname = \"a\"\nbus = \"ide\"\n[[hardware.storage.attachment]]\nport = 0\ndevice = 0\ntype = \"tape\"\n",
+      9,
+      "must be one of \"hdd\", \"dvddrive\""
+    ),
     ("[teleporter]\nport = 70000\n", 4, "\"port\" must be a number from 0 to 65535"),
     ("teleporter = { prot = 1 }\n", 3, "unknown key \"prot\" in teleporter"),
-    ("description = \"\"\"\n[hardware]\n\"\"\"\n[hardware]\nram = 1\n", 7, "unknown key \"ram\" in hardware; allowed are memory"),
-    ("[hardware\n", 3, "this is no TOML: ] is missing"), ("[ ?\n", 3, "a key is expected where \"?\" stands"), ("a = [1,,2]\n", 3, "a value is expected"), ("\na = \"x\n", 4, "does not end"),
-    ("a = 1.5\n", 3, "neither a text"), ("a = 012\n", 3, "neither"), ("a = \"\\q\"\n", 3, "no escape"), ("a = 1 2\n", 3, "the line's end is expected"), ("[hardware]\r\n\r\nx = 1\r\n", 5, "unknown key"), ("a = 1\u{1}\n", 3, "this is no TOML"),
+    (
+      "description = \"\"\"\n[hardware]\n\"\"\"\n[hardware]\nram = 1\n", 7,
+      "unknown key \"ram\" in hardware; allowed are memory"
+    ),
+    ("[hardware\n", 3, "this is no TOML: ] is missing"), ("[ ?\n", 3, "a key is expected where \"?\" stands"),
+    ("a = [1,,2]\n", 3, "a value is expected"), ("\na = \"x\n", 4, "does not end"),
+    ("a = 1.5\n", 3, "neither a text"), ("a = 012\n", 3, "neither"), ("a = \"\\q\"\n", 3, "no escape"),
+    ("a = 1 2\n", 3, "the line's end is expected"), ("[hardware]\r\n\r\nx = 1\r\n", 5, "unknown key"),
+    ("a = 1\u{1}\n", 3, "this is no TOML"),
   ])
   func anErrorNamesItsLineAndWhatIsAllowed(_ body: String, _ line: Int, _ message: String) {
     do {
@@ -79,13 +91,16 @@ import Testing
     }
     for _ in 0..<1000 {
       var bytes = whole
-      for _ in 0..<6 { bytes[Int.random(in: 0..<bytes.count, using: &generator)] = UInt8.random(in: 1...255, using: &generator) }
+      for _ in 0..<6 {
+        bytes[Int.random(in: 0..<bytes.count, using: &generator)] = UInt8.random(in: 1...255, using: &generator)
+      }
       _ = try? VMDefinition(toml: String(decoding: bytes, as: UTF8.self), file: "f")
     }
   }
 
   @Test(arguments: [
-    (["disconnected"], "disconnected"), (["tcpserver", "2023"], "tcpserver 2023"), (["tcpserver", "0.0.0.0:23"], "tcpserver 0.0.0.0:23"),
+    (["disconnected"], "disconnected"), (["tcpserver", "2023"], "tcpserver 2023"),
+    (["tcpserver", "0.0.0.0:23"], "tcpserver 0.0.0.0:23"),
     (["tcpclient", "[::1]:5"], "tcpclient [::1]:5"), (["file", "/a b"], "file /a b"), (["server", "/s"], "server /s"),
   ])
   func uartModesAreTheWordsOfModifyvm(_ words: [String], _ text: String) throws {
@@ -94,7 +109,10 @@ import Testing
     #expect(try MachineConfiguration.UartMode(text: mode.text) == mode)
   }
 
-  @Test(arguments: [[], ["tcpserver"], ["tcpserver", "x"], ["tcpserver", "65536"], ["tcpclient", "23"], ["disconnected", "x"], ["pipe", "/x"]])
+  @Test(arguments: [
+    [], ["tcpserver"], ["tcpserver", "x"], ["tcpserver", "65536"], ["tcpclient", "23"], ["disconnected", "x"],
+    ["pipe", "/x"],
+  ])
   func otherUartModesAreRefused(_ words: [String]) {
     #expect(throws: ManagementError.self) { try MachineConfiguration.UartMode(words: words) }
   }

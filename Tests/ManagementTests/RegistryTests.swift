@@ -46,7 +46,9 @@ final class TemporaryRegistry {
   @Test func namesAndUUIDsAreThereOnce() throws {
     let entry = try make("box")
     #expect(throws: ManagementError.self) { try make("box") }
-    #expect(throws: ManagementError.self) { try registry.create(VMDefinition(name: "other", uuid: entry.definition.uuid)) }
+    #expect(throws: ManagementError.self) {
+      try registry.create(VMDefinition(name: "other", uuid: entry.definition.uuid))
+    }
     for name in ["", ".x", "a/b", "-x", "a\nb", String(repeating: "x", count: 101)] {
       #expect(throws: ManagementError.self) { try make(name) }
     }
@@ -83,7 +85,8 @@ final class TemporaryRegistry {
     for change: (inout VMDefinition) throws -> Void in [
       { $0.hardware.memoryMB = 0 }, { $0.hardware.memoryMB = 1 << 40 }, { $0.hardware.cpuProfile = "z80" },
       { $0.hardware.initrd = "/x" }, { $0.teleporter.address = "0.0.0.0" },
-      { try $0.hardware.setUart(1, words: ["0x3f8", "99"]) }, { try $0.hardware.setUartMode(2, words: ["disconnected"]) },
+      { try $0.hardware.setUart(1, words: ["0x3f8", "99"]) },
+      { try $0.hardware.setUartMode(2, words: ["disconnected"]) },
     ] {
       #expect(throws: ManagementError.self) { try registry.modify(entry, change) }
     }
@@ -130,14 +133,17 @@ final class TemporaryRegistry {
 }
 
 @Suite struct VMStateTests {
-  @Test(arguments: [
-    (nil, false, false, VMState.poweroff), (nil, true, false, .starting), (.running, true, false, .running),
-    (.running, false, false, .aborted), (.paused, false, false, .aborted), (.gurumeditation, false, false, .aborted),
-    (.teleporting, false, false, .aborted), (.teleportingin, false, false, .aborted), (.starting, false, false, .aborted),
-    (.saved, false, true, .saved), (.saved, false, false, .aborted), (.saving, false, false, .aborted),
-    (.saving, false, true, .saved), (.restoring, false, true, .saved), (.running, false, true, .aborted),
-    (.teleported, false, false, .teleported), (.poweroff, true, false, .starting), (.poweroff, false, true, .poweroff),
-  ] as [(VMState?, Bool, Bool, VMState)])
+  @Test(
+    arguments: [
+      (nil, false, false, VMState.poweroff), (nil, true, false, .starting), (.running, true, false, .running),
+      (.running, false, false, .aborted), (.paused, false, false, .aborted), (.gurumeditation, false, false, .aborted),
+      (.teleporting, false, false, .aborted), (.teleportingin, false, false, .aborted),
+      (.starting, false, false, .aborted),
+      (.saved, false, true, .saved), (.saved, false, false, .aborted), (.saving, false, false, .aborted),
+      (.saving, false, true, .saved), (.restoring, false, true, .saved), (.running, false, true, .aborted),
+      (.teleported, false, false, .teleported), (.poweroff, true, false, .starting),
+      (.poweroff, false, true, .poweroff),
+    ] as [(VMState?, Bool, Bool, VMState)])
   func theLockDecidesWhatARecordMeans(_ recorded: VMState?, _ locked: Bool, _ file: Bool, _ state: VMState) {
     #expect(VMState.actual(recorded: recorded, isLocked: locked, hasStateFile: file) == state)
   }

@@ -24,7 +24,9 @@ final class ConsoleEndpoint: Sendable {
   func close() { stop() }
 
   /// Opens the host's side of a uart. A port in use or a file that cannot be written is an error here and now.
-  static func open(_ uart: MachineConfiguration.Uart, group: any EventLoopGroup, logger: Logger) throws -> ConsoleEndpoint {
+  static func open(_ uart: MachineConfiguration.Uart, group: any EventLoopGroup, logger: Logger) throws
+    -> ConsoleEndpoint
+  {
     let console = SerialConsole(slot: uart.slot, eventLoop: group.next())
     switch uart.mode {
     case .disconnected:
@@ -34,7 +36,9 @@ final class ConsoleEndpoint: Sendable {
     case .tcpClient(let host, let port):
       let client = ReconnectingClient(console: console, host: host, port: port, logger: logger)
       client.start()
-      return ConsoleEndpoint(console: console, summary: "uart \(uart.slot) connects to \(host) port \(port)") { client.stop() }
+      return ConsoleEndpoint(console: console, summary: "uart \(uart.slot) connects to \(host) port \(port)") {
+        client.stop()
+      }
     case .file(let path):
       let writer = try FileWriter(console: console, path: path, logger: logger)
       return ConsoleEndpoint(console: console, summary: "uart \(uart.slot) writes to \(path)") { writer.stop() }
@@ -91,7 +95,8 @@ enum NetworkFailure {
   static func text(_ error: any Error) -> String {
     switch error {
     case let error as IOError: String(cString: strerror(error.errnoCode))
-    case let error as NIOConnectionError: error.connectionErrors.first.map { text($0.error) } ?? "no address for \(error.host)"
+    case let error as NIOConnectionError:
+      error.connectionErrors.first.map { text($0.error) } ?? "no address for \(error.host)"
     case let error as SocketAddressError: "not an address (\(error))"
     default: ManagementError.line(for: error)
     }
@@ -143,7 +148,9 @@ private final class ReconnectingClient: Sendable {
         defer { state.reported = true }
         return !state.reported
       }
-      if first { logger.warning("uart \(console.slot): no connection to \(host) port \(port): \(NetworkFailure.text(error))") }
+      if first {
+        logger.warning("uart \(console.slot): no connection to \(host) port \(port): \(NetworkFailure.text(error))")
+      }
       again()
     }
   }

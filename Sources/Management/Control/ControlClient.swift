@@ -38,7 +38,8 @@ public final class ControlClient: @unchecked Sendable {
     while true {
       let line = try readLine(request.command)
       guard let reply = try? JSONDecoder().decode(ControlReply.self, from: Data(line)) else {
-        throw ManagementError("the VM process answers in a way this vmctl does not understand", remedy: "use one version of both")
+        throw ManagementError(
+          "the VM process answers in a way this vmctl does not understand", remedy: "use one version of both")
       }
       if !reply.isLast {
         progress(reply)
@@ -57,7 +58,9 @@ public final class ControlClient: @unchecked Sendable {
       let count = read(descriptor, &byte, 1)
       if count < 0 && errno == EINTR { continue }
       guard count == 1, line.count < 16 << 20 else {
-        throw ManagementError("the VM process ended before it answered to \(command.rawValue)", remedy: "see its log with vmctl showvminfo NAME --log 0")
+        throw ManagementError(
+          "the VM process ended before it answered to \(command.rawValue)",
+          remedy: "see its log with vmctl showvminfo NAME --log 0")
       }
       if byte == 10 { return line }
       line.append(byte)

@@ -95,7 +95,8 @@ final class ControlHandler: ChannelInboundHandler, RemovableChannelHandler, @unc
         take(line, context)
       }
     } catch {
-      ControlSession(channel: context.channel).send(.failed(ManagementError("a request may have \(LineFramer.limit) bytes")))
+      ControlSession(channel: context.channel).send(
+        .failed(ManagementError("a request may have \(LineFramer.limit) bytes")))
       context.close(promise: nil)
     }
   }

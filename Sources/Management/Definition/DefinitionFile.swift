@@ -97,7 +97,9 @@ extension VMDefinition {
     do {
       table = try TOMLTable(string: text)
     } catch let error as TOMLParseError {
-      throw ManagementError("\(file):\(error.source.begin.line): \(ManagementError.line(for: error.description))", remedy: "correct the line")
+      throw ManagementError(
+        "\(file):\(error.source.begin.line): \(ManagementError.line(for: error.description))",
+        remedy: "correct the line")
     }
     let lines = TOMLLines(text)
     func fail(_ problem: DefinitionProblem) -> ManagementError {
@@ -164,7 +166,8 @@ extension VMDefinition {
         guard let schema = keys.first(where: { $0.key == key })?.value else {
           let place = path.isEmpty ? "" : " in \(path.filter { Int($0) == nil }.joined(separator: "."))"
           let allowed = keys.map(\.key).joined(separator: ", ")
-          return DefinitionProblem(path: path + [key], message: "unknown key \"\(key)\"\(place); allowed are \(allowed)")
+          return DefinitionProblem(
+            path: path + [key], message: "unknown key \"\(key)\"\(place); allowed are \(allowed)")
         }
         if let item = table[key], let problem = problem(in: item, schema, path: path + [key]) { return problem }
       }

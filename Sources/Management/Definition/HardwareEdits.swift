@@ -39,9 +39,12 @@ extension MachineConfiguration {
       uarts.removeAll { $0.slot == slot }
       return
     }
-    guard words.count == 2, let base = Number.parse(words[0]), base <= 0xFFFF, let irq = Number.parse(words[1]), irq < 16 else {
+    guard words.count == 2, let base = Number.parse(words[0]), base <= 0xFFFF, let irq = Number.parse(words[1]),
+      irq < 16
+    else {
       throw ManagementError(
-        "\"\(words.joined(separator: " "))\" is not possible for --uart\(slot)", remedy: "give off, or I/O base and interrupt, as 0x3f8 4")
+        "\"\(words.joined(separator: " "))\" is not possible for --uart\(slot)",
+        remedy: "give off, or I/O base and interrupt, as 0x3f8 4")
     }
     if let index = uarts.firstIndex(where: { $0.slot == slot }) {
       uarts[index].ioBase = UInt16(base)
@@ -63,7 +66,8 @@ extension MachineConfiguration {
   public mutating func setCPUID(_ words: [String]) throws {
     let numbers = words.dropFirst().compactMap { Number.parse($0) }
     guard words.count == 5, numbers.count == 4, numbers.allSatisfy({ $0 <= 0xFFFF_FFFF }) else {
-      throw ManagementError("--cpuid-set needs LEAF[:SUB] EAX EBX ECX EDX", remedy: "as in --cpuid-set 0x40000000 1 2 3 4")
+      throw ManagementError(
+        "--cpuid-set needs LEAF[:SUB] EAX EBX ECX EDX", remedy: "as in --cpuid-set 0x40000000 1 2 3 4")
     }
     let (leaf, subleaf) = try Self.leaf(words[0])
     cpuidOverrides.removeAll { $0.leaf == leaf && $0.subleaf == subleaf }
@@ -81,7 +85,9 @@ extension MachineConfiguration {
     let parts = text.split(separator: ":", omittingEmptySubsequences: false).map { Number.parse(String($0)) }
     guard (1...2).contains(parts.count), let leaf = parts[0], let subleaf = parts.count == 2 ? parts[1] : 0,
       leaf <= 0xFFFF_FFFF, subleaf <= 0xFFFF_FFFF
-    else { throw ManagementError("\"\(text)\" is no CPUID leaf", remedy: "give LEAF or LEAF:SUB, as 7:0 or 0x80000001") }
+    else {
+      throw ManagementError("\"\(text)\" is no CPUID leaf", remedy: "give LEAF or LEAF:SUB, as 7:0 or 0x80000001")
+    }
     return (UInt32(leaf), UInt32(subleaf))
   }
 
@@ -92,7 +98,8 @@ extension MachineConfiguration {
       throw ManagementError("there is a storage controller \"\(name)\" already", remedy: "choose another --name")
     }
     guard !storageControllers.contains(where: { $0.bus == bus }) else {
-      throw ManagementError("the board has one \(bus.rawValue) controller, and it is there already", remedy: "attach media to it")
+      throw ManagementError(
+        "the board has one \(bus.rawValue) controller, and it is there already", remedy: "attach media to it")
     }
     storageControllers.append(StorageController(name: name, bus: bus))
   }
@@ -116,7 +123,8 @@ extension MachineConfiguration {
   public mutating func attach(_ attachment: Attachment?, controller name: String, port: Int, device: Int) throws {
     let index = try controller(name)
     guard (0...1).contains(port), (0...1).contains(device) else {
-      throw ManagementError("port \(port) device \(device) is not possible", remedy: "IDE has the ports 0 and 1 with the devices 0 and 1")
+      throw ManagementError(
+        "port \(port) device \(device) is not possible", remedy: "IDE has the ports 0 and 1 with the devices 0 and 1")
     }
     storageControllers[index].attachments.removeAll { $0.port == port && $0.device == device }
     if let attachment {
@@ -129,7 +137,9 @@ extension MachineConfiguration {
 /// Numbers as users write them: decimal, or hexadecimal after 0x.
 public enum Number {
   public static func parse(_ text: String) -> Int? {
-    if text.hasPrefix("0x") || text.hasPrefix("0X") { return Int(text.dropFirst(2), radix: 16).flatMap { $0 < 0 ? nil : $0 } }
+    if text.hasPrefix("0x") || text.hasPrefix("0X") {
+      return Int(text.dropFirst(2), radix: 16).flatMap { $0 < 0 ? nil : $0 }
+    }
     return Int(text).flatMap { $0 < 0 ? nil : $0 }
   }
 }

@@ -17,7 +17,9 @@ public enum HardwareLimits {
       problems.append(DefinitionProblem(path: ["hardware"] + path, message: message))
     }
     if hardware.memoryMB < 1 || hardware.memoryMB > hostMemoryMB {
-      fail(["memory"], "memory of \(hardware.memoryMB) MB: from 1 to the \(hostMemoryMB) MB that this host has are possible")
+      fail(
+        ["memory"],
+        "memory of \(hardware.memoryMB) MB: from 1 to the \(hostMemoryMB) MB that this host has are possible")
     }
     if !(1...256).contains(hardware.vramMB) || hardware.vramMB.nonzeroBitCount != 1 {
       fail(["vram"], "video memory of \(hardware.vramMB) MB: 1, 2, 4, 8, 16, 32, 64, 128 and 256 are possible")
@@ -26,7 +28,9 @@ public enum HardwareLimits {
       fail(["cpus"], "\(hardware.cpus) CPUs: from 1 to \(maximumCPUs) are possible")
     }
     if !cpuProfiles.contains(hardware.cpuProfile) {
-      fail(["cpu-profile"], "no CPU profile \"\(hardware.cpuProfile)\": possible are \(cpuProfiles.joined(separator: ", "))")
+      fail(
+        ["cpu-profile"],
+        "no CPU profile \"\(hardware.cpuProfile)\": possible are \(cpuProfiles.joined(separator: ", "))")
     }
     if hardware.bootOrder.count > 4 { fail(["boot-order"], "more than 4 boot devices") }
     if hardware.kernel == nil && hardware.initrd != nil { fail(["initrd"], "an initrd needs a kernel") }
@@ -47,9 +51,12 @@ public enum HardwareLimits {
         problems.append(DefinitionProblem(path: ["hardware", "uart", String(index), key], message: message))
       }
       if !(1...4).contains(uart.slot) { fail("slot", "uart \(uart.slot): there are 1 to 4") }
-      if !(1...15).contains(uart.irq) || uart.irq == 2 { fail("irq", "interrupt \(uart.irq): from 1 to 15 but not 2 are possible") }
+      if !(1...15).contains(uart.irq) || uart.irq == 2 {
+        fail("irq", "interrupt \(uart.irq): from 1 to 15 but not 2 are possible")
+      }
       if uart.ioBase < 0x100 || uart.ioBase > 0xFFF8 || uart.ioBase & 7 != 0 {
-        fail("io-base", "I/O base 0x\(String(uart.ioBase, radix: 16)): multiples of 8 from 0x100 to 0xfff8 are possible")
+        fail(
+          "io-base", "I/O base 0x\(String(uart.ioBase, radix: 16)): multiples of 8 from 0x100 to 0xfff8 are possible")
       }
       for other in uarts[..<index] {
         if other.slot == uart.slot { fail("slot", "uart \(uart.slot) is there twice") }
@@ -64,19 +71,25 @@ public enum HardwareLimits {
     for (index, controller) in controllers.enumerated() {
       let path = ["hardware", "storage", String(index)]
       if controllers[..<index].contains(where: { $0.name == controller.name }) {
-        problems.append(DefinitionProblem(path: path + ["name"], message: "the storage controller \"\(controller.name)\" is there twice"))
+        problems.append(
+          DefinitionProblem(
+            path: path + ["name"], message: "the storage controller \"\(controller.name)\" is there twice"))
       }
       if controllers[..<index].contains(where: { $0.bus == controller.bus }) {
-        problems.append(DefinitionProblem(path: path + ["bus"], message: "the board has one \(controller.bus.rawValue) controller"))
+        problems.append(
+          DefinitionProblem(path: path + ["bus"], message: "the board has one \(controller.bus.rawValue) controller"))
       }
       for (number, attachment) in controller.attachments.enumerated() {
         let place = path + ["attachment", String(number)]
         if !(0...1).contains(attachment.port) || !(0...1).contains(attachment.device) {
           problems.append(DefinitionProblem(path: place, message: "IDE has the ports 0 and 1 with the devices 0 and 1"))
         }
-        if controller.attachments[..<number].contains(where: { $0.port == attachment.port && $0.device == attachment.device }) {
+        if controller.attachments[..<number].contains(where: {
+          $0.port == attachment.port && $0.device == attachment.device
+        }) {
           problems.append(
-            DefinitionProblem(path: place, message: "port \(attachment.port) device \(attachment.device) is used twice"))
+            DefinitionProblem(path: place, message: "port \(attachment.port) device \(attachment.device) is used twice")
+          )
         }
         if attachment.kind == .hdd && attachment.medium == nil {
           problems.append(DefinitionProblem(path: place, message: "a hard disk needs a medium"))

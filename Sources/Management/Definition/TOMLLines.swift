@@ -102,7 +102,13 @@ struct TOMLLines {
     var escaped = false
     for character in text {
       if let open = quote {
-        if escaped { escaped = false } else if character == "\\" && open == "\"" { escaped = true } else if character == open { quote = nil }
+        if escaped {
+          escaped = false
+        } else if character == "\\" && open == "\"" {
+          escaped = true
+        } else if character == open {
+          quote = nil
+        }
       } else if character == "\"" || character == "'" {
         quote = character
       } else if character == "#" {

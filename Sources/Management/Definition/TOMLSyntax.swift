@@ -63,7 +63,8 @@ struct TOMLSyntax {
   }
 
   private static func isControl(_ scalar: Unicode.Scalar) -> Bool {
-    (scalar.value < 32 && scalar != "\t") || (0x7F...0x9F).contains(scalar.value) || [0x2028, 0x2029].contains(scalar.value)
+    (scalar.value < 32 && scalar != "\t") || (0x7F...0x9F).contains(scalar.value)
+      || [0x2028, 0x2029].contains(scalar.value)
   }
 
   // MARK: Lines
@@ -211,7 +212,8 @@ struct TOMLSyntax {
     let length = scalar == "u" ? 4 : scalar == "U" ? 8 : 0
     let end = min(position + length, scalars.count)
     let digits = String(String.UnicodeScalarView(scalars[position..<end]))
-    guard digits.utf8.count == length, length > 0, digits.allSatisfy(\.isHexDigit), let code = UInt32(digits, radix: 16),
+    guard digits.utf8.count == length, length > 0, digits.allSatisfy(\.isHexDigit),
+      let code = UInt32(digits, radix: 16),
       Unicode.Scalar(code) != nil
     else { throw fail("\\\(scalar) is no escape sequence") }
     position = end

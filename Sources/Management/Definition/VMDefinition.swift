@@ -41,7 +41,8 @@ public struct VMDefinition: Equatable, Sendable {
       if !hasPassword && !NetworkAddress.isLoopback(address) {
         throw ManagementError(
           "the teleporter would listen on \(address) without a password",
-          remedy: "set one with --teleporter-password or --teleporter-password-file, or use --teleporter-address 127.0.0.1")
+          remedy:
+            "set one with --teleporter-password or --teleporter-password-file, or use --teleporter-address 127.0.0.1")
       }
       return address
     }
@@ -56,16 +57,20 @@ public enum PasswordFile {
     if path == "stdin" || path == "-" {
       line = readLine()
     } else {
-      line = try Files.read(Files.absolute(path), limit: 65536).split(whereSeparator: \.isNewline).first.map(String.init)
+      line = try Files.read(Files.absolute(path), limit: 65536).split(whereSeparator: \.isNewline).first.map(
+        String.init)
     }
-    guard let line, !line.isEmpty else { throw ManagementError("the password file \(path) has no password in its first line") }
+    guard let line, !line.isEmpty else {
+      throw ManagementError("the password file \(path) has no password in its first line")
+    }
     return line
   }
 }
 
 public enum NetworkAddress {
   public static func isLoopback(_ address: String) -> Bool {
-    address == "localhost" || address == "::1" || (address.hasPrefix("127.") && address.split(separator: ".").count == 4)
+    address == "localhost" || address == "::1"
+      || (address.hasPrefix("127.") && address.split(separator: ".").count == 4)
   }
 
   /// "HOST:PORT", "[::1]:PORT" or, where allowed, "PORT" alone.

@@ -54,13 +54,18 @@ extension VMProcess {
     return vm
   }
 
-  private func wrongState(_ verb: String, _ state: VMState, _ allowed: [VMState] = [.running, .paused]) -> ManagementError {
+  private func wrongState(_ verb: String, _ state: VMState, _ allowed: [VMState] = [.running, .paused])
+    -> ManagementError
+  {
     let list = allowed.map(\.rawValue).joined(separator: " or ")
-    return ManagementError("the machine \"\(entry.name)\" is \(state.rawValue) and cannot be \(verb)", remedy: "it must be \(list)")
+    return ManagementError(
+      "the machine \"\(entry.name)\" is \(state.rawValue) and cannot be \(verb)", remedy: "it must be \(list)")
   }
 
   /// Goes through a state in which nothing else may be done, so that two requests cannot cross.
-  private func begin(_ verb: String, from allowed: [VMState], to state: VMState) throws -> (vm: VirtualMachine, before: VMState) {
+  private func begin(_ verb: String, from allowed: [VMState], to state: VMState) throws -> (
+    vm: VirtualMachine, before: VMState
+  ) {
     let claim: (vm: VirtualMachine, before: VMState) = try lock.withLock {
       guard let vm = inner.vm, allowed.contains(inner.record.state), !inner.hasEnded else {
         throw wrongState(verb, inner.record.state, allowed)
@@ -78,10 +83,14 @@ extension VMProcess {
     return claim
   }
 
-  private func step(_ verb: String, from allowed: [VMState], to state: VMState?, _ body: (VirtualMachine) throws -> Void) throws {
+  private func step(
+    _ verb: String, from allowed: [VMState], to state: VMState?, _ body: (VirtualMachine) throws -> Void
+  ) throws {
     guard let state else {
       let vm = try lock.withLock {
-        guard let vm = inner.vm, allowed.contains(inner.record.state) else { throw wrongState(verb, inner.record.state, allowed) }
+        guard let vm = inner.vm, allowed.contains(inner.record.state) else {
+          throw wrongState(verb, inner.record.state, allowed)
+        }
         return vm
       }
       return try body(vm)
@@ -98,7 +107,8 @@ extension VMProcess {
       return .done()
     case .teleporting, .teleportingpausedvm:
       throw ManagementError(
-        "the machine \"\(entry.name)\" is being teleported", remedy: "stop the teleport first (^C in the command that started it)")
+        "the machine \"\(entry.name)\" is being teleported",
+        remedy: "stop the teleport first (^C in the command that started it)")
     default: throw wrongState("powered off", state, [.running, .paused, .gurumeditation, .teleportingin])
     }
   }
@@ -118,7 +128,8 @@ extension VMProcess {
       try? change(claim.before)
       finishPending()
       throw ManagementError(
-        "the state cannot be saved: \(ManagementError.line(for: error))", remedy: "the machine is \(claim.before.rawValue) as before")
+        "the state cannot be saved: \(ManagementError.line(for: error))",
+        remedy: "the machine is \(claim.before.rawValue) as before")
     }
     end(.saved)
     return .done()
@@ -154,10 +165,12 @@ extension VMProcess {
   private func teleport(_ request: ControlRequest, _ session: ControlSession) throws -> ControlReply {
     guard let wish = request.teleport else { throw ManagementError("teleport needs a host and a port") }
     guard (1...65535).contains(wish.port) else {
-      throw ManagementError("port \(wish.port) is not from 1 to 65535", remedy: "the target says its port when it starts")
+      throw ManagementError(
+        "port \(wish.port) is not from 1 to 65535", remedy: "the target says its port when it starts")
     }
     guard wish.maxDowntimeMS > 0 else {
-      throw ManagementError("--maxdowntime \(wish.maxDowntimeMS) is not possible", remedy: "give at least 1 ms; 250 is usual")
+      throw ManagementError(
+        "--maxdowntime \(wish.maxDowntimeMS) is not possible", remedy: "give at least 1 ms; 250 is usual")
     }
     let claim = try lock.withLock {
       guard let vm = inner.vm, inner.source == nil, [.running, .paused].contains(inner.record.state) else {
@@ -208,7 +221,8 @@ extension VMProcess {
   private func resolve(_ request: ControlRequest) throws -> ControlReply {
     let (source, phase) = lock.withLock { (inner.source, inner.progress?.phase) }
     guard let source, phase == .inDoubt else {
-      throw ManagementError("no teleport of \"\(entry.name)\" is in doubt", remedy: "see vmctl showvminfo \"\(entry.name)\"")
+      throw ManagementError(
+        "no teleport of \"\(entry.name)\" is in doubt", remedy: "see vmctl showvminfo \"\(entry.name)\"")
     }
     switch request.text {
     case "takeback": source.resolve(.takeBack)

@@ -116,14 +116,16 @@ public final class VMProcess: @unchecked Sendable {
     if definition.teleporter.enabled {
       throw ManagementError(
         "the machine \"\(entry.name)\" has a saved state and its teleporter is on",
-        remedy: "drop the state with vmctl discardstate, or turn the teleporter off with vmctl modifyvm --teleporter off")
+        remedy:
+          "drop the state with vmctl discardstate, or turn the teleporter off with vmctl modifyvm --teleporter off")
     }
     return .savedState
   }
 
   /// A process that died in the middle of handing the machine over has left a question: who has it?
   private func settleEarlierTeleport() throws {
-    guard let record = TeleportRecord.read(from: folder.teleport), record.role == .source, record.step == .committing else { return }
+    guard let record = TeleportRecord.read(from: folder.teleport), record.role == .source, record.step == .committing
+    else { return }
     let place = "\(record.host) port \(record.port)"
     var settled = record
     switch TeleportInquiry.ask(record) {
@@ -338,7 +340,9 @@ public final class VMProcess: @unchecked Sendable {
 
   /// Does what was put off.
   func finishPending() {
-    if let pending = lock.withLock({ inner.pendingEnd }) { queue.async { self.end(pending.state, status: pending.status) } }
+    if let pending = lock.withLock({ inner.pendingEnd }) {
+      queue.async { self.end(pending.state, status: pending.status) }
+    }
   }
 
   /// Power off from outside (a signal): clean, whatever is under way.
@@ -391,7 +395,8 @@ public final class VMProcess: @unchecked Sendable {
     guard let endpoint = consoles.first(where: { $0.console.slot == wanted }) else {
       let list = consoles.map { String($0.console.slot) }.joined(separator: ", ")
       throw ManagementError(
-        "the machine \"\(entry.name)\" has no uart \(wanted)", remedy: list.isEmpty ? "give it one with --uart1" : "it has \(list)")
+        "the machine \"\(entry.name)\" has no uart \(wanted)",
+        remedy: list.isEmpty ? "give it one with --uart1" : "it has \(list)")
     }
     return endpoint.console
   }

@@ -18,11 +18,14 @@ public struct Registry: Sendable {
   public init(home: String) { self.home = home }
 
   /// `$VMCTL_HOME`, else `$XDG_DATA_HOME/vmctl`, else `~/.local/share/vmctl`.
-  public static func fromEnvironment(_ environment: [String: String] = ProcessInfo.processInfo.environment) throws -> Registry {
+  public static func fromEnvironment(_ environment: [String: String] = ProcessInfo.processInfo.environment) throws
+    -> Registry
+  {
     if let home = environment["VMCTL_HOME"], !home.isEmpty { return Registry(home: Files.absolute(home)) }
     if let data = environment["XDG_DATA_HOME"], data.hasPrefix("/") { return Registry(home: data + "/vmctl") }
     guard let user = environment["HOME"], user.hasPrefix("/") else {
-      throw ManagementError("neither VMCTL_HOME nor HOME is set", remedy: "set VMCTL_HOME to the folder of your machines")
+      throw ManagementError(
+        "neither VMCTL_HOME nor HOME is set", remedy: "set VMCTL_HOME to the folder of your machines")
     }
     return Registry(home: user + "/.local/share/vmctl")
   }
@@ -30,9 +33,12 @@ public struct Registry: Sendable {
   /// A name is a folder's name too, and a word in a table.
   public static func checkName(_ name: String) throws {
     let isPlain = name.unicodeScalars.allSatisfy { $0.value >= 32 && $0.value != 127 }
-    guard !name.isEmpty, name.utf8.count <= 100, isPlain, !name.contains("/"), !name.hasPrefix("."), !name.hasPrefix("-") else {
+    guard !name.isEmpty, name.utf8.count <= 100, isPlain, !name.contains("/"), !name.hasPrefix("."),
+      !name.hasPrefix("-")
+    else {
       throw ManagementError(
-        "\"\(name)\" cannot be a machine's name", remedy: "use up to 100 characters, no \"/\", and no \".\" or \"-\" in front")
+        "\"\(name)\" cannot be a machine's name",
+        remedy: "use up to 100 characters, no \"/\", and no \".\" or \"-\" in front")
     }
   }
 
@@ -63,9 +69,11 @@ public struct Registry: Sendable {
     }
     let all = try list()
     let uuid = UUID(uuidString: name)
-    guard let entry = all.entries.first(where: { $0.name == name || (uuid != nil && $0.definition.uuid == uuid) }) else {
+    guard let entry = all.entries.first(where: { $0.name == name || (uuid != nil && $0.definition.uuid == uuid) })
+    else {
       if let problem = all.problems.first { throw ManagementError("no machine \"\(name)\" can be read: \(problem)") }
-      throw ManagementError("there is no machine \"\(name)\" in \(home)", remedy: "see vmctl list vms, or make it with vmctl createvm")
+      throw ManagementError(
+        "there is no machine \"\(name)\" in \(home)", remedy: "see vmctl list vms, or make it with vmctl createvm")
     }
     if checkingHost { _ = try entry.folder.readDefinition(checkingHost: true) }
     return entry
@@ -119,7 +127,8 @@ public struct Registry: Sendable {
         throw ManagementError("there is a machine \"\(entry.name)\" already", remedy: "choose another --name")
       }
       if entry.definition.uuid == definition.uuid {
-        throw ManagementError("the machine \"\(entry.name)\" has the UUID \(definition.uuid.uuidString.lowercased()) already")
+        throw ManagementError(
+          "the machine \"\(entry.name)\" has the UUID \(definition.uuid.uuidString.lowercased()) already")
       }
     }
   }
@@ -142,7 +151,9 @@ public struct Registry: Sendable {
       } else {
         let target = home + "/unregistered/" + entry.definition.uuid.uuidString.lowercased()
         try Files.makeDirectory(home + "/unregistered")
-        guard Glibc.rename(place, target) == 0 else { throw ManagementError.system("cannot move \(place) to \(target)") }
+        guard Glibc.rename(place, target) == 0 else {
+          throw ManagementError.system("cannot move \(place) to \(target)")
+        }
       }
     }
   }
@@ -165,7 +176,8 @@ public struct Registry: Sendable {
       try change(&new)
       guard new != old else { return }
       if new.hardware != old.hardware || new.name != old.name {
-        try Self.refuse(folder, name: old.name, doing: "changed", whileSaved: new.hardware.isDifferent(from: old.hardware))
+        try Self.refuse(
+          folder, name: old.name, doing: "changed", whileSaved: new.hardware.isDifferent(from: old.hardware))
       } else {
         let state = try folder.currentStatus().state
         if state.isLive && new.teleporter != old.teleporter {
@@ -173,7 +185,8 @@ public struct Registry: Sendable {
         }
       }
       try HardwareLimits.check(new.hardware)
-      _ = try new.teleporter.listenAddress(hasPassword: new.teleporter.password != nil || new.teleporter.passwordFile != nil)
+      _ = try new.teleporter.listenAddress(
+        hasPassword: new.teleporter.password != nil || new.teleporter.passwordFile != nil)
       if new.name != old.name { try rename(entry, old: old, to: new.name) } else { try folder.write(new) }
       if new.name != old.name { try VMFolder(path: machines + "/" + new.name).write(new) }
     }
@@ -185,7 +198,9 @@ public struct Registry: Sendable {
       throw ManagementError("there is a machine \"\(name)\" already", remedy: "choose another --name")
     }
     let place = machines + "/" + URL(fileURLWithPath: entry.folder.path).lastPathComponent
-    guard Glibc.rename(place, machines + "/" + name) == 0 else { throw ManagementError.system("cannot rename \(place)") }
+    guard Glibc.rename(place, machines + "/" + name) == 0 else {
+      throw ManagementError.system("cannot rename \(place)")
+    }
   }
 
   private static func refuse(_ folder: VMFolder, name: String, doing what: String, whileSaved: Bool) throws {
@@ -207,7 +222,8 @@ public struct Registry: Sendable {
     let folder = entry.folder
     try folder.whileEditing {
       guard try folder.currentStatus().state == .saved else {
-        throw ManagementError("the machine \"\(entry.name)\" has no saved state", remedy: "see vmctl showvminfo \"\(entry.name)\"")
+        throw ManagementError(
+          "the machine \"\(entry.name)\" has no saved state", remedy: "see vmctl showvminfo \"\(entry.name)\"")
       }
       try folder.write(StatusRecord(state: .poweroff))
       unlink(folder.state)

@@ -56,7 +56,9 @@ public enum VMFacts {
     }
     add("accel", "Execution", hardware.accelerator.rawValue)
     add("firmware", "Firmware", hardware.firmware ?? "bios")
-    for (index, device) in hardware.bootOrder.enumerated() { add("boot\(index + 1)", "Boot device \(index + 1)", device.rawValue) }
+    for (index, device) in hardware.bootOrder.enumerated() {
+      add("boot\(index + 1)", "Boot device \(index + 1)", device.rawValue)
+    }
     add("kernel", "Kernel", hardware.kernel)
     add("initrd", "Initial RAM disk", hardware.initrd)
     add("append", "Kernel command line", hardware.append)
@@ -85,7 +87,9 @@ public enum VMFacts {
     add("teleporterenabled", "Teleporter", teleporter.enabled ? "on" : "off")
     number("teleporterport", "Teleporter port", status.teleporterPort ?? teleporter.port)
     add("teleporteraddress", "Teleporter address", status.teleporterAddress ?? teleporter.address)
-    add("teleporterpassword", "Teleporter password", teleporter.password == nil && teleporter.passwordFile == nil ? "none" : "set")
+    add(
+      "teleporterpassword", "Teleporter password",
+      teleporter.password == nil && teleporter.passwordFile == nil ? "none" : "set")
     if let teleport = progress?.teleport {
       add("teleportphase", "Teleport phase", teleport.phase.rawValue)
       add("teleportprogress", "Teleport progress", teleport.summary)

@@ -20,7 +20,8 @@ public struct VMFolder: Equatable, Sendable {
 
   public func readDefinition(checkingHost: Bool = true) throws -> VMDefinition {
     guard Files.exists(definition) else {
-      throw ManagementError("there is no definition \(definition)", remedy: "register the machine again or unregister it")
+      throw ManagementError(
+        "there is no definition \(definition)", remedy: "register the machine again or unregister it")
     }
     return try VMDefinition(toml: Files.read(definition), file: definition, checkingHost: checkingHost)
   }

@@ -16,7 +16,8 @@ enum Files {
       try FileManager.default.createDirectory(
         atPath: path, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
     } catch {
-      throw ManagementError("cannot make the folder \(path): \(reason(error))", remedy: "set VMCTL_HOME to a writable folder")
+      throw ManagementError(
+        "cannot make the folder \(path): \(reason(error))", remedy: "set VMCTL_HOME to a writable folder")
     }
   }
 

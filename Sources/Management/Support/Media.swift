@@ -49,13 +49,16 @@ public enum Media {
     mode: MachineConfiguration.Attachment.Mode
   ) throws -> MachineConfiguration.Attachment? {
     if medium == "none" { return nil }
-    guard let kind else { throw ManagementError("the kind of drive is missing", remedy: "give --type hdd or --type dvddrive") }
+    guard let kind else {
+      throw ManagementError("the kind of drive is missing", remedy: "give --type hdd or --type dvddrive")
+    }
     if medium == "emptydrive" {
       guard kind == .dvddrive else { throw ManagementError("a hard disk needs a medium", remedy: "give --medium FILE") }
       return .init(port: port, device: device, kind: kind, medium: nil, mode: mode)
     }
     if medium.contains("://") {
-      throw ManagementError("\(medium) is not possible as a medium", remedy: "give the file of a raw image, emptydrive or none")
+      throw ManagementError(
+        "\(medium) is not possible as a medium", remedy: "give the file of a raw image, emptydrive or none")
     }
     let full = Files.absolute(medium)
     let isReadOnly = kind == .dvddrive || mode == .readonly

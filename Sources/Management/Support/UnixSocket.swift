@@ -12,7 +12,9 @@ public enum UnixSocket {
       try withAddress(path) { address, length in
         // The mode is set on the socket before it has a name, so that nobody can connect in between.
         fchmod(descriptor, 0o600)
-        guard bind(descriptor, address, length) == 0 else { throw ManagementError.system("cannot make the socket \(path)") }
+        guard bind(descriptor, address, length) == 0 else {
+          throw ManagementError.system("cannot make the socket \(path)")
+        }
         guard chmod(path, 0o600) == 0, Glibc.listen(descriptor, 16) == 0 else {
           throw ManagementError.system("cannot listen on the socket \(path)")
         }
@@ -29,7 +31,9 @@ public enum UnixSocket {
     guard descriptor >= 0 else { throw ManagementError.system("cannot make a socket") }
     do {
       try withAddress(path) { address, length in
-        guard Glibc.connect(descriptor, address, length) == 0 else { throw ManagementError.system("cannot connect to \(path)") }
+        guard Glibc.connect(descriptor, address, length) == 0 else {
+          throw ManagementError.system("cannot connect to \(path)")
+        }
       }
     } catch {
       close(descriptor)

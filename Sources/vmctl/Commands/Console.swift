@@ -19,7 +19,9 @@ struct Console: ParsableCommand {
     let saved = isTerminal ? RawTerminal() : nil
     let left = ConsoleLink.join(client.descriptor, escape: isTerminal ? 0x1D : nil)
     saved?.restore()
-    if isTerminal { Terminal.error(left ? "\r\nleft the console; the machine runs on" : "\r\nthe machine has ended or moved away") }
+    if isTerminal {
+      Terminal.error(left ? "\r\nleft the console; the machine runs on" : "\r\nthe machine has ended or moved away")
+    }
   }
 }
 

@@ -5,7 +5,8 @@ import Management
 /// `controlvm NAME VERB ...`: the machine's name comes before the verb, as VBoxManage's users type it.
 struct ControlVM: ParsableCommand {
   enum Verb: String, ExpressibleByArgument, CaseIterable {
-    case pause, resume, reset, poweroff, acpipowerbutton, savestate, screenshotpng, keyboardputscancode, keyboardputstring
+    case pause, resume, reset, poweroff, acpipowerbutton, savestate, screenshotpng, keyboardputscancode,
+      keyboardputstring
     case teleport, resolveteleport
   }
 
@@ -27,17 +28,21 @@ struct ControlVM: ParsableCommand {
   @Argument(help: "What it is done with.", completion: .file()) var arguments: [String] = []
   @Option(name: [.customShort("h"), .long], help: "Teleport: the target's host.") var host: String?
   @Option(name: [.customShort("p"), .long], help: "Teleport: the port the target waits on.") var port: Int?
-  @Option(name: [.customShort("d"), .long], help: ArgumentHelp("Teleport: how long the machine may stand still.", valueName: "ms"))
+  @Option(
+    name: [.customShort("d"), .long],
+    help: ArgumentHelp("Teleport: how long the machine may stand still.", valueName: "ms"))
   var maxdowntime: Int = 250
   @Option(help: "Teleport: the target's password.") var password: String?
-  @Option(help: "Teleport: a file with the password in its first line, or stdin.", completion: .file()) var passwordfile: String?
+  @Option(help: "Teleport: a file with the password in its first line, or stdin.", completion: .file())
+  var passwordfile: String?
   @Option(help: ArgumentHelp("Teleport: how long the target may be silent.", valueName: "ms")) var timeout: Int?
 
   func validate() throws {
     let count = arguments.count
     switch verb {
     case .screenshotpng: guard count == 1 else { throw ValidationError("screenshotpng needs a file") }
-    case .keyboardputscancode: guard count > 0 else { throw ValidationError("keyboardputscancode needs codes, as 1e 9e") }
+    case .keyboardputscancode:
+      guard count > 0 else { throw ValidationError("keyboardputscancode needs codes, as 1e 9e") }
     case .keyboardputstring: guard count > 0 else { throw ValidationError("keyboardputstring needs a text") }
     case .resolveteleport:
       guard ["takeback", "giveup"].contains(arguments.first), count == 1 else {
@@ -57,7 +62,9 @@ struct ControlVM: ParsableCommand {
     guard (1...65535).contains(port) else { throw ValidationError("--port is from 1 to 65535") }
     guard maxdowntime > 0 else { throw ValidationError("--maxdowntime is at least 1 (ms)") }
     guard timeout.map({ $0 > 0 }) ?? true else { throw ValidationError("--timeout is at least 1 (ms)") }
-    guard password == nil || passwordfile == nil else { throw ValidationError("give --password or --passwordfile, not both") }
+    guard password == nil || passwordfile == nil else {
+      throw ValidationError("give --password or --passwordfile, not both")
+    }
   }
 
   func run() throws {

@@ -9,7 +9,8 @@ struct CreateVM: ParsableCommand {
   @Option(help: ArgumentHelp("Memory in MB.", valueName: "mb")) var memory: Int?
   @Option(help: "The folder in which its folder is made.", completion: .directory) var basefolder: String?
   @Option(help: "Its UUID, instead of a new one.") var uuid: String?
-  @Flag(name: .customLong("default"), help: "Gives it an IDE controller and a console on a free port.") var usesDefaults = false
+  @Flag(name: .customLong("default"), help: "Gives it an IDE controller and a console on a free port.")
+  var usesDefaults = false
 
   func run() throws {
     var definition = VMDefinition(name: name)
@@ -30,7 +31,8 @@ struct CreateVM: ParsableCommand {
 }
 
 struct RegisterVM: ParsableCommand {
-  static let configuration = CommandConfiguration(commandName: "registervm", abstract: "Makes a machine known whose folder exists.")
+  static let configuration = CommandConfiguration(
+    commandName: "registervm", abstract: "Makes a machine known whose folder exists.")
   @Argument(help: "Its definition.toml, or its folder.", completion: .file(extensions: ["toml"])) var file: String
 
   func run() throws {
@@ -49,7 +51,10 @@ struct UnregisterVM: ParsableCommand {
     let entry = try registry.find(machine.name)
     let place = registry.restingPlace(of: entry)
     try registry.unregister(entry, delete: delete)
-    Terminal.line(delete ? "the machine \"\(entry.name)\" is deleted" : "the machine \"\(entry.name)\" is unregistered; its folder is \(place)")
+    Terminal.line(
+      delete
+        ? "the machine \"\(entry.name)\" is deleted"
+        : "the machine \"\(entry.name)\" is unregistered; its folder is \(place)")
   }
 }
 

@@ -20,21 +20,38 @@ struct BootOptions: ParsableArguments {
 }
 
 struct UartOptions: ParsableArguments {
-  @Option(name: .customLong("uart1"), parsing: .upToNextOption, help: ArgumentHelp("Serial port 1: off, or I/O base and interrupt, as 0x3f8 4.", valueName: "off|iobase irq"))
+  @Option(
+    name: .customLong("uart1"), parsing: .upToNextOption,
+    help: ArgumentHelp("Serial port 1: off, or I/O base and interrupt, as 0x3f8 4.", valueName: "off|iobase irq"))
   var uart1: [String] = []
-  @Option(name: .customLong("uart2"), parsing: .upToNextOption, help: ArgumentHelp("Serial port 2, as 0x2f8 3.", valueName: "off|iobase irq"))
+  @Option(
+    name: .customLong("uart2"), parsing: .upToNextOption,
+    help: ArgumentHelp("Serial port 2, as 0x2f8 3.", valueName: "off|iobase irq"))
   var uart2: [String] = []
-  @Option(name: .customLong("uart3"), parsing: .upToNextOption, help: ArgumentHelp("Serial port 3, as 0x3e8 4.", valueName: "off|iobase irq"))
+  @Option(
+    name: .customLong("uart3"), parsing: .upToNextOption,
+    help: ArgumentHelp("Serial port 3, as 0x3e8 4.", valueName: "off|iobase irq"))
   var uart3: [String] = []
-  @Option(name: .customLong("uart4"), parsing: .upToNextOption, help: ArgumentHelp("Serial port 4, as 0x2e8 3.", valueName: "off|iobase irq"))
+  @Option(
+    name: .customLong("uart4"), parsing: .upToNextOption,
+    help: ArgumentHelp("Serial port 4, as 0x2e8 3.", valueName: "off|iobase irq"))
   var uart4: [String] = []
-  @Option(name: [.customLong("uart-mode1"), .customLong("uartmode1")], parsing: .upToNextOption, help: ArgumentHelp("What serial port 1 is connected to: \(MachineConfiguration.UartMode.forms).", valueName: "mode"))
+  @Option(
+    name: [.customLong("uart-mode1"), .customLong("uartmode1")], parsing: .upToNextOption,
+    help: ArgumentHelp("What serial port 1 is connected to: \(MachineConfiguration.UartMode.forms).", valueName: "mode")
+  )
   var mode1: [String] = []
-  @Option(name: [.customLong("uart-mode2"), .customLong("uartmode2")], parsing: .upToNextOption, help: ArgumentHelp("What serial port 2 is connected to.", valueName: "mode"))
+  @Option(
+    name: [.customLong("uart-mode2"), .customLong("uartmode2")], parsing: .upToNextOption,
+    help: ArgumentHelp("What serial port 2 is connected to.", valueName: "mode"))
   var mode2: [String] = []
-  @Option(name: [.customLong("uart-mode3"), .customLong("uartmode3")], parsing: .upToNextOption, help: ArgumentHelp("What serial port 3 is connected to.", valueName: "mode"))
+  @Option(
+    name: [.customLong("uart-mode3"), .customLong("uartmode3")], parsing: .upToNextOption,
+    help: ArgumentHelp("What serial port 3 is connected to.", valueName: "mode"))
   var mode3: [String] = []
-  @Option(name: [.customLong("uart-mode4"), .customLong("uartmode4")], parsing: .upToNextOption, help: ArgumentHelp("What serial port 4 is connected to.", valueName: "mode"))
+  @Option(
+    name: [.customLong("uart-mode4"), .customLong("uartmode4")], parsing: .upToNextOption,
+    help: ArgumentHelp("What serial port 4 is connected to.", valueName: "mode"))
   var mode4: [String] = []
 
   func apply(_ hardware: inout MachineConfiguration) throws {
@@ -54,13 +71,17 @@ struct UartOptions: ParsableArguments {
 }
 
 struct TeleporterOptions: ParsableArguments {
-  @Option(name: .customLong("teleporter"), help: "Whether the machine waits for its teleport when it is started: on or off.")
+  @Option(
+    name: .customLong("teleporter"), help: "Whether the machine waits for its teleport when it is started: on or off.")
   var enabled: Switch?
   @Option(name: .customLong("teleporter-port"), help: "The port it waits on; 0: a free one.") var port: Int?
   @Option(name: .customLong("teleporter-address"), help: "The address it waits on. Without a password: loopback only.")
   var address: String?
-  @Option(name: .customLong("teleporter-password"), help: "The password it asks for; empty: none.") var password: String?
-  @Option(name: .customLong("teleporter-password-file"), help: "A file with the password in its first line, or stdin.", completion: .file())
+  @Option(name: .customLong("teleporter-password"), help: "The password it asks for; empty: none.") var password:
+    String?
+  @Option(
+    name: .customLong("teleporter-password-file"), help: "A file with the password in its first line, or stdin.",
+    completion: .file())
   var passwordFile: String?
 
   func apply(_ teleporter: inout VMDefinition.Teleporter) throws {
@@ -92,9 +113,12 @@ struct CPUOptions: ParsableArguments {
   @Option(help: "The number of CPUs.") var cpus: Int?
   @Option(name: .customLong("cpu-profile"), help: "The CPU model; see vmctl list cpu-profiles.") var profile: String?
   @Option(name: .customLong("accel"), help: "How guest code is executed: interpreter.") var accelerator: String?
-  @Option(name: .customLong("cpuid-set"), parsing: .upToNextOption, help: ArgumentHelp("Sets a CPUID leaf.", valueName: "leaf[:sub] eax ebx ecx edx"))
+  @Option(
+    name: .customLong("cpuid-set"), parsing: .upToNextOption,
+    help: ArgumentHelp("Sets a CPUID leaf.", valueName: "leaf[:sub] eax ebx ecx edx"))
   var cpuidSet: [String] = []
-  @Option(name: .customLong("cpuid-remove"), help: ArgumentHelp("Takes a changed CPUID leaf away.", valueName: "leaf[:sub]"))
+  @Option(
+    name: .customLong("cpuid-remove"), help: ArgumentHelp("Takes a changed CPUID leaf away.", valueName: "leaf[:sub]"))
   var cpuidRemove: String?
 
   func apply(_ hardware: inout MachineConfiguration) throws {
@@ -121,12 +145,15 @@ struct ModifyVM: ParsableCommand {
   @OptionGroup(title: "CPU options") var cpu: CPUOptions
   @Option(help: "bios for SeaBIOS, or the file of a ROM image.", completion: .file()) var firmware: String?
   @OptionGroup(title: "Boot options") var boot: BootOptions
-  @Option(help: "A Linux bzImage or multiboot ELF to start directly; none: the firmware boots.", completion: .file()) var kernel: String?
-  @Option(help: "The kernel's initial RAM disk or multiboot module; none: without.", completion: .file()) var initrd: String?
+  @Option(help: "A Linux bzImage or multiboot ELF to start directly; none: the firmware boots.", completion: .file())
+  var kernel: String?
+  @Option(help: "The kernel's initial RAM disk or multiboot module; none: without.", completion: .file()) var initrd:
+    String?
   @Option(help: "The kernel's command line.") var append: String?
   @Option(name: .customLong("rtc-use-utc"), help: "Whether the clock shows UTC: on or off.") var rtcUseUTC: Switch?
   @Option(help: "Whether there is an HPET: on or off.") var hpet: Switch?
-  @Option(name: .customLong("debug-ports"), help: "The ports 0xE9 (log) and 0xF4 (exit) for bare-metal tests: on or off.")
+  @Option(
+    name: .customLong("debug-ports"), help: "The ports 0xE9 (log) and 0xF4 (exit) for bare-metal tests: on or off.")
   var debugPorts: Switch?
   @OptionGroup(title: "Serial port options") var uarts: UartOptions
   @OptionGroup(title: "Teleporter options") var teleporter: TeleporterOptions

@@ -4,17 +4,20 @@ import Machine
 import Management
 
 struct ShowVMInfo: ParsableCommand {
-  static let configuration = CommandConfiguration(commandName: "showvminfo", abstract: "Shows a machine, its state or its log.")
+  static let configuration = CommandConfiguration(
+    commandName: "showvminfo", abstract: "Shows a machine, its state or its log.")
   @OptionGroup var machine: MachineArgument
   @Flag(help: "Prints key=\"value\" lines.") var machinereadable = false
   @Option(help: "How to print it.") var format: OutputFormat?
-  @Option(help: ArgumentHelp("Prints its log instead: 0 the present one, 1 the one before.", valueName: "n")) var log: Int?
+  @Option(help: ArgumentHelp("Prints its log instead: 0 the present one, 1 the one before.", valueName: "n")) var log:
+    Int?
 
   func run() throws {
     let entry = try machine.entry()
     if let log {
       guard let text = entry.folder.readLog(log) else {
-        throw ManagementError("there is no log \(log) of \"\(entry.name)\"", remedy: "0 is the present one, 1 to 3 are those before")
+        throw ManagementError(
+          "there is no log \(log) of \"\(entry.name)\"", remedy: "0 is the present one, 1 to 3 are those before")
       }
       print(text, terminator: "")
       return

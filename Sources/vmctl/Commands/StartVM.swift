@@ -65,7 +65,8 @@ struct VMProcessCommand: ParsableCommand {
 }
 
 struct DiscardState: ParsableCommand {
-  static let configuration = CommandConfiguration(commandName: "discardstate", abstract: "Drops a machine's saved state.")
+  static let configuration = CommandConfiguration(
+    commandName: "discardstate", abstract: "Drops a machine's saved state.")
   @OptionGroup var machine: MachineArgument
 
   func run() throws {
