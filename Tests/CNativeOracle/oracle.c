@@ -78,9 +78,19 @@ int oracle_run(oracle_state *state, int compat) {
   action.sa_sigaction = enter;
   sigaction(SIGUSR1, &action, &old_entry);
 
+  // A test may run on a thread that blocks signals. A blocked fault would end the process, and a blocked SIGUSR1 would
+  // wait while the answer is read.
+  sigset_t used, old_mask;
+  sigemptyset(&used);
+  for (int i = 0; i < 5; i++) sigaddset(&used, ends[i]);
+  sigaddset(&used, SIGUSR1);
+  pthread_sigmask(SIG_UNBLOCK, &used, &old_mask);
+
   current = state;
   compat_mode = compat;
   pthread_kill(pthread_self(), SIGUSR1);
+
+  pthread_sigmask(SIG_SETMASK, &old_mask, NULL);
 
   for (int i = 0; i < 5; i++) sigaction(ends[i], &old[i], NULL);
   sigaction(SIGUSR1, &old_entry, NULL);
