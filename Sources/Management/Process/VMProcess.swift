@@ -241,6 +241,8 @@ public final class VMProcess: @unchecked Sendable {
   private func arrived(_ vm: VirtualMachine) {
     logger.info("the machine has arrived")
     adopt(vm)
+    // The guest may have ended itself meanwhile.
+    if lock.withLock({ inner.hasEnded }) { return vm.powerOff() }
     lock.withLock {
       inner.record.teleporterPort = nil
       inner.record.teleporterAddress = nil
