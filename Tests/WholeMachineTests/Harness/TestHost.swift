@@ -1,0 +1,195 @@
+import Foundation
+import Testing
+
+/// A host: a `$VMCTL_HOME` of its own and the vmctl that was built. When the test ends nothing is left of it, neither
+/// processes nor files.
+final class TestHost {
+  struct Outcome {
+    var status: Int32
+    var output: String
+    var errors: String
+  }
+
+  /// Everything of this host: `home`, and room for a test's own files.
+  let folder: String
+  let home: String
+  private let scratch: String
+  private var children: [Child] = []
+
+  /// vmctl beside the running test bundle; `VMCTL` names another.
+  static let vmctl: String = {
+    if let path = ProcessInfo.processInfo.environment["VMCTL"] { return path }
+    let bundle = (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")) ?? ""
+    return URL(fileURLWithPath: bundle).deletingLastPathComponent().path + "/vmctl"
+  }()
+
+  init() throws {
+    // Short: the path of a Unix socket has 107 bytes.
+    var template = Array((FileManager.default.temporaryDirectory.path + "/vmctl-XXXXXX").utf8CString)
+    guard let made = mkdtemp(&template) else { throw Failure("cannot make a temporary folder") }
+    folder = String(cString: made)
+    home = folder + "/home"
+    scratch = folder + "/outputs"
+    try FileManager.default.createDirectory(atPath: scratch, withIntermediateDirectories: true)
+  }
+
+  deinit {
+    for child in children { child.signal(SIGKILL) }
+    for name in (try? FileManager.default.contentsOfDirectory(atPath: home + "/machines")) ?? [] {
+      if let pid = processID(name) { kill(pid, SIGKILL) }
+    }
+    children = []
+    try? FileManager.default.removeItem(atPath: folder)
+  }
+
+  // MARK: Commands
+
+  var environment: [String: String] {
+    var all = ProcessInfo.processInfo.environment
+    all["VMCTL_HOME"] = home
+    return all
+  }
+
+  /// A command that goes on while the test does other things.
+  func begin(_ arguments: [String], input: String? = nil, environment more: [String: String] = [:]) throws -> Child {
+    let all = environment.merging(more) { $1 }
+    let child = try Child(Self.vmctl, arguments, environment: all, streams: .files(folder: scratch, input: input))
+    children.append(child)
+    return child
+  }
+
+  /// Runs a command to its end, whatever that is.
+  func attempt(_ arguments: [String], input: String? = nil, within seconds: Double = 60) throws -> Outcome {
+    let child = try begin(arguments, input: input)
+    defer { children.removeAll { $0 === child } }
+    let status = try child.wait(within: seconds)
+    return Outcome(status: status, output: child.output, errors: child.errors)
+  }
+
+  /// Runs a command that must succeed.
+  /// - Returns: its output.
+  @discardableResult
+  func vmctl(_ arguments: String..., within seconds: Double = 60) throws -> String {
+    let outcome = try attempt(arguments, within: seconds)
+    guard outcome.status == 0 else {
+      throw Failure("vmctl \(arguments.joined(separator: " ")) ended with \(outcome.status): \(outcome.errors)")
+    }
+    return outcome.output
+  }
+
+  /// Runs a command that must be refused: the status, nothing on standard output, and one line on standard error that
+  /// contains all of the texts.
+  func refused(
+    _ arguments: String..., status: Int32 = 1, saying texts: [String], sourceLocation: SourceLocation = #_sourceLocation
+  ) throws {
+    let outcome = try attempt(arguments)
+    let line = arguments.joined(separator: " ")
+    #expect(outcome.status == status, "vmctl \(line): \(outcome.errors)", sourceLocation: sourceLocation)
+    #expect(outcome.output == "", sourceLocation: sourceLocation)
+    let lines = outcome.errors.split(separator: "\n")
+    #expect(lines.count == 1, "one clear line: \(outcome.errors)", sourceLocation: sourceLocation)
+    for text in texts {
+      #expect(outcome.errors.contains(text), "\(text) is in: \(outcome.errors)", sourceLocation: sourceLocation)
+    }
+  }
+
+  // MARK: Machines
+
+  /// Makes a machine; `options` are modifyvm's.
+  func create(_ name: String, memory: Int = 64, _ options: [String] = []) throws {
+    try vmctl("createvm", "--name", name, "--memory", String(memory))
+    if !options.isEmpty { try modify(name, options) }
+  }
+
+  func modify(_ name: String, _ options: [String]) throws {
+    let outcome = try attempt(["modifyvm", name] + options)
+    guard outcome.status == 0 else { throw Failure("modifyvm \(options): \(outcome.errors)") }
+  }
+
+  /// Makes a file of the test's own.
+  /// - Returns: its path.
+  func write(_ name: String, _ bytes: [UInt8]) throws -> String {
+    let path = folder + "/" + name
+    try Data(bytes).write(to: URL(fileURLWithPath: path))
+    return path
+  }
+
+  /// Makes a raw disk image of zeros.
+  func makeDisk(_ name: String, megabytes: Int) throws -> String {
+    let path = folder + "/" + name
+    try vmctl("createmedium", "disk", "--filename", path, "--size", String(megabytes))
+    return path
+  }
+
+  /// Attaches an image to the IDE controller, which is made when it is not there.
+  func attach(_ name: String, port: Int, device: Int = 0, type: String = "hdd", _ medium: String) throws {
+    _ = try attempt(["storagectl", name, "--name", "IDE", "--add", "ide"])
+    try vmctl(
+      "storageattach", name, "--storagectl", "IDE", "--port", String(port), "--device", String(device), "--type", type,
+      "--medium", medium)
+  }
+
+  /// A value of `showvminfo --machinereadable`, without its quotes.
+  func fact(_ name: String, _ key: String) throws -> String? {
+    let lines = try vmctl("showvminfo", name, "--machinereadable").split(separator: "\n")
+    guard let line = lines.first(where: { $0.hasPrefix(key + "=") }) else { return nil }
+    return line.dropFirst(key.count + 1).trimmingCharacters(in: CharacterSet(charactersIn: "\""))
+  }
+
+  func state(_ name: String) throws -> String { try fact(name, "VMState") ?? "" }
+
+  func waitForState(_ name: String, _ wanted: String, within seconds: Double = 60) throws {
+    var last = ""
+    do {
+      try poll(wanted, within: seconds) {
+        last = try state(name)
+        return last == wanted ? () : nil
+      }
+    } catch is Failure {
+      throw Failure(
+        "waited \(seconds) s for \(name) to be \(wanted); it is \(last); its log:\n\(log(name).suffix(2000))")
+    }
+  }
+
+  func log(_ name: String) -> String {
+    String(decoding: FileManager.default.contents(atPath: home + "/machines/\(name)/log") ?? Data(), as: UTF8.self)
+  }
+
+  func waitForLog(_ name: String, _ text: String, within seconds: Double = 60) throws {
+    do {
+      try poll(text, within: seconds) { log(name).contains(text) ? () : nil }
+    } catch is Failure {
+      throw Failure("waited \(seconds) s for \"\(text)\" in the log of \(name):\n\(log(name).suffix(2000))")
+    }
+  }
+
+  /// The process that runs the machine, if one does.
+  func processID(_ name: String) -> pid_t? {
+    let path = home + "/machines/\(name)/status.json"
+    guard let data = FileManager.default.contents(atPath: path),
+      let record = try? JSONSerialization.jsonObject(with: data) as? [String: Any],
+      let pid = record["process"] as? Int,
+      let line = FileManager.default.contents(atPath: "/proc/\(pid)/cmdline"),
+      String(decoding: line, as: UTF8.self).contains("vmctl")
+    else { return nil }
+    return pid_t(pid)
+  }
+
+  /// kill -9 of the machine's process.
+  func killMachine(_ name: String) throws {
+    guard let pid = processID(name) else { throw Failure("\(name) has no process") }
+    kill(pid, SIGKILL)
+    // A process that has ended has no command line any more, be it reaped or not.
+    try poll("the end of process \(pid)", within: 10) {
+      (FileManager.default.contents(atPath: "/proc/\(pid)/cmdline") ?? Data()).isEmpty ? () : nil
+    }
+  }
+
+  /// Connects to a serial port that is a `tcpserver`, as a telnet client that shows what comes.
+  func console(_ name: String, uart: Int = 1) throws -> ConsoleClient {
+    guard let text = try fact(name, "uartport\(uart)"), let port = UInt16(text) else {
+      throw Failure("uart \(uart) of \(name) has no port")
+    }
+    return try ConsoleClient(port: port)
+  }
+}
