@@ -55,7 +55,7 @@ let package = Package(
     .testTarget(name: "MachineTests", dependencies: ["Machine"]),
     .testTarget(name: "TeleportTests", dependencies: ["Teleport"]),
     .testTarget(name: "ManagementTests", dependencies: ["Management"]),
-    .testTarget(name: "WholeMachineTests"),
+    .testTarget(name: "WholeMachineTests", dependencies: ["CZlib"]),
   ],
   swiftLanguageModes: [.v6]
 )

@@ -14,11 +14,25 @@ enum BootItems {
       return []
     }
     var files = [try GuestFile(name: "kernel", option: "--kernel", path: kernel)]
+    guard isBootable(files[0].bytes) else {
+      throw MachineError(
+        "kernel \(kernel) is neither a Linux bzImage nor a multiboot image",
+        remedy: "correct it with `vmctl modifyvm NAME --kernel FILE`")
+    }
     if let initrd = configuration.initrd { files.append(try GuestFile(name: "initrd", option: "--initrd", path: initrd)) }
     if let append = configuration.append {
       files.append(GuestFile(name: "command line", option: "--append", bytes: Array(append.utf8)))
     }
     return files
+  }
+
+  /// Whether the boot ROM knows it: the signature of a bzImage's header (Linux, Documentation/arch/x86/boot.rst) or, on a
+  /// multiple of 4 in the first 8 KiB, that of multiboot (specification 0.6.96, 3.1).
+  private static func isBootable(_ kernel: [UInt8]) -> Bool {
+    if kernel.count > 0x206 && kernel[0x202..<0x206].elementsEqual([0x48, 0x64, 0x72, 0x53]) { return true }
+    let magic: [UInt8] = [0x02, 0xB0, 0xAD, 0x1B]
+    let end = min(kernel.count, 8192) - 12
+    return stride(from: 0, through: end, by: 4).contains { kernel[$0..<$0 + 4].elementsEqual(magic) }
   }
 
   /// The bootstrap code that starts a kernel: see firmware/boot/README.md.

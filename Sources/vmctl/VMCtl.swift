@@ -26,7 +26,9 @@ struct VMCtl: ParsableCommand {
     ])
 
   static func main() {
+    // Writing where nobody reads, or over a limit on the size of files, fails with an error: nobody dies of it.
     signal(SIGPIPE, SIG_IGN)
+    signal(SIGXFSZ, SIG_IGN)
     do {
       var command = try parseAsRoot()
       try command.run()

@@ -1,0 +1,81 @@
+import Foundation
+import Testing
+
+/// Serial consoles with the programs people use: Debian's telnet and `vmctl console`, on a terminal.
+@Suite(.enabled(if: Guests.hasLinux, "needs the Linux guests: run scripts/fetch-guest"))
+struct ConsoleTests {
+  /// What a person at a terminal may rely on.
+  private func use(_ terminal: TerminalSession) throws {
+    try terminal.send("\r")
+    try terminal.expect("guest# ")
+    // What is typed shows once: the guest's terminal echoes, the client's does not.
+    try terminal.send("echo mark-$((40 + 2))\r")
+    let echo = try terminal.expect("mark-42")
+    #expect(echo.components(separatedBy: "echo mark-").count == 2, "\(echo)")
+    try terminal.expect("guest# ")
+
+    try terminal.send("sleep 1000\r")
+    try terminal.expect("sleep 1000")
+    usleep(300_000)
+    try terminal.send("\u{3}")
+    try terminal.expect("guest# ")
+
+    // Up twice, then left over "2" to change it.
+    try terminal.send("\u{1B}[A\u{1B}[A\u{1B}[D\u{1B}[D\u{7F}3\r")
+    try terminal.expect("mark-43")
+    try terminal.expect("guest# ")
+
+    try terminal.send("vi /tmp/note\r")
+    try terminal.expect("~")
+    try terminal.send("ihello from vi\u{1B}")
+    usleep(300_000)
+    try terminal.send(":wq\r")
+    try terminal.expect("guest# ")
+    try terminal.send("cat /tmp/note; rm /tmp/note\r")
+    try terminal.expect("rm /tmp/note")
+    try terminal.expect("hello from vi")
+    try terminal.expect("guest# ")
+  }
+
+  @Test("Debian's telnet gives a usable shell, and leaving it leaves the guest alone")
+  func telnet() throws {
+    let host = try TestHost()
+    _ = try host.startLinux("box")
+    let port = try #require(try host.fact("box", "uartport1"))
+    let terminal = try TerminalSession("telnet", ["127.0.0.1", port], environment: host.environment)
+    try terminal.expect("Escape character is")
+    try use(terminal)
+    try terminal.send("\u{1D}")
+    try terminal.expect("telnet> ")
+    try terminal.send("quit\r")
+    try terminal.child.wait(within: 30)
+    #expect(try host.state("box") == "running")
+    #expect(try host.console("box").shell("echo still $((1 + 1))").contains("still 2"))
+  }
+
+  @Test("vmctl console gives a usable shell, and its escape leaves it")
+  func console() throws {
+    let host = try TestHost()
+    _ = try host.startLinux("box")
+    let terminal = try TerminalSession(TestHost.vmctl, ["console", "box"], environment: host.environment)
+    try use(terminal)
+    try terminal.send("\u{1D}")
+    #expect(try terminal.child.wait(within: 30) == 0)
+    #expect(try host.state("box") == "running")
+  }
+
+  @Test("several clients see the same, late ones what was before, and one that drops loses nothing for the others")
+  func watchers() throws {
+    let host = try TestHost()
+    let first = try host.startLinux("box")
+    var second: ConsoleClient? = try host.console("box")
+    try second?.expect("VMCTL-BOOT-DONE")
+    try second?.expect("guest# ")
+    try first.shell("echo $((1000 + 1))")
+    try second?.expect("1001")
+    second = nil
+    #expect(try first.shell("seq 1 3000").hasSuffix("2999\n3000\n"))
+    let third = try host.console("box")
+    try third.expect("2999\r\n3000\r\n")
+  }
+}

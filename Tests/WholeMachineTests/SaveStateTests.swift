@@ -1,0 +1,84 @@
+import Foundation
+import Testing
+
+/// `controlvm savestate`, then `startvm` goes on: also when the disk is full and when the state was damaged.
+@Suite struct SaveStateTests {
+  private func hostWithWalker() throws -> TestHost {
+    let host = try TestHost()
+    try host.create("box", memory: 32, ["--firmware", Guests.bareMetal("walker32.rom"), "--debug-ports", "on"])
+    return host
+  }
+
+  private func statePath(_ host: TestHost) -> String { host.home + "/machines/box/saved.state" }
+
+  @Test("a guest that checks its memory goes on where it was saved, again and again")
+  func goesOn() throws {
+    let host = try hostWithWalker()
+    try host.vmctl("startvm", "box")
+    try host.waitForLog("box", "heartbeat 2")
+    for _ in 0..<3 {
+      let last = host.log("box").components(separatedBy: "heartbeat ").last?.prefix { $0.isNumber } ?? "0"
+      try host.vmctl("controlvm", "box", "savestate")
+      #expect(try host.state("box") == "saved")
+      try host.refused("modifyvm", "box", "--memory", "64", saying: ["saved state", "discardstate"])
+      try host.vmctl("startvm", "box")
+      #expect(try host.state("box") == "running")
+      try host.waitForLog("box", "heartbeat \((Int(last) ?? 0) + 2)")
+      #expect(!host.log("box").contains("heartbeat 1\n"), "it has not started anew")
+      #expect(!host.log("box").contains("FAIL"))
+      #expect(!FileManager.default.fileExists(atPath: statePath(host)), "what runs has no saved state")
+    }
+  }
+
+  @Test("a discarded state is gone and the machine starts anew")
+  func discard() throws {
+    let host = try hostWithWalker()
+    try host.vmctl("startvm", "box")
+    try host.waitForLog("box", "heartbeat 1")
+    try host.vmctl("controlvm", "box", "savestate")
+    try host.vmctl("discardstate", "box")
+    #expect(try host.state("box") == "poweroff")
+    #expect(!FileManager.default.fileExists(atPath: statePath(host)))
+    try host.vmctl("startvm", "box")
+    try host.waitForLog("box", "heartbeat 1\n")
+  }
+
+  @Test("a damaged or truncated state is refused, kept, and a good one in its place goes on")
+  func damaged() throws {
+    let host = try hostWithWalker()
+    try host.vmctl("startvm", "box")
+    try host.waitForLog("box", "heartbeat 2")
+    try host.vmctl("controlvm", "box", "savestate")
+    let file = URL(fileURLWithPath: statePath(host))
+    let good = try Data(contentsOf: file)
+    var flipped = good
+    flipped[flipped.startIndex + good.count / 2] ^= 0x10
+    let noise = Data((0..<5000).map { UInt8(truncatingIfNeeded: $0 &* 37) })
+    for bad in [good.prefix(good.count - 1), good.prefix(good.count / 2), good.prefix(10), Data(), flipped, noise] {
+      try bad.write(to: file)
+      try host.refused("startvm", "box", saying: ["state"])
+      #expect(try host.state("box") == "saved")
+      #expect(try Data(contentsOf: file) == bad, "the file is kept")
+    }
+    try good.write(to: file)
+    try host.vmctl("startvm", "box")
+    try host.waitForLog("box", "heartbeat 4")
+  }
+
+  @Test("when there is no room for the state the machine runs on")
+  func diskFull() throws {
+    let host = try hostWithWalker()
+    // A limit on the size of files stands for a full disk: it needs no disk of its own.
+    let child = try Child(
+      "bash", ["-c", "ulimit -f 256; exec \"$0\" startvm box", TestHost.vmctl], environment: host.environment,
+      streams: .files(folder: host.folder, input: nil))
+    #expect(try child.wait(within: 60) == 0, "\(child.errors)")
+    try host.waitForLog("box", "heartbeat 1")
+    try host.refused("controlvm", "box", "savestate", saying: ["saved.state", "too large"])
+    #expect(try host.state("box") == "running")
+    let beats = host.log("box").components(separatedBy: "heartbeat").count - 1
+    try host.waitForLog("box", "heartbeat \(beats + 2)")
+    #expect(!host.log("box").contains("FAIL"))
+    #expect(!FileManager.default.fileExists(atPath: statePath(host)), "no half state is left")
+  }
+}
