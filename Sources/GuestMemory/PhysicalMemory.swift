@@ -53,8 +53,11 @@ public final class PhysicalMemory: @unchecked Sendable {
   /// Bytes of RAM that lie below 4 GiB.
   public let lowSize: UInt64
   public let dirtyLog: DirtyLog
-  /// One byte a RAM page: not 0 when some CPU holds decoded code of it, so that writes must take the slow path.
-  public let codePages: UnsafeMutablePointer<UInt8>
+  /// A word a RAM page, a bit a CPU: which CPUs hold decoded code of it. While it is not 0 writes must take the slow
+  /// path.
+  public let codePages: UnsafeMutablePointer<UInt16>
+  /// A word a RAM page, a bit a CPU: which CPUs may hold a translation that lets them write it without being seen.
+  public let writers: UnsafeMutablePointer<UInt16>
 
   /// Called after a page with `codePages` set was written by other than a CPU (guest-physical address, length).
   public var onCodeWritten: (UInt64, Int) -> Void = { _, _ in }
@@ -95,6 +98,8 @@ public final class PhysicalMemory: @unchecked Sendable {
     dirtyLog = DirtyLog(pageCount: pages)
     codePages = .allocate(capacity: pages)
     codePages.initialize(repeating: 0, count: pages)
+    writers = .allocate(capacity: pages)
+    writers.initialize(repeating: 0, count: pages)
     lowPages = Array(repeating: LowPage(readRAM: true, writeRAM: true), count: 256)
     for page in 0xA0..<0x100 { lowPages[page] = LowPage(readRAM: false, writeRAM: false) }
   }
@@ -102,6 +107,7 @@ public final class PhysicalMemory: @unchecked Sendable {
   deinit {
     munmap(ram, Int(size))
     codePages.deallocate()
+    writers.deallocate()
   }
 
   // MARK: RAM pages
@@ -224,7 +230,8 @@ public final class PhysicalMemory: @unchecked Sendable {
       guard let host = target.write else { return }
       (host + Int(address & 0xfff)).copyMemory(from: buffer.baseAddress! + offset, byteCount: length)
       if dirtyLog.isLogging { dirtyLog.mark(page: target.ramPage) }
-      if codePages[target.ramPage] != 0 { onCodeWritten(address, length) }
+      vm_fence()
+      if vm_load16(codePages + target.ramPage) != 0 { onCodeWritten(address, length) }
     }
   }
 

@@ -146,12 +146,14 @@ final class Board {
     }
 
     try mapSystemBIOS(bios)
+    let group = CPUGroup()
     for apic in apics {
       let environment = BoardEnvironment(board: self, apic: apic, lock: lock)
       let cpu = CPU(index: apic.index, profile: profile, memory: memory, environment: environment)
       environment.cpu = cpu
       environment.connect()
       apic.acknowledgeExternal = { [unowned pic] in pic.acknowledge() }
+      cpu.join(group)
       cpus.append(cpu)
       environments.append(environment)
     }

@@ -25,6 +25,14 @@ public final class CPU {
   var latches = SystemLatches()
 
   let code: CodeCache
+  /// The CPUs of the same machine, itself among them.
+  private(set) var group: CPUGroup
+  /// The only CPU of its machine: nobody else writes code or needs atomic operations.
+  private(set) var isAlone = true
+  let shared: UnsafeMutablePointer<CPUSharedWords>
+  /// Numbers of the requests whose answers `shared.awaited` says are to come, by CPU.
+  let awaitedNumbers: UnsafeMutablePointer<UInt64>
+  let foreignWrites = ForeignCodeWrites()
 
   public init(index: Int, profile: CPUProfile, memory: PhysicalMemory, environment: CPUEnvironment) {
     self.index = index
@@ -36,7 +44,12 @@ public final class CPU {
     dataTLBs = .allocate(capacity: VM_MMU_COUNT * Int(VM_TLB_SIZE))
     fetchTLBs = .allocate(capacity: VM_MMU_COUNT * Int(VM_FETCH_SIZE))
     tlbUse = .allocate(capacity: TLBUse.words)
-    code = CodeCache(memory: memory)
+    code = CodeCache(memory: memory, cpu: index)
+    shared = .allocate(capacity: 1)
+    shared.initialize(to: CPUSharedWords())
+    awaitedNumbers = .allocate(capacity: CPUGroup.maximum)
+    awaitedNumbers.initialize(repeating: 0, count: CPUGroup.maximum)
+    group = CPUGroup()
     eraseTranslations()
     flushAllTranslations()
     reset()
@@ -47,7 +60,17 @@ public final class CPU {
     dataTLBs.deallocate()
     fetchTLBs.deallocate()
     tlbUse.deallocate()
+    shared.deallocate()
+    awaitedNumbers.deallocate()
   }
+
+  /// Makes this CPU one of a machine's several. Called once for each, in the order of their indices, before any runs.
+  public func join(_ group: CPUGroup) {
+    self.group = group
+    group.add(self)
+  }
+
+  func notAlone() { isAlone = false }
 
   /// Asks the CPU to leave its inner loop: sets VM_PENDING_* bits. Callable from any thread.
   public func post(_ bits: UInt32) { _ = vm_fetch_or(&s.pointee.pending, bits) }

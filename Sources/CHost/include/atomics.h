@@ -11,6 +11,14 @@ static inline void vm_store64(volatile uint64_t *word, uint64_t value) { __atomi
 static inline uint64_t vm_fetch_or64(volatile uint64_t *word, uint64_t bits) { return __atomic_fetch_or(word, bits, __ATOMIC_SEQ_CST); }
 static inline uint64_t vm_fetch_and64(volatile uint64_t *word, uint64_t bits) { return __atomic_fetch_and(word, bits, __ATOMIC_SEQ_CST); }
 static inline uint64_t vm_exchange64(volatile uint64_t *word, uint64_t value) { return __atomic_exchange_n(word, value, __ATOMIC_SEQ_CST); }
+static inline uint32_t vm_exchange32(volatile uint32_t *word, uint32_t value) { return __atomic_exchange_n(word, value, __ATOMIC_SEQ_CST); }
+static inline uint32_t vm_load32(const volatile uint32_t *word) { return __atomic_load_n(word, __ATOMIC_SEQ_CST); }
+static inline uint16_t vm_load16(const volatile uint16_t *word) { return __atomic_load_n(word, __ATOMIC_SEQ_CST); }
+static inline uint16_t vm_fetch_or16(volatile uint16_t *word, uint16_t bits) { return __atomic_fetch_or(word, bits, __ATOMIC_SEQ_CST); }
+static inline uint16_t vm_fetch_and16(volatile uint16_t *word, uint16_t bits) { return __atomic_fetch_and(word, bits, __ATOMIC_SEQ_CST); }
+static inline uint16_t vm_exchange16(volatile uint16_t *word, uint16_t value) { return __atomic_exchange_n(word, value, __ATOMIC_SEQ_CST); }
+/// Every access before it is done for all to see before any access after it.
+static inline void vm_fence(void) { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
 static inline uint8_t vm_fetch_or8(volatile uint8_t *byte, uint8_t bits) { return __atomic_fetch_or(byte, bits, __ATOMIC_SEQ_CST); }
 
 /// Compare and exchange of 1, 2, 4, 8 bytes in guest memory: non-zero when `*expected` was found; else it receives

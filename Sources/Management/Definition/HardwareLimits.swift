@@ -8,7 +8,7 @@ public enum HardwareLimits {
   public static let cpuProfiles = CPUProfile.all.map(\.name)
   /// What `--accel` takes.
   public static let accelerators = [MachineConfiguration.Accelerator.interpreter.rawValue]
-  public static let maximumCPUs = 64
+  public static let maximumCPUs = CPUGroup.maximum
 
   /// Checks what `modifyvm` and definition files share. Paths are those of the definition file.
   static func problems(_ hardware: MachineConfiguration, hostMemoryMB: Int = Host.memoryMB) -> [DefinitionProblem] {

@@ -15,6 +15,10 @@ extension CPU {
     entry.pointee.page = UnsafeMutableRawPointer(page)
     let start = Int(linear & 0xfff)
     if let known = page.find(start, mode) { return known }
+    // Before the first byte is read, so that no store after that goes unseen.
+    if page.pointee.blockCount == 0 && page.pointee.ramPage >= 0 {
+      claimCode(ramPage: page.pointee.ramPage, physical: entry.pointee.physical & ~0xfff)
+    }
 
     let bytes = UnsafeRawPointer(CPU.host(host)).assumingMemoryBound(to: UInt8.self)
     let block = code.nextBlock()
@@ -37,7 +41,10 @@ extension CPU {
       position += Int(op.length)
       ended = CPU.endsBlock(OpKind(trusted: op.kind))
     }
-    if count == 0 { return try scratchBlock(linear, rip: rip, mode: mode) }
+    if count == 0 {
+      if page.pointee.blockCount == 0 { code.release(page) }
+      return try scratchBlock(linear, rip: rip, mode: mode)
+    }
     block.initialize(to: vm_block())
     block.pointee.mode = mode
     block.pointee.start = UInt16(start)
@@ -45,9 +52,7 @@ extension CPU {
     block.pointee.count = UInt16(count)
     CPU.dropDeadFlags(ops, count)
     finishBlock(ops, count, position, ended)
-    if code.enter(block, page: page, cells: ended ? count : count + 1) {
-      dropWriteTranslations(physical: entry.pointee.physical & ~0xfff)
-    }
+    code.enter(block, page: page, cells: ended ? count : count + 1)
     return block
   }
 
@@ -187,14 +192,7 @@ extension CPU {
     }
   }
 
-  // MARK: Overwritten code
-
-  /// This CPU has written RAM of a page with `memory.codePages` set: blocks decoded from those bytes are dropped; the
-  /// running one stops after the current instruction.
-  func codeWritten(physical: UInt64, length: Int) {
-    guard let offset = memory.ramOffset(physical) else { return }
-    code.written(ramPage: Int(offset >> 12), offset: Int(offset & 0xfff), length: length)
-  }
+  // MARK: Dropping
 
   /// Drops all decoded code.
   func flushCode() {

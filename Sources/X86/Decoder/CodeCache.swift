@@ -72,8 +72,6 @@ final class CodeCache {
   /// Instructions a block has at most.
   static let blockLimit = 64
 
-  let foreignWrites = ForeignCodeWrites()
-
   private var slabs: [UnsafeMutableRawPointer] = []
   private var slab = 0
   private var cursor: UnsafeMutableRawPointer
@@ -84,8 +82,12 @@ final class CodeCache {
   /// For instructions that cross a page, single steps and code in device memory: decoded anew each time.
   let scratch: UnsafeMutablePointer<vm_block>
 
-  init(memory: PhysicalMemory) {
+  /// This CPU's bit in `PhysicalMemory.codePages` and `writers`.
+  let cpuBit: UInt16
+
+  init(memory: PhysicalMemory, cpu: Int) {
     self.memory = memory
+    cpuBit = 1 &<< UInt16(cpu & 15)
     let table = calloc(memory.pageCount, MemoryLayout<UnsafeMutablePointer<CodePage>?>.stride)
     byRAMPage = table!.assumingMemoryBound(to: UnsafeMutablePointer<CodePage>?.self)
     let first = UnsafeMutableRawPointer.allocate(byteCount: Self.slabBytes, alignment: 64)
@@ -148,9 +150,8 @@ final class CodeCache {
     return cursor.bindMemory(to: vm_block.self, capacity: 1)
   }
 
-  /// Enters the block written at `nextBlock`, with `count` instructions and a `vm_links` behind `cells` ops.
-  /// - Returns: whether it is the first of its page, so that write translations of the page must go.
-  func enter(_ block: UnsafeMutablePointer<vm_block>, page: UnsafeMutablePointer<CodePage>, cells: Int) -> Bool {
+  /// Enters the block written at `nextBlock`, with a `vm_links` behind `cells` ops. The page is claimed already.
+  func enter(_ block: UnsafeMutablePointer<vm_block>, page: UnsafeMutablePointer<CodePage>, cells: Int) {
     cursor += MemoryLayout<vm_op>.stride * (cells + 2)
     let start = Int(block.pointee.start)
     let bucket = page.bucket(start)
@@ -160,9 +161,12 @@ final class CodeCache {
     page.pointee.granules |= Self.granules(start, Int(block.pointee.bytes))
     page.pointee.blockCount += 1
     blocksDecoded &+= 1
-    guard page.pointee.blockCount == 1, page.pointee.ramPage >= 0 else { return false }
-    _ = vm_fetch_add8(memory.codePages + page.pointee.ramPage, 1)
-    return true
+  }
+
+  /// Says that this CPU holds no code of the page any more.
+  func release(_ page: UnsafeMutablePointer<CodePage>) {
+    guard page.pointee.ramPage >= 0 else { return }
+    _ = vm_fetch_and16(memory.codePages + page.pointee.ramPage, ~cpuBit)
   }
 
   private static func granules(_ start: Int, _ length: Int) -> UInt64 {
@@ -212,9 +216,7 @@ final class CodeCache {
       }
     }
     page.pointee.granules = granules
-    if dropped && page.pointee.blockCount == 0 && page.pointee.ramPage >= 0 {
-      _ = vm_fetch_sub8(memory.codePages + page.pointee.ramPage, 1)
-    }
+    if dropped && page.pointee.blockCount == 0 { release(page) }
     return dropped
   }
 
@@ -230,7 +232,7 @@ final class CodeCache {
     while let page = next {
       next = page.pointee.next
       guard page.pointee.ramPage >= 0 else { continue }
-      if page.pointee.blockCount > 0 { _ = vm_fetch_sub8(memory.codePages + page.pointee.ramPage, 1) }
+      release(page)
       byRAMPage[page.pointee.ramPage] = nil
     }
     pages = nil

@@ -351,8 +351,8 @@ struct Decoder {
     if operandSizePrefix { op.prefixes |= UInt8(VM_PREFIX_OPSIZE) }
     if rex != 0 { op.prefixes |= UInt8(VM_PREFIX_REX) }
     if rex & 8 != 0 { op.prefixes |= UInt8(VM_PREFIX_REX_W) }
-    if !row.hasModRM && op.prefixes & UInt8(VM_PREFIX_MEMORY) == 0 && row.family != .simd {
-      // String instructions and XLAT read DS:rSI or DS:rBX unless overridden.
+    if !row.hasModRM && op.prefixes & UInt8(VM_PREFIX_MEMORY) == 0 {
+      // String instructions, XLAT, MASKMOVQ and MASKMOVDQU use DS:rSI, DS:rBX or DS:rDI unless overridden.
       op.segment = segmentOverride == 0xff ? UInt8(VM_DS) : segmentOverride
     }
     let memory = op.prefixes & UInt8(VM_PREFIX_MEMORY) != 0

@@ -64,6 +64,7 @@ extension CPU {
 
   @inline(never)
   func runSystem(_ op: Op) {
+    if shared.pointee.awaited != 0 { awaitOthers() }
     do throws(GuestFault) {
       try executeSystem(UnsafePointer(op))
     } catch {

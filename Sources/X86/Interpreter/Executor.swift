@@ -8,6 +8,8 @@ import CHost
 extension CPU {
   /// Runs guest code until something in `RunExit` happens. `budget` counts instructions, to within a block.
   public func run(budget: Int) -> RunExit {
+    enterGuest()
+    defer { leaveGuest() }
     let s = self.s
     let limit = s.pointee.instructions &+ UInt64(min(max(budget, 0), 1 << 62))
     /// Where the branch just taken keeps its target, once that is found.

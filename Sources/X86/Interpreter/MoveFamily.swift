@@ -240,12 +240,14 @@ extension CPU {
       }
     } else {
       try probeWrite(address, size: 16)
-      let low = try load(address, as: UInt64.self)
-      let high = try load(address &+ 8, as: UInt64.self)
-      equal = low == found.0 && high == found.1
-      if !equal { found = (low, high) }
-      try store(address, equal ? new.0 : low)
-      try store(address &+ 8, equal ? new.1 : high)
+      try exclusively { () throws(GuestFault) in
+        let low = try load(address, as: UInt64.self)
+        let high = try load(address &+ 8, as: UInt64.self)
+        equal = low == found.0 && high == found.1
+        if !equal { found = (low, high) }
+        try store(address, equal ? new.0 : low)
+        try store(address &+ 8, equal ? new.1 : high)
+      }
     }
     if !equal {
       s.slots[0] = found.0

@@ -69,20 +69,48 @@ extension CPU {
       host = try hostPointerForUpdate(address, size: size)
     }
     guard let host else {
-      try probeWrite(address, size: size)
+      try modifySlow(address, locked: locked, body)
+      return
+    }
+    if locked {
+      modifyAtomically(host, body)
+      return
+    }
+    host.storeBytes(of: body(host.loadUnaligned(as: T.self)), as: T.self)
+  }
+
+  @inline(__always)
+  private func modifyAtomically<T: Word>(_ host: UnsafeMutableRawPointer, _ body: (T) -> T) {
+    let carries = s.pointee.flag_carries
+    while true {
+      let old = host.loadUnaligned(as: T.self)
+      s.pointee.flag_carries = carries
+      if CPU.exchange(host, old, body(old)) { return }
+    }
+  }
+
+  /// What no write tag covers: pages with code, page crossings, devices, watched pages.
+  @inline(never)
+  private func modifySlow<T: Word>(_ address: UInt64, locked: Bool, _ body: (T) -> T) throws(GuestFault) {
+    let size = MemoryLayout<T>.size
+    try probeWrite(address, size: size)
+    guard locked && !isAlone else {
       let old = try load(address, as: T.self)
       try store(address, body(old))
       return
     }
-    if locked {
-      let carries = s.pointee.flag_carries
-      while true {
-        let old = host.loadUnaligned(as: T.self)
-        s.pointee.flag_carries = carries
-        if CPU.exchange(host, old, body(old)) { return }
-      }
+    let place = try reach(dataLinear(address), write: true, set: Int(s.pointee.mmu))
+    let offset = Int(address & 0xfff)
+    if let page = place.target.write, page == place.target.read, offset &+ size <= 4096 {
+      modifyAtomically(page + offset, body)
+      noteWrite(place.target.ramPage, place.physical &+ UInt64(offset), size)
+      if latches.watchesData { noteDataAccess(dataLinear(address), size: size, write: true) }
+      return
     }
-    host.storeBytes(of: body(host.loadUnaligned(as: T.self)), as: T.self)
+    try exclusively { () throws(GuestFault) in
+      let old = try load(address, as: T.self)
+      try store(address, body(old))
+    }
   }
 
   /// Compare and exchange on the host's own terms: also unaligned, as the guest may.

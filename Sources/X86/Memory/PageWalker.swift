@@ -263,7 +263,7 @@ extension CPU {
       guard vm_cas32(word, &expected, expected | UInt32(truncatingIfNeeded: bits)) != 0 else { return false }
     }
     if memory.dirtyLog.isLogging { memory.dirtyLog.mark(page: target.ramPage) }
-    if memory.codePages[target.ramPage] != 0 { codeWritten(physical: physical, length: wide ? 8 : 4) }
+    noteWrite(target.ramPage, physical, wide ? 8 : 4)
     return true
   }
 

@@ -67,7 +67,7 @@ extension CPU {
     }
     var mayWrite = flags & TLBFlag.writable != 0 && target.write == target.read && target.ramPage >= 0
     if mayWrite {
-      if memory.codePages[target.ramPage] != 0 { mayWrite = false }
+      if !mayWriteUnseen(target.ramPage) { mayWrite = false }
       if memory.dirtyLog.isLogging && !memory.dirtyLog.isDirty(page: target.ramPage) { mayWrite = false }
     }
     entry.pointee = vm_tlb_entry(
@@ -188,9 +188,7 @@ extension CPU {
           bytes.storeBytes(of: byte, toByteOffset: index, as: UInt8.self)
         }
       }
-      if reach.target.ramPage >= 0 && memory.codePages[reach.target.ramPage] != 0 {
-        codeWritten(physical: physical, length: size)
-      }
+      noteWrite(reach.target.ramPage, physical, size)
       return
     }
     var done = 0
@@ -218,9 +216,7 @@ extension CPU {
       let page = try reach(linear, write: true, set: set)
       if let host = page.target.write {
         (host + offset).copyMemory(from: buffer + done, byteCount: piece)
-        if page.target.ramPage >= 0 && memory.codePages[page.target.ramPage] != 0 {
-          codeWritten(physical: page.physical &+ UInt64(offset), length: piece)
-        }
+        noteWrite(page.target.ramPage, page.physical &+ UInt64(offset), piece)
       } else {
         var at = 0
         while at < piece {

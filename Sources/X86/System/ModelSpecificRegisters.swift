@@ -71,8 +71,16 @@ extension CPU {
       found.ecx &= ~(1 &<< 27)
       if s.pointee.cr4 & CR4.osxsave != 0 { found.ecx |= 1 &<< 27 }
       if s.pointee.apic_base & 1 << 11 == 0 { found.edx &= ~(1 &<< 9) }
-    } else if leaf == 0xb {
-      found.edx = UInt32(truncatingIfNeeded: index)
+      if group.count > 1 {
+        // Logical processors of the package, and that there is more than one.
+        found.ebx = found.ebx & ~0xff_0000 | 1 &<< (packageBits &+ 16)
+        found.edx |= 1 &<< 28
+      }
+    } else if leaf == 4 && found.eax & 31 != 0 {
+      // Ids of cores that the package has room for, minus 1.
+      found.eax |= ((1 &<< packageBits) &- 1) &<< 26
+    } else if leaf == 0xb && profile.query(0, 0).eax >= 0xb {
+      found = extendedTopology(subleaf)
     } else if leaf == 0xd && subleaf == 0 && found.eax != 0 {
       found.ebx = 576
     }
@@ -80,6 +88,21 @@ extension CPU {
     slots[Reg.rbx] = UInt64(found.ebx)
     slots[Reg.rcx] = UInt64(found.ecx)
     slots[Reg.rdx] = UInt64(found.edx)
+  }
+
+  /// Bits of the APIC id that tell the cores of the one package apart.
+  private var packageBits: UInt32 { UInt32(truncatingIfNeeded: Int.bitWidth &- (max(group.count, 1) &- 1).leadingZeroBitCount) }
+
+  /// Leaf 0BH: one thread a core, all cores in one package (Intel SDM vol. 2A, CPUID; vol. 3A, 8.9).
+  private func extendedTopology(_ subleaf: UInt32) -> CPUIDLeaf {
+    let id = UInt32(truncatingIfNeeded: index)
+    switch subleaf {
+    case 0: return CPUIDLeaf(0xb, 0, eax: 0, ebx: 1, ecx: 0x100, edx: id)
+    case 1:
+      let cores = UInt32(truncatingIfNeeded: group.count)
+      return CPUIDLeaf(0xb, 1, eax: packageBits, ebx: cores, ecx: 0x201, edx: id)
+    default: return CPUIDLeaf(0xb, subleaf, eax: 0, ebx: 0, ecx: subleaf & 0xff, edx: id)
+    }
   }
 
   // MARK: RDMSR

@@ -13,15 +13,13 @@ extension CPU {
   /// Called by the run loop at a block boundary when `pending` is not zero. Nil: run on (RIP may have changed).
   func servicePending() -> RunExit? {
     let pending = vm_load_relaxed(&s.pointee.pending)
+    // Others may wait for this one's answer: first of all, also on the way to a rest.
+    if pending & UInt32(VM_PENDING_CODE) != 0 { serveOthers() }
     if pending & UInt32(VM_PENDING_STOP) != 0 { return .stopped }
     if pending & UInt32(VM_PENDING_TLB_FLUSH) != 0 {
       withdraw(UInt32(VM_PENDING_TLB_FLUSH))
+      // Decoded code goes by the memory it was decoded from, and stays right whatever the map says.
       flushAllTranslations()
-      flushCode()
-    }
-    if pending & UInt32(VM_PENDING_CODE) != 0 {
-      withdraw(UInt32(VM_PENDING_CODE))
-      dropForeignCode()
     }
     if pending & UInt32(VM_PENDING_INIT) != 0 {
       withdraw(UInt32(VM_PENDING_INIT))
