@@ -59,9 +59,12 @@ static void leave(int signal, siginfo_t *info, void *context) {
 }
 
 int oracle_map(uint64_t address, size_t size) {
-  void *got = mmap((void *)address, size, PROT_READ | PROT_WRITE | PROT_EXEC,
-                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
-  return got == (void *)address ? 0 : -1;
+  // The neighbourhood is kept empty, so that code that runs over the ends faults.
+  const size_t margin = 1 << 16;
+  void *start = (void *)(address - margin);
+  void *got = mmap(start, size + 2 * margin, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+  if (got != start) return -1;
+  return mprotect((void *)address, size, PROT_READ | PROT_WRITE | PROT_EXEC);
 }
 
 int oracle_run(oracle_state *state, int compat) {
