@@ -154,7 +154,10 @@ struct OracleRun {
   /// A transfer of control that skips, repeats or reaches `body`, and its name.
   mutating func branch(around body: [UInt8]) -> ([UInt8], String) {
     let length = UInt8(body.count)
-    switch random(0...7) {
+    switch random(0...8) {
+    case 8:
+      // jmp rAX, call rAX: to nowhere, or to no address at all.
+      return ([0xFF, chance(2) ? 0xE0 : 0xD0] + body, "jmp astray")
     case 0, 1:
       let condition = UInt8(random(0...15))
       return ([0x70 + condition, length] + body, "jcc \(condition)")

@@ -76,6 +76,24 @@ extension CPU {
   @inline(__always)
   func isCode32(_ mode: UInt32) -> Bool { mode & UInt32(VM_MODE_CODE64) == 0 }
 
+  @inline(__always)
+  var isFlatCode: Bool { s.pointee.mode & UInt32(VM_MODE_FLAT | VM_MODE_CODE64) != 0 }
+
+  /// An address that is not canonical is #GP(0), but #SS(0) where the stack segment is meant (Intel SDM vol. 3A, 6.15).
+  @inline(never)
+  func atStack(_ fault: GuestFault, _ op: Op) -> GuestFault {
+    guard let refused = latches.refusedAddress else { return fault }
+    latches.refusedAddress = nil
+    guard fault == .protection(0) else { return fault }
+    if isMemory(op) && refused &- s.offset(op) < 16 { return op.pointee.segment == UInt8(VM_SS) ? .stack(0) : fault }
+    switch OpKind(trusted: op.pointee.kind) {
+    case .push64, .pop64, .pushImmediate64, .push, .pop, .enter, .leaveFrame, .call64, .call, .callR64, .callIndirect,
+      .ret64, .ret:
+      return .stack(0)
+    default: return fault
+    }
+  }
+
   /// Links hold in flat code only: elsewhere the segment's limit must be looked at. A branch that cuts RIP to 16 bits
   /// may go elsewhere when the page is mapped elsewhere.
   @inline(__always)

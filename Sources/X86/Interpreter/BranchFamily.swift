@@ -16,9 +16,10 @@ extension CPU {
     try pushValue(nextRip(op, blockRip), size: Int(op.pointee.operand_size))
   }
 
+  /// A branch to where no code can be faults itself, and not its target.
   @inline(__always)
-  private func checkTarget(_ target: UInt64) throws(GuestFault) {
-    if !isCode64 && target > UInt64(s.pointee.segments.1.limit) { throw .protection(0) }
+  func checkTarget(_ target: UInt64) throws(GuestFault) {
+    if isCode64 ? !CPU.isCanonical(target) : target > UInt64(s.pointee.segments.1.limit) { throw .protection(0) }
   }
 
   @inline(never)
@@ -60,10 +61,11 @@ extension CPU {
   func setCountRegister(_ op: Op, _ value: UInt64) { setRegister(1, value, size: op.pointee.address_size) }
 
   /// sub: 0 LOOPNE, 1 LOOPE, 2 LOOP.
-  func executeLoop(_ op: Op) -> Bool {
+  func executeLoop(_ op: Op, _ blockRip: UInt64) throws(GuestFault) -> Bool {
     let count = (countRegister(op) &- 1) & addressMask(op)
+    let taken = count != 0 && (op.pointee.sub == 2 || s.zf == (op.pointee.sub == 1))
+    if taken { try checkTarget((blockRip &+ UInt64(bitPattern: op.pointee.imm)) & UInt64(bitPattern: op.pointee.disp)) }
     setCountRegister(op, count)
-    if count == 0 { return false }
-    return op.pointee.sub == 2 || s.zf == (op.pointee.sub == 1)
+    return taken
   }
 }

@@ -312,13 +312,14 @@ extension CPU {
               try executeCall(op, blockRip)
               break steps
             case .loop:
-              taken = executeLoop(op)
+              taken = try executeLoop(op, blockRip)
               break steps
             case .jcxz:
               taken = countRegister(op) == 0
               break steps
             case .ret64:
               let target = try load(s.slots[4], as: UInt64.self)
+              if !CPU.isCanonical(target) { throw .protection(0) }
               s.slots[4] = s.slots[4] &+ 8
               s.pointee.rip = target
               continue outer
@@ -326,10 +327,13 @@ extension CPU {
               s.pointee.rip = try executeReturn(op)
               continue outer
             case .jmpR64:
-              s.pointee.rip = s.slots[Int(op.pointee.rm)]
+              let target = s.slots[Int(op.pointee.rm)]
+              if !CPU.isCanonical(target) { throw .protection(0) }
+              s.pointee.rip = target
               continue outer
             case .callR64:
               let target = s.slots[Int(op.pointee.rm)]
+              if !CPU.isCanonical(target) { throw .protection(0) }
               let top = s.slots[4] &- 8
               try store(top, blockRip &+ UInt64(op.pointee.offset) &+ UInt64(op.pointee.length))
               s.slots[4] = top
@@ -397,7 +401,10 @@ extension CPU {
             blockRip = target
             continue linked
           }
-          if isCode32(s.pointee.mode) { target &= 0xffff_ffff }
+          if isCode32(s.pointee.mode) {
+            target &= 0xffff_ffff
+            if taken && !isFlatCode { try checkTarget(target) }
+          }
           s.pointee.rip = target
           if (target ^ blockRip) &>> 12 == 0 && mayLink(op, s.pointee.mode) {
             linkSlot = slot
@@ -409,7 +416,7 @@ extension CPU {
         s.pointee.rip = blockRip &+ UInt64(op.pointee.offset)
         uncount(block, op)
         single = false
-        deliver(error)
+        deliver(atStack(error, op))
       }
     }
   }

@@ -68,7 +68,10 @@ extension CPU {
   /// A refused access sets CR2 and throws #PF; an address that is not canonical throws #GP(0).
   func walk(_ linear: UInt64, _ access: PageAccess) throws(GuestFault) -> PageTranslation {
     if s.pointee.efer & EFER.lma != 0 {
-      guard CPU.isCanonical(linear) else { throw .protection(0) }
+      guard CPU.isCanonical(linear) else {
+        latches.refusedAddress = linear
+        throw .protection(0)
+      }
     }
     if s.pointee.cr0 & CR0.pg == 0 {
       return PageTranslation(

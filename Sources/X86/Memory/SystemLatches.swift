@@ -19,6 +19,8 @@ struct SystemLatches {
   var stackShadow = false
   /// The running instruction has switched tasks: what faults from here on belongs to the new task.
   var taskSwitched = false
+  /// The address of the running instruction that was not canonical.
+  var refusedAddress: UInt64?
   /// Linear addresses from `largeLow` up to `largeHigh` hold every large page that the TLB has pieces of.
   var largeLow: UInt64 = .max
   var largeHigh: UInt64 = 0

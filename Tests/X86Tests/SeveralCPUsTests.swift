@@ -1,0 +1,141 @@
+import CHost
+import Foundation
+import GuestMemory
+import Testing
+
+@testable import X86
+
+/// CPUs of one machine, each on a thread of its own: 64-bit flat code without paging.
+private final class ParallelMachine: @unchecked Sendable {
+  let memory: PhysicalMemory
+  private(set) var cpus: [CPU] = []
+
+  init(cpus count: Int) throws {
+    memory = try PhysicalMemory(size: 4 << 20)
+    let group = CPUGroup()
+    for index in 0..<count {
+      let cpu = CPU(index: index, profile: .x86_64_v2, memory: memory, environment: CPUEnvironment())
+      cpu.join(group)
+      cpus.append(cpu)
+      for segment in 0..<6 {
+        let attributes: UInt16 = segment == 1 ? 0xa09b : 0xc093
+        cpu.segmentRegister(segment).pointee = vm_segment(base: 0, limit: .max, selector: 0, attributes: attributes)
+      }
+      cpu.s.pointee.cr0 = 0x11
+      cpu.s.pointee.efer = 0x500
+      cpu.s.pointee.activity = UInt32(VM_ACTIVE)
+      cpu.s.slots[Reg.rsp] = UInt64(0x8000 + index * 0x1000)
+      cpu.updateMode()
+    }
+  }
+
+  func write(_ bytes: [UInt8], at address: UInt64) { bytes.withUnsafeBytes { memory.write(address, from: $0) } }
+
+  /// Runs all until each has halted; the first that halts with `unless` false stops the others.
+  func run(unless: @escaping @Sendable (CPU) -> Bool = { _ in true }) {
+    DispatchQueue.concurrentPerform(iterations: cpus.count) { index in
+      _ = cpus[index].run(budget: 1 << 40)
+      if !unless(cpus[index]) { for cpu in cpus { cpu.post(UInt32(VM_PENDING_STOP)) } }
+    }
+  }
+}
+
+private func little(_ value: Int) -> [UInt8] { (0..<4).map { UInt8(truncatingIfNeeded: value >> ($0 * 8)) } }
+
+@Suite(.serialized) struct SeveralCPUsTests {
+  /// Plain memory, a page crossing, a page that holds running code.
+  @Test(arguments: [0x10000, 0x10ffd, 0x1800] as [UInt64])
+  func lockedAdditionsAreNeverLost(at counter: UInt64) throws {
+    let machine = try ParallelMachine(cpus: 3)
+    let rounds = 3000
+    // mov ecx, rounds; again: lock inc qword [rbx]; dec ecx; jne again; hlt
+    machine.write([0xb9] + little(rounds) + [0xf0, 0x48, 0xff, 0x03, 0xff, 0xc9, 0x75, 0xf8, 0xf4], at: 0x1000)
+    for cpu in machine.cpus {
+      cpu.s.pointee.rip = 0x1000
+      cpu.s.slots[Reg.rbx] = counter
+    }
+    machine.run()
+    #expect(machine.memory.read(counter, as: UInt64.self) == UInt64(3 * rounds))
+  }
+
+  @Test func aLockTakenByXCHGKeepsOthersOut() throws {
+    let machine = try ParallelMachine(cpus: 2)
+    let rounds = 3000
+    // mov ecx, rounds
+    // again: mov eax, 1; xchg [rdi], eax; test eax, eax; pause; jne again
+    // inc qword [rbx]; mov dword [rdi], 0; dec ecx; jne again; hlt
+    let code: [UInt8] =
+      [0xb9] + little(rounds) + [0xb8, 1, 0, 0, 0, 0x87, 0x07, 0x85, 0xc0, 0xf3, 0x90, 0x75, 0xf3]
+      + [0x48, 0xff, 0x03, 0xc7, 0x07, 0, 0, 0, 0, 0xff, 0xc9, 0x75, 0xe6, 0xf4]
+    machine.write(code, at: 0x1000)
+    for cpu in machine.cpus {
+      cpu.s.pointee.rip = 0x1000
+      cpu.s.slots[Reg.rbx] = 0x10000
+      cpu.s.slots[Reg.rdi] = 0x11000
+    }
+    machine.run()
+    #expect(machine.memory.read(0x10000, as: UInt64.self) == UInt64(2 * rounds))
+  }
+
+  /// The protocol of the Intel SDM, vol. 3A, 8.1.3: one CPU writes code and a flag, the other sees the flag, serialises
+  /// and runs the code.
+  @Test func codeWrittenByAnotherCPURunsAfterASerialisingInstruction() throws {
+    let machine = try ParallelMachine(cpus: 2)
+    let rounds = 3000
+    machine.write([0xb8, 0, 0, 0, 0, 0xc3], at: 0x2000)  // mov eax, ROUND; ret
+    // mov esi, 1
+    // again: cmp [rdi], esi; jne again; xor eax, eax; cpuid; call 2000h; cmp eax, esi; jne done
+    // mov [rdi + 64], esi; inc esi; cmp esi, rounds + 1; jne again; done: hlt
+    let reader: [UInt8] =
+      [0xbe, 1, 0, 0, 0, 0x39, 0x37, 0x75, 0xfc, 0x31, 0xc0, 0x0f, 0xa2, 0xe8] + little(0x2000 - 0x1012)
+      + [0x39, 0xf0, 0x75, 0x0d, 0x89, 0x77, 0x40, 0xff, 0xc6, 0x81, 0xfe] + little(rounds + 1) + [0x75, 0xe2, 0xf4]
+    machine.write(reader, at: 0x1000)
+    // mov esi, 1
+    // again: mov [rbp], esi; mov [rdi], esi; wait: cmp [rdi + 64], esi; jne wait
+    // inc esi; cmp esi, rounds + 1; jne again; hlt
+    let writer: [UInt8] =
+      [0xbe, 1, 0, 0, 0, 0x89, 0x75, 0, 0x89, 0x37, 0x39, 0x77, 0x40, 0x75, 0xfb, 0xff, 0xc6, 0x81, 0xfe]
+      + little(rounds + 1) + [0x75, 0xec, 0xf4]
+    machine.write(writer, at: 0x3000)
+    for cpu in machine.cpus {
+      cpu.s.pointee.rip = cpu.index == 0 ? 0x1000 : 0x3000
+      cpu.s.slots[Reg.rdi] = 0x10000
+      cpu.s.slots[Reg.rbp] = 0x2001
+    }
+    let last = UInt64(rounds + 1)
+    machine.run(unless: { $0.s.slots[Reg.rsi] == last })
+    #expect(machine.cpus[0].s.slots[Reg.rsi] == last)
+    #expect(machine.cpus[1].s.slots[Reg.rsi] == last)
+  }
+
+  @Test func aStartedCPUBeginsAtTheVectorsPage() throws {
+    let machine = try ParallelMachine(cpus: 2)
+    let cpu = machine.cpus[1]
+    cpu.reset()
+    #expect(cpu.run(budget: 10) == .halted)
+    #expect(cpu.s.pointee.activity == UInt32(VM_WAIT_FOR_SIPI))
+    machine.write([0xb8, 0x34, 0x12, 0xf4], at: 0x9000)  // mov ax, 1234h; hlt
+    cpu.post(UInt32(VM_PENDING_INIT))
+    cpu.s.pointee.startup_vector = 9
+    cpu.post(UInt32(VM_PENDING_SIPI))
+    #expect(cpu.run(budget: 10) == .halted)
+    #expect(cpu.s.slots[Reg.rax] == 0x1234)
+    #expect(cpu.segmentRegister(Seg.cs).pointee.selector == 0x900)
+  }
+
+  @Test func cpuidTellsTheTopology() throws {
+    let machine = try ParallelMachine(cpus: 3)
+    func query(_ cpu: Int, _ leaf: UInt64, _ subleaf: UInt64 = 0) throws -> [UInt64] {
+      let slots = machine.cpus[cpu].s.slots
+      slots[Reg.rax] = leaf
+      slots[Reg.rcx] = subleaf
+      try machine.cpus[cpu].executeModelSpecific(.cpuid)
+      return [slots[Reg.rax], slots[Reg.rbx], slots[Reg.rcx], slots[Reg.rdx]]
+    }
+    let first = try query(2, 1)
+    #expect(first[1] >> 24 == 2 && first[1] >> 16 & 0xff == 4 && first[3] >> 28 & 1 == 1)
+    #expect(try query(1, 0xb, 0) == [0, 1, 0x100, 1])
+    #expect(try query(1, 0xb, 1) == [2, 3, 0x201, 1])
+    #expect(try query(1, 4)[0] >> 26 == 3)
+  }
+}
