@@ -89,11 +89,7 @@ public final class PhysicalMemory: @unchecked Sendable {
     guard size > 0, size % 4096 == 0, size <= 1 << 46 else { throw .badSize(bytes: size) }
     self.size = size
     lowSize = min(size, Self.lowLimit)
-    let mapping = mmap(nil, Int(size), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
-    guard let mapping, mapping != UnsafeMutableRawPointer(bitPattern: -1) else {
-      throw .cannotMap(bytes: size, reason: String(cString: strerror(errno)))
-    }
-    ram = mapping
+    ram = try Self.map(Int(size))
     let pages = Int(size / 4096)
     dirtyLog = DirtyLog(pageCount: pages)
     codePages = .allocate(capacity: pages)
@@ -102,6 +98,22 @@ public final class PhysicalMemory: @unchecked Sendable {
     writers.initialize(repeating: 0, count: pages)
     lowPages = Array(repeating: LowPage(readRAM: true, writeRAM: true), count: 256)
     for page in 0xA0..<0x100 { lowPages[page] = LowPage(readRAM: false, writeRAM: false) }
+  }
+
+  /// The host's large pages, where it gives them: fewer of its page faults and TLB misses, for the guest and for whoever
+  /// reads all of memory.
+  private static func map(_ size: Int) throws(GuestMemoryError) -> UnsafeMutableRawPointer {
+    let large = 2 << 20
+    let protection = PROT_READ | PROT_WRITE
+    let mapping = mmap(nil, size + large, protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
+    guard let mapping, mapping != UnsafeMutableRawPointer(bitPattern: -1) else {
+      throw .cannotMap(bytes: UInt64(size), reason: String(cString: strerror(errno)))
+    }
+    let head = (large - Int(bitPattern: mapping) % large) % large
+    if head > 0 { munmap(mapping, head) }
+    munmap(mapping + head + size, large - head)
+    madvise(mapping + head, size, 14)  // MADV_HUGEPAGE
+    return mapping + head
   }
 
   deinit {

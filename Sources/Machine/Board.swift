@@ -166,6 +166,9 @@ final class Board {
       for cpu in cpus { cpu.codeOverwritten(physical: address, length: length) }
     }
     self.reset()
+    // A teleport or a saved state will ask for the files' digests, and should not have to wait for them.
+    let files = romFiles + guestFiles
+    DispatchQueue.global(qos: .utility).async { for file in files { _ = file.blob } }
   }
 
   // MARK: Parts of the construction

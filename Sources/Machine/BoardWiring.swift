@@ -25,7 +25,7 @@ public final class SerialPort: SerialBackend, @unchecked Sendable {
   private let lock: MachineLock
   private var output: @Sendable ([UInt8]) -> Void = { _ in }
   /// Input that the UART had no room for; machine lock held.
-  private var waiting: [UInt8] = []
+  var waiting: [UInt8] = []
 
   init(uart: UART16550, lock: MachineLock) {
     self.uart = uart

@@ -37,7 +37,7 @@ enum BootItems {
 
   /// The bootstrap code that starts a kernel: see firmware/boot/README.md.
   static var bootROM: GuestFile {
-    GuestFile(name: "boot ROM", option: "--kernel", bytes: PackageResources.vmctl_boot_bin)
+    GuestFile(name: "boot ROM", option: "", bytes: PackageResources.vmctl_boot_bin)
   }
 
   private static let bootROMName = "genroms/vmctl-boot.bin"

@@ -9,9 +9,12 @@ struct GuestFile {
   var path: String?
   var bytes: [UInt8]
 
+  private let digest = DigestOnce()
+
   var blob: HardwareDescription.Blob {
     HardwareDescription.Blob(
-      name: name, option: option, path: path, size: bytes.count, digest: SHA256.hex(bytes))
+      name: name, option: option, path: path, size: bytes.count, digest: digest.of(bytes),
+      text: path == nil && option == "--append" ? String(decoding: bytes, as: UTF8.self) : nil)
   }
 
   /// Reads a whole file.
@@ -24,7 +27,10 @@ struct GuestFile {
       bytes = [UInt8](try Data(contentsOf: URL(fileURLWithPath: path)))
     } catch {
       let reason = FileManager.default.fileExists(atPath: path) ? "cannot be read" : "does not exist"
-      throw MachineError("\(name) \(path) \(reason)", remedy: "correct it with `vmctl modifyvm NAME \(option) FILE`")
+      throw MachineError(
+        "\(name) \(path) \(reason)",
+        remedy: option.isEmpty
+          ? "install it: `apt install seabios`" : "correct it with `vmctl modifyvm NAME \(option) FILE`")
     }
   }
 
@@ -32,6 +38,21 @@ struct GuestFile {
     self.name = name
     self.option = option
     self.bytes = bytes
+  }
+}
+
+/// A file's digest, computed when it is first wanted: the file may be large.
+private final class DigestOnce: @unchecked Sendable {
+  private let lock = NSLock()
+  private var known: String?
+
+  func of(_ bytes: [UInt8]) -> String {
+    lock.withLock {
+      if let known { return known }
+      let value = SHA256.hex(bytes)
+      known = value
+      return value
+    }
   }
 }
 
@@ -58,7 +79,7 @@ enum FirmwareImages {
   private static func distribution(_ file: String, name: String) throws(MachineError) -> GuestFile {
     for folder in folders {
       let path = "\(folder)/\(file)"
-      if FileManager.default.fileExists(atPath: path) { return try GuestFile(name: name, option: "--firmware", path: path) }
+      if FileManager.default.fileExists(atPath: path) { return try GuestFile(name: name, option: "", path: path) }
     }
     throw MachineError(
       "\(name) (\(file)) is not installed in \(folders[0])", remedy: "install it: `apt install seabios`")

@@ -18,10 +18,12 @@ public struct HardwareDescription: Codable, Equatable, Sendable {
   public var debugPorts: Bool
   public var rtcUseUTC: Bool
   public var storage: [StorageSlot]
+  /// Controllers, also those with nothing attached; for the remedies.
+  public var controllers: [Controller]?
   /// Every section that the machine's state consists of, with the version this build writes.
   public var devices: [DeviceVersion]
 
-  /// A named piece of content. `option` is the modifyvm option that sets it ("--firmware").
+  /// A named piece of content. `option` is the modifyvm option that sets it ("--firmware"), empty where none does.
   public struct Blob: Codable, Equatable, Sendable {
     public var name: String
     public var option: String
@@ -29,6 +31,13 @@ public struct HardwareDescription: Codable, Equatable, Sendable {
     public var size: Int
     /// SHA-256 or another strong digest, in hexadecimal.
     public var digest: String
+    /// The content itself, where it is a line of text.
+    public var text: String?
+  }
+
+  public struct Controller: Codable, Equatable, Sendable {
+    public var name: String
+    public var bus: MachineConfiguration.StorageController.Bus
   }
 
   public struct UartWiring: Codable, Equatable, Sendable {

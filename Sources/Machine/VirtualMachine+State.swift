@@ -10,6 +10,8 @@ extension VirtualMachine {
     /// Guest time in nanoseconds.
     var guestTime: UInt64
     var cpus: Int
+    /// What was typed into a UART that had no room for it yet, by slot.
+    var typed: [Int: [UInt8]]?
   }
 
   private static let machineSection = "machine"
@@ -21,7 +23,9 @@ extension VirtualMachine {
       throw MachineError("the machine runs", remedy: "pause it before its state is taken")
     }
     return try lock.withLock { () throws -> [StateSection] in
-      let own = MachineState(guestTime: board.clock.now, cpus: board.cpus.count)
+      let typed = board.uarts.mapValues(\.waiting).filter { !$0.value.isEmpty }
+      let own = MachineState(
+        guestTime: board.clock.now, cpus: board.cpus.count, typed: typed.isEmpty ? nil : typed)
       var sections = [try StateSection(name: Self.machineSection, kind: Self.machineKind, version: 1, state: own)]
       for cpu in board.cpus { sections.append(try cpu.save()) }
       for device in board.devices { sections.append(try device.save()) }
@@ -51,6 +55,8 @@ extension VirtualMachine {
       board.clock.set(own.guestTime)
       for device in board.devices { try device.load(take(device.name)) }
       for cpu in board.cpus { try cpu.load(take("cpu\(cpu.index)")) }
+      // The guest makes room by reading, and then it comes.
+      for (slot, bytes) in own.typed ?? [:] { board.uarts[slot]?.waiting = bytes }
       guard byName.isEmpty else {
         throw SavedStateError.unsupported("section \(byName.keys.sorted().joined(separator: ", ")) is not known here")
       }
@@ -73,7 +79,8 @@ extension VirtualMachine {
       uarts: configuration.uarts.map { .init(slot: $0.slot, ioBase: $0.ioBase, irq: $0.irq) }
         .sorted { $0.slot < $1.slot },
       hpet: configuration.hpet, debugPorts: configuration.debugPorts, rtcUseUTC: configuration.rtcUseUTC,
-      storage: board.storageSlots, devices: sections)
+      storage: board.storageSlots,
+      controllers: configuration.storageControllers.map { .init(name: $0.name, bus: $0.bus) }, devices: sections)
   }
 
   // MARK: Media
@@ -93,8 +100,15 @@ extension VirtualMachine {
     }
   }
 
-  /// Gives the media up, everything written before being on stable storage.
+  /// Brings what was written to the media to stable storage. The guest runs on meanwhile. An error is the guest's to see,
+  /// at its own next flush.
+  public func flushMedia() {
+    for image in board.images where image.isLocked { try? image.flush() }
+  }
+
+  /// Gives the media up, everything written before being on stable storage: the next host may reach them another way.
   public func unlockMedia() {
+    flushMedia()
     for image in board.images { image.unlock() }
   }
 }

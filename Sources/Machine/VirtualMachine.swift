@@ -39,6 +39,7 @@ public final class VirtualMachine: @unchecked Sendable {
   private let requests = DispatchQueue(label: "vmctl.machine.requests")
   private var state = RunState.stopped
   private var hasEnded = false
+  private var guestEnd = false
 
   /// Opens the media (without locking them), loads the ROMs and builds the board.
   /// - Throws: `MachineError` for what the configuration asks and the host does not have.
@@ -60,6 +61,9 @@ public final class VirtualMachine: @unchecked Sendable {
 
   public var runState: RunState { lifecycle.withLock { state } }
 
+  /// The guest has ended itself (power off, exit port): what is left is to be ended with `powerOff`.
+  public var guestHasEnded: Bool { lifecycle.withLock { guestEnd } }
+
   /// Guest time in nanoseconds since power-on.
   public var guestTime: UInt64 { board.clock.now }
 
@@ -76,6 +80,8 @@ public final class VirtualMachine: @unchecked Sendable {
     }
   }
 
+  /// When this returns, what the guest had asked for before (a reset, its end) has been done: it is not lost on who takes
+  /// the machine over.
   public func pause() {
     lifecycle.withLock {
       guard state == .running else { return }
@@ -87,6 +93,7 @@ public final class VirtualMachine: @unchecked Sendable {
       }
       state = .paused
     }
+    requests.sync {}
   }
 
   public func resume() {
@@ -171,8 +178,12 @@ public final class VirtualMachine: @unchecked Sendable {
       case .reset, .tripleFault:
         lifecycle.withLock { resetBoard() }
         events.send(.guestReset)
-      case .powerOff: events.send(.poweredOff)
-      case .exit(let status): events.send(.exited(status: status))
+      case .powerOff:
+        lifecycle.withLock { guestEnd = true }
+        events.send(.poweredOff)
+      case .exit(let status):
+        lifecycle.withLock { guestEnd = true }
+        events.send(.exited(status: status))
       }
       for thread in threads { thread.go() }
     }

@@ -23,8 +23,10 @@ public struct StateFileError: Error, Equatable, CustomStringConvertible {
 public enum StateFile {
   /// Writes a file beside `path`, flushes it to the disk and renames it into place. When anything fails, what was at
   /// `path` is untouched and nothing is left behind.
+  /// - Parameter durable: false: without waiting for the disk, so that the file outlives the process but perhaps not the
+  ///   host.
   public static func replace(
-    _ path: String, mode: UInt32 = 0o600, _ body: (@escaping (UnsafeRawBufferPointer) throws -> Void) throws -> Void
+    _ path: String, mode: UInt32 = 0o600, durable: Bool = true, _ body: (@escaping (UnsafeRawBufferPointer) throws -> Void) throws -> Void
   ) throws {
     let temporary = "\(path).\(getpid()).part"
     let file = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode_t(mode))
@@ -32,7 +34,7 @@ public enum StateFile {
     var isOpen = true
     do {
       try body { try writeAll(file, $0, path) }
-      guard fsync(file) == 0 else { throw StateFileError(path: path, operation: "write", code: errno) }
+      guard !durable || fsync(file) == 0 else { throw StateFileError(path: path, operation: "write", code: errno) }
       isOpen = false
       // A network file system may report a full disk only now.
       guard close(file) == 0 else { throw StateFileError(path: path, operation: "write", code: errno) }
@@ -42,7 +44,7 @@ public enum StateFile {
       unlink(temporary)
       throw error
     }
-    syncFolder(of: path)
+    if durable { syncFolder(of: path) }
   }
 
   /// Calls `body` with a reader's source.

@@ -27,14 +27,16 @@ public enum HardwareCheck {
   ) -> [HardwareMismatch] {
     var check = Comparison(name: quote(name))
     check.settings(source, target)
-    check.processor(source, target)
+    check.processor(source, target) { CPUProfile.named($0)?.leaves }
     check.contents(source.roms, target.roms)
     check.contents(source.boot, target.boot)
     check.uarts(source.uarts, target.uarts)
-    check.storage(source.storage, target.storage)
+    check.storage(source, target)
     check.devices(source.devices, target.devices)
     return check.mismatches
   }
+
+  static let sameVersion = "install the same version of it as on the source (Debian's seabios package; vmctl)"
 
   /// As a shell takes it.
   static func quote(_ text: String) -> String {
@@ -79,12 +81,10 @@ private struct Comparison {
     }
   }
 
-  mutating func processor(_ source: HardwareDescription, _ target: HardwareDescription) {
-    if source.cpuProfile != target.cpuProfile {
-      modify(
-        "CPU profile", source.cpuProfile, target.cpuProfile, "--cpu-profile \(HardwareCheck.quote(source.cpuProfile))")
-      return  // the leaves differ for that reason
-    }
+  /// - Parameter known: the leaves of a profile that this build has.
+  mutating func processor(
+    _ source: HardwareDescription, _ target: HardwareDescription, known: (String) -> [CPUIDLeaf]?
+  ) {
     func key(_ leaf: CPUIDLeaf) -> String {
       let number = "0x" + String(leaf.leaf, radix: 16)
       return leaf.subleaf == 0 ? number : number + ":" + String(leaf.subleaf)
@@ -92,7 +92,21 @@ private struct Comparison {
     func values(_ leaf: CPUIDLeaf) -> String {
       [leaf.eax, leaf.ebx, leaf.ecx, leaf.edx].map { "0x" + String($0, radix: 16) }.joined(separator: " ")
     }
-    let ours = Dictionary(target.cpuidLeaves.map { (key($0), $0) }) { first, _ in first }
+    func table(_ leaves: [CPUIDLeaf]) -> [String: CPUIDLeaf] {
+      Dictionary(leaves.map { (key($0), $0) }) { first, _ in first }
+    }
+    var ours = table(target.cpuidLeaves)
+    if source.cpuProfile != target.cpuProfile {
+      modify(
+        "CPU profile", source.cpuProfile, target.cpuProfile, "--cpu-profile \(HardwareCheck.quote(source.cpuProfile))")
+      // The leaves differ for that reason; what counts is what is left when it is gone. The target's own changes stay.
+      guard let wanted = known(source.cpuProfile), let present = known(target.cpuProfile) else { return }
+      let plain = table(present)
+      let changed = ours.filter { plain[$0.key] != $0.value }
+      let removed = plain.keys.filter { ours[$0] == nil }
+      ours = table(wanted).merging(changed) { $1 }
+      for leaf in removed { ours[leaf] = nil }
+    }
     for leaf in source.cpuidLeaves {
       let other = ours[key(leaf)]
       if other != leaf {
@@ -101,37 +115,42 @@ private struct Comparison {
       }
     }
     let theirs = Set(source.cpuidLeaves.map(key))
-    for leaf in target.cpuidLeaves where !theirs.contains(key(leaf)) {
+    for leaf in ours.values.sorted(by: { ($0.leaf, $0.subleaf) < ($1.leaf, $1.subleaf) })
+    where !theirs.contains(key(leaf)) {
       modify("CPUID \(key(leaf))", "absent", values(leaf), "--cpuid-remove \(key(leaf))")
     }
   }
 
+  /// Firmware, kernel, initial RAM disk, command line: compared by content.
   mutating func contents(_ source: [HardwareDescription.Blob], _ target: [HardwareDescription.Blob]) {
-    func show(_ blob: HardwareDescription.Blob) -> String {
+    func show(_ blob: HardwareDescription.Blob?) -> String {
+      guard let blob else { return "absent" }
+      if let text = blob.text { return "\"\(text)\"" }
       let place = blob.path.map { "\($0), " } ?? ""
       return "\(place)\(blob.size) bytes, SHA-256 \(blob.digest.prefix(12))"
     }
     for blob in source {
       let other = target.first { $0.name == blob.name }
       if let other, other.digest == blob.digest, other.size == blob.size { continue }
-      let shown = other.map(show) ?? "absent"
       if blob.option.isEmpty {
-        add(blob.name, show(blob), shown, "install the same version of the firmware package as on the source")
+        // Of the distribution or built in. Where the target has its user's file instead, taking that away is the remedy.
+        if other != nil || !target.contains(where: { $0.isUsersFirmware }) {
+          add(blob.name, show(blob), show(other), HardwareCheck.sameVersion)
+        }
+      } else if let text = blob.text {
+        modify(blob.name, show(blob), show(other), "\(blob.option) \(HardwareCheck.quote(text))")
       } else if let path = blob.path {
         modify(
-          blob.name, show(blob), shown, "\(blob.option) \(HardwareCheck.quote(path))   (a copy of the source's file)")
-      } else if blob.option == "--append" {
-        modify(blob.name, show(blob), shown, "\(blob.option) '...'   (the same text as on the source)")
-      } else if other != nil {
-        // Built in; where it is missing, the option that brings it is told already.
-        add(blob.name, show(blob), shown, "use the same vmctl on both hosts")
+          blob.name, show(blob), show(other), "\(blob.option) \(HardwareCheck.quote(path))  # a copy of the source's file")
       }
     }
     for blob in target where !source.contains(where: { $0.name == blob.name }) {
-      if blob.option.isEmpty {
-        add(blob.name, "absent", show(blob), "install the same version of the firmware package as on the source")
-      } else if blob.path != nil || blob.option == "--append" {
-        modify(blob.name, "absent", show(blob), "\(blob.option) ''")
+      if blob.isUsersFirmware {
+        modify(blob.name, "SeaBIOS", show(blob), "\(blob.option) bios")
+      } else if blob.option.isEmpty {
+        if !source.contains(where: { $0.isUsersFirmware }) { add(blob.name, "absent", show(blob), HardwareCheck.sameVersion) }
+      } else {
+        modify(blob.name, "absent", show(blob), "\(blob.option) \(blob.text == nil ? "none" : "''")")
       }
     }
   }
@@ -148,33 +167,30 @@ private struct Comparison {
     }
   }
 
-  mutating func storage(_ source: [HardwareDescription.StorageSlot], _ target: [HardwareDescription.StorageSlot]) {
-    for slot in source {
-      let other = target.first { isSamePlace($0, slot) }
-      guard let other else {
-        let controller = target.contains { $0.controller == slot.controller }
-        let first =
+  /// A controller's name is for people; its bus is what the guest sees.
+  mutating func storage(_ source: HardwareDescription, _ target: HardwareDescription) {
+    var names: [MachineConfiguration.StorageController.Bus: String] = [:]
+    for controller in target.controllers ?? [] { names[controller.bus] = controller.name }
+    for slot in target.storage { names[slot.bus] = slot.controller }
+    for slot in source.storage {
+      let other = target.storage.first { isSamePlace($0, slot) }
+      if let other, slot.kind == other.kind, slot.mode == other.mode, isSame(slot.medium, other.medium) { continue }
+      var remedy = ""
+      if names[slot.bus] == nil {
+        names[slot.bus] = slot.controller
+        remedy =
           "vmctl storagectl \(name) --name \(HardwareCheck.quote(slot.controller)) --add \(slot.bus.rawValue); "
-        add(place(slot), show(slot), "nothing", (controller ? "" : first) + attach(slot))
-        continue
       }
-      if other.bus != slot.bus {
-        let controller = HardwareCheck.quote(slot.controller)
-        add(
-          "storage controller \(slot.controller)", slot.bus.rawValue, other.bus.rawValue,
-          "vmctl storagectl \(name) --name \(controller) --remove; "
-            + "vmctl storagectl \(name) --name \(controller) --add \(slot.bus.rawValue); \(attach(slot))")
-      } else if slot.kind != other.kind || slot.mode != other.mode || !isSame(slot.medium, other.medium) {
-        add(place(slot), show(slot), show(other), attach(slot))
-      }
+      remedy += attach(slot, to: names[slot.bus] ?? slot.controller)
+      add(place(slot), show(slot), other.map(show) ?? "nothing", remedy)
     }
-    for slot in target where !source.contains(where: { isSamePlace($0, slot) }) {
-      add(place(slot), "nothing", show(slot), attach(slot, medium: "none"))
+    for slot in target.storage where !source.storage.contains(where: { isSamePlace($0, slot) }) {
+      add(place(slot), "nothing", show(slot), attach(slot, to: slot.controller, medium: "none"))
     }
   }
 
   private func isSamePlace(_ one: HardwareDescription.StorageSlot, _ other: HardwareDescription.StorageSlot) -> Bool {
-    one.controller == other.controller && one.port == other.port && one.device == other.device
+    one.bus == other.bus && one.port == other.port && one.device == other.device
   }
 
   private func isSame(_ one: MediumIdentity?, _ other: MediumIdentity?) -> Bool {
@@ -191,10 +207,10 @@ private struct Comparison {
     return "\(slot.kind.rawValue) (\(medium)\(slot.mode == .normal ? "" : ", \(slot.mode.rawValue)"))"
   }
 
-  private func attach(_ slot: HardwareDescription.StorageSlot, medium: String? = nil) -> String {
+  private func attach(_ slot: HardwareDescription.StorageSlot, to name: String, medium: String? = nil) -> String {
     let medium = medium ?? slot.medium.map { HardwareCheck.quote($0.path) } ?? "emptydrive"
-    let controller = HardwareCheck.quote(slot.controller)
-    return "vmctl storageattach \(name) --storagectl \(controller) --port \(slot.port) --device \(slot.device) "
+    let controller = HardwareCheck.quote(name)
+    return "vmctl storageattach \(self.name) --storagectl \(controller) --port \(slot.port) --device \(slot.device) "
       + "--type \(slot.kind.rawValue) --medium \(medium)"
       + (slot.mode == .normal ? "" : " --mtype \(slot.mode.rawValue)")
   }
@@ -218,4 +234,9 @@ private struct Comparison {
       add("device \(device.name)", "absent", "\(device.kind) version \(device.version)", advice)
     }
   }
+}
+
+extension HardwareDescription.Blob {
+  /// In place of the distribution's.
+  fileprivate var isUsersFirmware: Bool { option == "--firmware" }
 }

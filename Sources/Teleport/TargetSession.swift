@@ -233,7 +233,7 @@ final class TargetSession<Machine: TeleportableMachine> {
       throw error
     }
     try target.testPoint(.targetLocked)
-    try target.records(record(.prepared))
+    try target.records(record(.prepared), false)
     target.desk.prepared(transfer)
     try link.send(.prepared, timeoutMS: options.timeoutMS)
   }
@@ -273,12 +273,12 @@ final class TargetSession<Machine: TeleportableMachine> {
     return target.desk.currentVerdict ?? target.desk.awaitVerdict(graceMS: options.graceMS)
   }
 
-  /// Durable record, then the answer, then the first instruction: a source that saw this process end without an answer
-  /// knows that nothing has run.
+  /// Record, then the answer, then the first instruction: a source that saw this process end without an answer knows that
+  /// nothing has run.
   private func takeOver(_ machine: Machine) throws {
     link.ignoreWake()
     try target.testPoint(.targetCommitted)
-    try target.records(record(.owned))
+    try target.records(record(.owned), false)
     try? target.testPoint(.targetOwned)
     target.desk.settle(transfer, .running)
     try? link.send(.running, timeoutMS: 1000)
@@ -287,6 +287,7 @@ final class TargetSession<Machine: TeleportableMachine> {
     target.onState(.arrived(paused: isPaused))
     machine.start(paused: isPaused)
     try? target.testPoint(.targetRunning)
+    try? target.records(record(.owned), true)
     show(.done)
     target.finish(.success(machine))
     // The listener stays for a source that has not had the answer.
@@ -298,7 +299,7 @@ final class TargetSession<Machine: TeleportableMachine> {
     let wasPrepared = target.desk.fate(transfer) == .prepared
     machine.unlockMedia()
     machine.powerOff()
-    if wasPrepared { try? target.records(record(.discarded)) }
+    if wasPrepared { try? target.records(record(.discarded), true) }
     // The source hears of it only when nothing of it is left.
     target.desk.settle(transfer, .discarded)
     link.ignoreWake()

@@ -52,14 +52,20 @@ public struct TeleportProgress: Codable, Equatable, Sendable {
     let rate = tenths(bytesPerSecond / 1e6)
     switch phase {
     case .done:
+      guard downtime.total > 0 else { return "done: \(megabytes) MB in \(tenths(seconds)) s" }  // the target does not know it
       let parts =
         "stop \(tenths(downtime.stop)), last pages \(tenths(downtime.lastPages)), "
         + "device state \(tenths(downtime.devices)), proof \(tenths(downtime.proof)), hand-over \(tenths(downtime.handOver))"
       return "done: \(megabytes) MB in \(tenths(seconds)) s, down \(tenths(downtime.total)) ms (\(parts))"
     case .memory, .lastPages:
+      let done = totalPages > 0 ? (totalPages - min(remainingPages, totalPages)) * 100 / totalPages : 0
       let left = tenths(Double(remainingPages) * 4096 / 1e6)
-      return "\(phase.rawValue), round \(round): \(megabytes) MB sent, \(rate) MB/s, \(left) MB remaining, "
-        + "\(Int(dirtyPagesPerSecond)) pages/s dirtied"
+      var line = "\(phase.rawValue) \(done) %"
+      if round > 0 { line += ", round \(round + 1)" }
+      line += ": \(megabytes) MB at \(rate) MB/s"
+      if remainingPages > 0 { line += ", \(left) MB remaining" }
+      if dirtyPagesPerSecond > 0 { line += ", \(Int(dirtyPagesPerSecond)) pages/s dirtied" }
+      return line
     default: return phase.rawValue
     }
   }

@@ -1,8 +1,13 @@
 import Foundation
 import SavedState
 
-/// What a VM's folder says about a transfer, so that the truth survives the process. Written durably before the step
-/// it names is told to the other side.
+/// What a VM's folder says about a transfer, so that the truth survives the process. Written before the step it names is
+/// told to the other side.
+///
+/// What must also survive the host is on the disk before the guest stands still or after it runs again, so that no disk
+/// adds to the downtime: `committing` is written durably in the shadow of the last pages and the proof; `owned` is first
+/// written for the process's death and then made durable while the guest runs. When the host itself dies in between,
+/// the earlier record says that it is of another boot of the host, and then it proves nothing.
 public struct TeleportRecord: Codable, Equatable, Sendable {
   public enum Role: String, Codable, Sendable { case source, target }
 
@@ -28,8 +33,11 @@ public struct TeleportRecord: Codable, Equatable, Sendable {
   /// Source: where the target listens.
   public var host: String
   public var port: Int
+  /// Which boot of this host has written it.
+  public var hostBoot: String?
 
   public init(role: Role, step: Step, transfer: String, host: String, port: Int) {
+    hostBoot = Self.thisBoot
     self.role = role
     self.step = step
     self.transfer = transfer
@@ -37,12 +45,20 @@ public struct TeleportRecord: Codable, Equatable, Sendable {
     self.port = port
   }
 
+  private static let thisBoot: String = {
+    let text = try? String(contentsOfFile: "/proc/sys/kernel/random/boot_id", encoding: .utf8)
+    return text?.trimmingCharacters(in: .whitespacesAndNewlines) ?? ""
+  }()
+
+  /// Whether the host has not been started anew since: then nothing that was written is lost.
+  public var isOfThisBoot: Bool { hostBoot == Self.thisBoot }
+
   /// - Throws: `StateFileError`, with nothing changed.
-  public func write(to path: String) throws {
+  public func write(to path: String, durable: Bool = true) throws {
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.sortedKeys, .prettyPrinted]
     let bytes = try encoder.encode(self)
-    try StateFile.replace(path) { write in try bytes.withUnsafeBytes { try write($0) } }
+    try StateFile.replace(path, durable: durable) { write in try bytes.withUnsafeBytes { try write($0) } }
   }
 
   /// nil when there is none or it is not readable as one.

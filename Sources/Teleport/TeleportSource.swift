@@ -53,8 +53,9 @@ public final class TeleportSource: @unchecked Sendable {
   private var mediaReleased = false
   private var transfer = ""
   private var last = TeleportProgress()
+  private var pendingNote: Note?
 
-  /// - Parameters: records: writes durably or throws. state, progress: called on the thread of `run`.
+  /// - Parameters: records: writes durably or throws; called one at a time. state, progress: called on the thread of `run`.
   public init(
     vm: any TeleportableMachine, options: Options,
     records: @escaping @Sendable (TeleportRecord) throws -> Void = { _ in },
@@ -105,11 +106,12 @@ public final class TeleportSource: @unchecked Sendable {
       try testPoint(.sourceAgreed)
       try sendMemory(link, sender)
       try testPoint(.sourcePaused)
+      let noted = noteDecision()
       try sendRest(link, sender)
       let devices = try sendDevices(link, sender)
       try prove(link, sender, devices)
       try prepare(link, sender)
-      try decide()
+      try decide(noted)
     } catch {
       try keep(connection, because: error)
     }
@@ -165,6 +167,8 @@ public final class TeleportSource: @unchecked Sendable {
       machine.startDirtyLog()
       isLogging = true
       try sender.sendWhileRunning(maxDowntimeMS: options.maxDowntimeMS, testPoint: testPoint)
+      // What the media's hand-over flushes again is then little.
+      machine.flushMedia()
     }
     try checkCancelled()
     sender.enter(.pausing)
@@ -248,17 +252,25 @@ public final class TeleportSource: @unchecked Sendable {
     try testPoint(.sourcePrepared)
   }
 
+  /// Writes the decision down while the last pages and the proof are under way, so that the disk does not add to the
+  /// downtime. Until the decision falls, the record only makes a successor of this process ask the target, which knows.
+  private func noteDecision() -> Note {
+    let note = Note()
+    let entry = record(.committing)
+    let records = records
+    let thread = Thread { note.finish(Result { try records(entry) }) }
+    thread.name = "teleport record"
+    thread.start()
+    pendingNote = note
+    return note
+  }
+
   /// The decision: after this the machine does not run here unless the target says that it will not run there.
-  private func decide() throws {
+  private func decide(_ noted: Note) throws {
+    try noted.wait()
     try lock.withLock {
       guard !isCancelled else { throw TeleportError.cancelled }
       isDecided = true
-    }
-    do {
-      try records(record(.committing))
-    } catch {
-      lock.withLock { isDecided = false }
-      throw error
     }
   }
 
@@ -392,6 +404,26 @@ public final class TeleportSource: @unchecked Sendable {
 
   // MARK: Staying here
 
+  /// Work on another thread that is waited for.
+  private final class Note: @unchecked Sendable {
+    private let condition = NSCondition()
+    private var result: Result<Void, any Error>?
+
+    func finish(_ result: Result<Void, any Error>) {
+      condition.withLock {
+        self.result = result
+        condition.broadcast()
+      }
+    }
+
+    func wait() throws {
+      condition.lock()
+      defer { condition.unlock() }
+      while result == nil { condition.wait() }
+      try result?.get()
+    }
+  }
+
   /// The machine has been kept, for this reason.
   private struct Kept: Error { var reason: any Error }
 
@@ -411,13 +443,21 @@ public final class TeleportSource: @unchecked Sendable {
         try relock()
       } catch {
         onState(.kept(paused: true))
+        noteKept()
         throw TeleportError.mediaTaken("\(error) (after: \(reason))")
       }
     }
-    if !transfer.isEmpty { try? records(record(.keptHere)) }
     if !wasPaused && machine.teleportState == .paused { machine.resume() }
     onState(.kept(paused: machine.teleportState == .paused))
+    noteKept()
     throw reason
+  }
+
+  /// The machine does not wait for this. Were the process killed before it is done, its successor would ask the target.
+  private func noteKept() {
+    guard let note = pendingNote else { return }
+    try? note.wait()
+    try? records(record(.keptHere))
   }
 
   /// The target lets go as soon as it hears that the transfer is off, at the latest when it has waited long enough.

@@ -20,11 +20,11 @@ public final class TeleportTarget<Machine: TeleportableMachine>: @unchecked Send
     public var name: String
     public var uuid: String
     /// How long a source may be silent.
-    public var timeoutMS = 10_000
+    public var timeoutMS = TestPoint.patienceMS ?? 10_000
     /// For the whole of the greeting and the password.
-    public var greetingMS = 10_000
+    public var greetingMS = TestPoint.patienceMS ?? 10_000
     /// How long a prepared machine waits for a source whose connection was cut.
-    public var graceMS = 10_000
+    public var graceMS = TestPoint.patienceMS ?? 10_000
     /// What the VM's folder says of an earlier process's transfer.
     public var previous: TeleportRecord?
 
@@ -39,7 +39,7 @@ public final class TeleportTarget<Machine: TeleportableMachine>: @unchecked Send
 
   let options: Options
   let makeMachine: @Sendable () throws -> Machine
-  let records: @Sendable (TeleportRecord) throws -> Void
+  let records: @Sendable (_ record: TeleportRecord, _ durable: Bool) throws -> Void
   let onState: @Sendable (TeleportState) -> Void
   let onProgress: @Sendable (TeleportProgress) -> Void
   let desk: TransferDesk
@@ -55,10 +55,10 @@ public final class TeleportTarget<Machine: TeleportableMachine>: @unchecked Send
   private var outcome: Result<Machine, any Error>?
 
   /// - Parameters: makeMachine: builds a fresh machine, not started; called anew after each failed transfer.
-  ///   records: writes durably or throws. state, progress: called from the target's threads.
+  ///   records: writes, durably where that is asked for, or throws. state, progress: called from the target's threads.
   public init(
     options: Options, makeMachine: @escaping @Sendable () throws -> Machine,
-    records: @escaping @Sendable (TeleportRecord) throws -> Void = { _ in },
+    records: @escaping @Sendable (_ record: TeleportRecord, _ durable: Bool) throws -> Void = { _, _ in },
     state: @escaping @Sendable (TeleportState) -> Void = { _ in },
     progress: @escaping @Sendable (TeleportProgress) -> Void = { _ in }
   ) {

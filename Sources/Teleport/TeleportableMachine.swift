@@ -16,11 +16,14 @@ public protocol TeleportableMachine: AnyObject, Sendable {
   func loadState(_ sections: [StateSection]) throws
   func hardwareDescription() throws -> HardwareDescription
   func lockMedia() throws
+  /// Brings what the guest has written to stable storage, while it runs on.
+  func flushMedia()
+  /// With everything that was written on stable storage.
   func unlockMedia()
   /// Ends a machine that is not wanted any more, started or not.
   func powerOff()
 }
 
 extension VirtualMachine: TeleportableMachine {
-  public var teleportState: RunState { runState }
+  public var teleportState: RunState { guestHasEnded ? .stopped : runState }
 }

@@ -11,6 +11,9 @@ import Foundation
 struct TestPoint: Sendable {
   var reached: @Sendable (TeleportStep) throws -> Void = { _ in }
 
+  /// How long a target is patient, in milliseconds, when a test has less time.
+  static let patienceMS = ProcessInfo.processInfo.environment["VMCTL_TELEPORT_PATIENCE"].flatMap { Int($0) }
+
   private static let stopAt = ProcessInfo.processInfo.environment["VMCTL_TELEPORT_STOP_AT"]
 
   func callAsFunction(_ step: TeleportStep) throws {

@@ -17,8 +17,13 @@ final class TransferDesk: @unchecked Sendable {
   /// - Parameter previous: what the VM's folder says of an earlier process's transfer.
   init(previous: TeleportRecord?) {
     guard let previous, previous.role == .target else { return }
-    // A process that died before it owned the machine never ran it.
-    fates[previous.transfer] = previous.step == .owned ? .running : .discarded
+    // A process that died before it owned the machine never ran it. When the whole host died, the last record may be
+    // missing, and then nothing is known.
+    if previous.step == .owned {
+      fates[previous.transfer] = .running
+    } else if previous.step == .discarded || previous.isOfThisBoot {
+      fates[previous.transfer] = .discarded
+    }
   }
 
   /// Takes the seat. False: somebody else has it, or the machine has arrived.

@@ -41,29 +41,28 @@ enum Terminal {
   }
 }
 
-/// Shows how far a long work is: one line that changes on a terminal, plain lines now and then in a pipe.
+/// Shows how far a long work is: one line that changes on a terminal, a plain line now and then in a pipe.
 final class ProgressLine {
   private let isTerminal = Terminal.errorIsTerminal
-  private var lastPhase = ""
-  private var lastTime = Date.distantPast
+  private var lastTime = Date()
   private var isOpen = false
 
-  /// - Parameter phase: a new one is shown at once.
-  func show(_ text: String, phase: String) {
+  /// - Parameter isUrgent: worth a line in a pipe at once.
+  func show(_ text: String, isUrgent: Bool = false) {
     if isTerminal {
       Terminal.write(2, "\r\u{1B}[K" + text)
       isOpen = true
     } else {
       let now = Date()
-      guard phase != lastPhase || now.timeIntervalSince(lastTime) >= 1 else { return }
+      guard isUrgent || now.timeIntervalSince(lastTime) >= 1 else { return }
       Terminal.error(text)
       lastTime = now
     }
-    lastPhase = phase
   }
 
-  func finish() {
-    if isOpen { Terminal.write(2, "\n") }
+  /// - Parameter erases: takes the line away, as its work has a better last word.
+  func finish(erases: Bool = false) {
+    if isOpen { Terminal.write(2, erases ? "\r\u{1B}[K" : "\n") }
     isOpen = false
   }
 }

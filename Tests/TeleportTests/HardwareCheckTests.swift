@@ -51,8 +51,8 @@ func sampleHardware() -> HardwareDescription {
       "vmctl modifyvm 'my box' --rtc-use-utc on",
       "vmctl modifyvm 'my box' --boot1 floppy --boot2 dvd --boot3 disk --boot4 none",
       "vmctl modifyvm 'my box' --cpu-profile x86-64-v2",
-      "vmctl modifyvm 'my box' --firmware /usr/share/seabios/bios.bin   (a copy of the source's file)",
-      "vmctl modifyvm 'my box' --kernel /boot/k   (a copy of the source's file)",
+      "vmctl modifyvm 'my box' --firmware /usr/share/seabios/bios.bin  # a copy of the source's file",
+      "vmctl modifyvm 'my box' --kernel /boot/k  # a copy of the source's file",
       "vmctl modifyvm 'my box' --uart1 0x3f8 4", "vmctl modifyvm 'my box' --uart2 off",
       "vmctl storageattach 'my box' --storagectl IDE --port 0 --device 0 --type hdd --medium /shared/d.img",
       "vmctl storageattach 'my box' --storagectl IDE --port 1 --device 0 --type dvddrive --medium none --mtype readonly",
@@ -69,6 +69,53 @@ func sampleHardware() -> HardwareDescription {
     let found = HardwareCheck.compare(source: sampleHardware(), target: target, name: "box")
     #expect(found.count == 1)
     #expect(found.first?.remedy.hasPrefix("vmctl storagectl box --name IDE --add ide; vmctl storageattach box") == true)
+  }
+
+  @Test func aControllersNameMayDifferAndTheTargetsIsUsed() {
+    var target = sampleHardware()
+    target.storage = []
+    target.controllers = [.init(name: "PIIX", bus: .ide)]
+    let found = HardwareCheck.compare(source: sampleHardware(), target: target, name: "box")
+    #expect(found.map(\.remedy) == [
+      "vmctl storageattach box --storagectl PIIX --port 0 --device 0 --type hdd --medium /shared/d.img"
+    ])
+    target.storage = sampleHardware().storage
+    target.storage[0].controller = "PIIX"
+    #expect(HardwareCheck.compare(source: sampleHardware(), target: target, name: "box").isEmpty)
+  }
+
+  @Test func anotherFirmwareIsPutBack() {
+    var target = sampleHardware()
+    var source = sampleHardware()
+    source.roms = [.init(name: "SeaBIOS", option: "", path: "/usr/share/bios.bin", size: 9, digest: "aa")]
+    #expect(
+      HardwareCheck.compare(source: source, target: target, name: "b").map(\.remedy)
+        == ["vmctl modifyvm b --firmware bios"])
+    swap(&source, &target)
+    #expect(
+      HardwareCheck.compare(source: source, target: target, name: "b").map(\.remedy)
+        == ["vmctl modifyvm b --firmware /usr/share/seabios/bios.bin  # a copy of the source's file"])
+  }
+
+  @Test func aCommandLineIsProposedAsItIs() {
+    var source = sampleHardware()
+    source.boot.append(.init(name: "command line", option: "--append", size: 9, digest: "cc", text: "a=1 it's b"))
+    let found = HardwareCheck.compare(source: source, target: sampleHardware(), name: "b").map(\.remedy)
+    #expect(found == ["vmctl modifyvm b --append 'a=1 it'\\''s b'"])
+  }
+
+  @Test func leavesThatAnotherProfileDoesNotExplainAreToldWithIt() {
+    var source = sampleHardware()
+    var target = sampleHardware()
+    let profile = CPUProfile.named("x86-64-v2")!
+    let changed = CPUIDLeaf(0x4000_0000, eax: 1, ebx: 2, ecx: 3, edx: 4)
+    source.cpuidLeaves = profile.setting(changed).leaves
+    target.cpuProfile = CPUProfile.all.first { $0.name != "x86-64-v2" }!.name
+    target.cpuidLeaves = CPUProfile.named(target.cpuProfile)!.leaves
+    let found = HardwareCheck.compare(source: source, target: target, name: "b").map(\.remedy)
+    #expect(found == [
+      "vmctl modifyvm b --cpu-profile x86-64-v2", "vmctl modifyvm b --cpuid-set 0x40000000 0x1 0x2 0x3 0x4",
+    ])
   }
 
   @Test func aNewerBuildReadsAnOlderOnesDevicesAndNotTheReverse() {

@@ -180,6 +180,7 @@ final class SmallMachine: TeleportableMachine, @unchecked Sendable {
 
   func hardwareDescription() throws -> HardwareDescription { hardware }
   func lockMedia() throws { try medium.take(self) }
+  func flushMedia() {}
   func unlockMedia() { medium.release(self) }
 }
 

@@ -50,7 +50,7 @@ struct Pair {
         prepareMachine(machine)
         return machine
       },
-      records: { records.add($0) }, state: { states.add($0) })
+      records: { record, _ in records.add(record) }, state: { states.add($0) })
     target.testPoint = testPoint
     port = try target.listen()
   }

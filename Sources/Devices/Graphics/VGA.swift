@@ -216,13 +216,26 @@ public final class VGA: PCIDevice, Device, PortIO, MemoryMappedIO {
 
   public func save() throws -> StateSection {
     let saved = Saved(pci: pciState, vga: core.state)
-    let blob = Data(bytes: vram, count: vramSize)
+    let blob = Data(bytes: vram, count: usedVideoMemory)
     return try StateSection(name: name, kind: Self.kind, version: Self.version, state: saved, blob: blob)
+  }
+
+  /// Bytes of video memory up to the last that is not zero, in whole pages: most of it is never used.
+  private var usedVideoMemory: Int {
+    let page = 4096
+    var end = vramSize
+    while end > 0 {
+      let last = UnsafeRawPointer(vram) + (end - page)
+      // A page that equals itself shifted by eight bytes repeats its first eight bytes.
+      guard last.load(as: UInt64.self) == 0, memcmp(last, last + 8, page - 8) == 0 else { break }
+      end -= page
+    }
+    return end
   }
 
   public func load(_ section: StateSection) throws {
     let saved = try section.decode(Saved.self, kind: Self.kind, upTo: Self.version)
-    guard section.blob.count == vramSize else {
+    guard section.blob.count <= vramSize else {
       throw SavedStateError.mismatch(
         "section \(section.name): \(section.blob.count) bytes of video memory, and this machine has \(vramSize)")
     }
@@ -231,9 +244,11 @@ public final class VGA: PCIDevice, Device, PortIO, MemoryMappedIO {
     restorePCI(saved.pci)
     core.state = saved.vga
     core.refresh()
+    let used = section.blob.count
     section.blob.withUnsafeBytes { bytes in
       guard let base = bytes.baseAddress else { return }
-      UnsafeMutableRawPointer(vram).copyMemory(from: base, byteCount: vramSize)
+      UnsafeMutableRawPointer(vram).copyMemory(from: base, byteCount: used)
     }
+    memset(vram + used, 0, vramSize - used)
   }
 }

@@ -124,8 +124,12 @@ public final class VMProcess: @unchecked Sendable {
 
   /// A process that died in the middle of handing the machine over has left a question: who has it?
   private func settleEarlierTeleport() throws {
-    guard let record = TeleportRecord.read(from: folder.teleport), record.role == .source, record.step == .committing
-    else { return }
+    guard let record = TeleportRecord.read(from: folder.teleport), record.role == .source else { return }
+    guard record.step == .committing else {
+      // What it says is settled, and nothing about the life that begins now.
+      unlink(folder.teleport)
+      return
+    }
     let place = "\(record.host) port \(record.port)"
     var settled = record
     switch TeleportInquiry.ask(record) {
@@ -137,8 +141,7 @@ public final class VMProcess: @unchecked Sendable {
         "the machine \"\(entry.name)\" was handed over to \(place) and runs there",
         remedy: "start it here again when it has ended there")
     case .discarded, .unknown:
-      settled.step = .keptHere
-      try settled.write(to: folder.teleport)
+      unlink(folder.teleport)
       logger.info("the teleport to \(place) has left nothing running there")
     case .unreachable(let reason):
       throw ManagementError(
@@ -212,7 +215,7 @@ public final class VMProcess: @unchecked Sendable {
         guard let self else { throw TeleportError.cancelled }
         return try build()
       },
-      records: { try $0.write(to: path) },
+      records: { try $0.write(to: path, durable: $1) },
       state: { [weak self] in self?.teleport($0) },
       progress: { [weak self] in self?.note($0) })
     lock.withLock { inner.target = target }

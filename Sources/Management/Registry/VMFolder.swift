@@ -1,4 +1,5 @@
 import Foundation
+import Teleport
 
 /// The files of one VM.
 public struct VMFolder: Equatable, Sendable {
@@ -62,7 +63,11 @@ public struct VMFolder: Equatable, Sendable {
 
   private func status(isLocked: Bool) -> StatusRecord {
     let recorded = readStatus()
-    let state = VMState.actual(recorded: recorded?.state, isLocked: isLocked, hasStateFile: hasSavedState)
+    var state = VMState.actual(recorded: recorded?.state, isLocked: isLocked, hasStateFile: hasSavedState)
+    // The process has died after it had handed the machine over and before it had written that down as its state.
+    if state == .aborted, let last = TeleportRecord.read(from: teleport), last.role == .source, last.step == .handedOver {
+      state = .teleported
+    }
     var record = recorded ?? StatusRecord(state: state)
     record.state = state
     if !state.isLive {

@@ -78,7 +78,7 @@ struct ControlVM: ParsableCommand {
     case .savestate:
       let line = ProgressLine()
       defer { line.finish() }
-      _ = try client.request(ControlRequest(.savestate)) { line.show($0.progress ?? "", phase: "saving") }
+      _ = try client.request(ControlRequest(.savestate)) { line.show($0.progress ?? "") }
     case .screenshotpng:
       var request = ControlRequest(.screenshotpng)
       request.path = Paths.absolute(arguments[0])
@@ -113,14 +113,20 @@ struct ControlVM: ParsableCommand {
     var request = ControlRequest(.teleport)
     request.teleport = wish
     let line = ProgressLine()
+    var isDoubted = false
     let signals = SignalWatch([SIGINT, SIGTERM]) { try? client.post(ControlRequest(.cancel)) }
     defer { withExtendedLifetime(signals) {} }
     do {
       let reply = try client.request(request) { reply in
-        guard reply.teleport?.phase != .done else { return }
-        line.show(reply.progress ?? "", phase: reply.teleport?.phase.rawValue ?? "")
+        guard let phase = reply.teleport?.phase, phase != .done else { return }
+        guard phase == .inDoubt, !isDoubted else { return line.show(reply.progress ?? "") }
+        isDoubted = true
+        line.finish()
+        Terminal.error(
+          "in doubt: the target has not said whether it runs the machine, which stays paused here until it does.\n"
+            + "If you know better: vmctl controlvm \(machine.name) resolveteleport takeback|giveup (docs/teleport-protocol.md says when)")
       }
-      line.finish()
+      line.finish(erases: true)
       Terminal.line(reply.text ?? "done")
     } catch {
       line.finish()

@@ -25,7 +25,7 @@ struct StartVM: ParsableCommand {
     let process = try VMProcess(entry, detached: false)
     let signals = SignalWatch([SIGINT, SIGTERM, SIGHUP]) { process.terminate() }
     let line = IncomingProgress()
-    process.onProgress = { line.show($0.summary, phase: $0.phase.rawValue, isLast: $0.phase == .done) }
+    process.onProgress = { line.show($0.summary, isLast: $0.phase == .done) }
     process.onMessage = { line.message($0) }
     for text in try process.start() { Terminal.line(text) }
     let status = process.waitUntilEnd()
@@ -39,9 +39,9 @@ private final class IncomingProgress: @unchecked Sendable {
   private let lock = NSLock()
   private let line = ProgressLine()
 
-  func show(_ text: String, phase: String, isLast: Bool) {
+  func show(_ text: String, isLast: Bool) {
     lock.withLock {
-      line.show(text, phase: phase)
+      line.show(text, isUrgent: isLast)
       if isLast { line.finish() }
     }
   }
