@@ -116,7 +116,7 @@ struct Figures {
 extension TestHost {
   /// Waits until the machine's process has stopped itself (VMCTL_TELEPORT_STOP_AT).
   func waitUntilStopped(_ name: String) throws {
-    try poll("the stop of \(name)", within: 30) {
+    try poll("the stop of \(name)", within: 30) { () -> Void? in
       guard let pid = processID(name), let data = FileManager.default.contents(atPath: "/proc/\(pid)/stat") else {
         return nil
       }

@@ -1,0 +1,127 @@
+import Foundation
+import Testing
+
+/// Machines that travel and are whole where they arrive.
+@Suite struct TeleportTravelTests {
+  /// Reads the proof with all of memory, whatever it costs.
+  private static let fullProof = ["VMCTL_TELEPORT_VERIFY": "full"]
+
+  private func travel(_ hosts: TwoHosts, hops: Int, _ eachTime: (TestHost) throws -> Void) throws -> TestHost {
+    var (here, there) = (hosts.a, hosts.b)
+    for _ in 0..<hops {
+      let port = try hosts.await(there, [], Self.fullProof)
+      let child = try hosts.send(here, to: port)
+      guard try child.wait(within: 60) == 0 else { throw Failure("teleport: \(child.errors)\n\(there.log("box"))") }
+      #expect(try there.fact("box", "teleporterenabled") == "off")
+      #expect(try here.state("box") == "teleported")
+      (here, there) = (there, here)
+      try eachTime(here)
+    }
+    return here
+  }
+
+  @Test("a guest that writes all of its memory at full speed is whole after 20 hops", arguments: ["walker32", "walker64"])
+  func walker(_ guest: String) throws {
+    let hosts = try TwoHosts(guest: guest)
+    try hosts.start(hosts.a, Self.fullProof)
+    let last = try travel(hosts, hops: 20) { here in try here.console("box").expect("heartbeat", within: 30) }
+    // Two heartbeats' steps look at every one of its pages.
+    try hosts.expectAlive(last, beats: 3)
+    #expect(!last.log("box").contains("FAIL"))
+  }
+
+  @Test("a guest whose disk writes its memory is whole after 20 hops, and its disk with it")
+  func diskWalker() throws {
+    let hosts = try TwoHosts(guest: "walker-dma32", disk: 8)
+    try hosts.start(hosts.a, Self.fullProof)
+    try hosts.a.console("box").expect("heartbeat")
+    let last = try travel(hosts, hops: 20) { here in try here.console("box").expect("heartbeat", within: 30) }
+    try hosts.expectAlive(last, beats: 20)
+  }
+
+  @Test("Linux travels 20 times while its workload checks its memory; editor, shell and console go on", .enabled(if: Guests.hasLinux))
+  func linux() throws {
+    let hosts = try TwoHosts(memory: 256, Guests.linux(append: "workload=32 beat=200"))
+    try hosts.start(hosts.a, Self.fullProof)
+    var console = try hosts.a.console("box")
+    try console.expect("guest# ", within: 240)
+    try console.expect("heartbeat")
+    try console.send("vi letter\n")
+    try console.expect("letter")
+    try console.send("iwritten on A, ")
+    try console.expect("written on A")
+    var figures = try hosts.hop(hosts.a, hosts.b)
+    // The guest stands still for a blink; a busy computer may make it longer.
+    #expect(figures.downtimeMS < 1000)
+    console = try hosts.b.console("box")
+    try console.send("and on B\u{1B}")
+    usleep(300_000)
+    try console.send(":wq\n")
+    try console.expect("guest# ")
+    try console.send("cat letter; place=$((6 * 7))\n")
+    try console.expect("written on A, and on B\r\n")
+    var (here, there) = (hosts.b, hosts.a)
+    for _ in 0..<19 {
+      figures = try hosts.hop(here, there)
+      (here, there) = (there, here)
+    }
+    console = try here.console("box")
+    try console.send("\necho $place-$place; cat letter\n")
+    try console.expect("42-42\r\n")
+    try console.expect("written on A, and on B")
+    let after = try console.expect("heartbeat") + console.expect("heartbeat") + console.expect(" ok")
+    #expect(!after.contains("MEMORY ERROR"))
+  }
+
+  @Test("a paused machine arrives paused, and goes on there")
+  func paused() throws {
+    let hosts = try TwoHosts(guest: "walker32")
+    try hosts.start(hosts.a, Self.fullProof)
+    try hosts.expectAlive(hosts.a)
+    try hosts.a.vmctl("controlvm", "box", "pause")
+    try hosts.hop(hosts.a, hosts.b)
+    #expect(try hosts.b.state("box") == "paused")
+    try hosts.hop(hosts.b, hosts.a)
+    #expect(try hosts.a.state("box") == "paused")
+    try hosts.a.vmctl("controlvm", "box", "resume")
+    try hosts.expectAlive(hosts.a, beats: 3)
+  }
+
+  @Test("a saved machine goes on, travels, is saved there and goes on again")
+  func saved() throws {
+    let hosts = try TwoHosts(guest: "walker64", disk: 1)
+    try hosts.start(hosts.a)
+    try hosts.expectAlive(hosts.a)
+    try hosts.a.vmctl("controlvm", "box", "savestate")
+    #expect(try hosts.a.state("box") == "saved")
+    try hosts.a.refused("modifyvm", "box", "--memory", "32", saying: ["saved state"])
+    try hosts.start(hosts.a)
+    try hosts.expectAlive(hosts.a)
+    try hosts.hop(hosts.a, hosts.b)
+    try hosts.b.vmctl("controlvm", "box", "savestate")
+    try hosts.start(hosts.b)
+    try hosts.expectRunsOnly(hosts.b)
+    try hosts.hop(hosts.b, hosts.a)
+    try hosts.expectAlive(hosts.a, beats: 3)
+  }
+
+  @Test("what was typed before and after the hop arrives in order")
+  func typed() throws {
+    let hosts = try TwoHosts(guest: "walker32")
+    try hosts.start(hosts.a)
+    try hosts.expectAlive(hosts.a)
+    // More than the UART's FIFO holds, faster than the guest reads: the rest travels with the machine.
+    try hosts.a.vmctl("controlvm", "box", "pause")
+    let before = try hosts.a.console("box")
+    try before.send("abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyz")
+    usleep(200_000)
+    try hosts.hop(hosts.a, hosts.b)
+    let console = try hosts.b.console("box")
+    try hosts.b.vmctl("controlvm", "box", "resume")
+    var echo = ""
+    for letter in "ABCDEFGHIJKLMNOPQRSTUVWXYZABCDEFGHIJKLMNOPQRSTUVWXYZ" { echo += try console.expect(String(letter)) }
+    #expect(!echo.contains("FAIL"))
+    try console.send("x")
+    try console.expect("X")
+  }
+}
