@@ -79,7 +79,8 @@ final class Board {
     keyboard = Keyboard8042(ports: ports, keyboardIRQ: wires.line(1), mouseIRQ: wires.line(12))
     let reset = ResetPorts(ports: ports)
     coprocessorError = CoprocessorErrorLatch(ports: ports, irq: wires.line(13))
-    power = PIIX4PM(bus: pci, ports: ports, clock: clock, sci: wires.line(9))
+    power = PIIX4PM(
+      bus: pci, ports: ports, clock: clock, sci: wires.line(9), serialPorts: configuration.uarts.map(\.ioBase))
     let config = FirmwareConfig(ports: ports, memory: memory)
     BootItems.fill(config, configuration, files: guestFiles, memory: memory)
 

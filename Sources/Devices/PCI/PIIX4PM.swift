@@ -52,6 +52,7 @@ public final class PIIX4PM: PCIDevice, Device, PortIO {
   private let ports: PortBus
   private let clock: GuestClock
   private let sci: InterruptLine
+  private let serialPorts: [UInt16]
   private var timer: ClockTimer?
   private var powerBase: UInt16?
   private var smbusBase: UInt16?
@@ -60,8 +61,11 @@ public final class PIIX4PM: PCIDevice, Device, PortIO {
   /// The guest asked for suspend to RAM (S3), which the board does not offer it.
   public var onSuspend: () -> Void = {}
 
-  /// - Parameter sci: IRQ 9.
-  public init(bus: PCIBus, ports: PortBus, clock: GuestClock, sci: InterruptLine) {
+  /// - Parameters:
+  ///   - sci: IRQ 9.
+  ///   - serialPorts: I/O bases of the board's UARTs: by them the firmware's tables tell which ports are there.
+  public init(bus: PCIBus, ports: PortBus, clock: GuestClock, sci: InterruptLine, serialPorts: [UInt16] = []) {
+    self.serialPorts = serialPorts
     self.ports = ports
     self.clock = clock
     self.sci = sci
@@ -94,6 +98,10 @@ public final class PIIX4PM: PCIDevice, Device, PortIO {
     configuration.set(0x90, 1)
     configuration.set(0xD6, 0)
     configuration.set(0x5B, 0x02)  // DEVACTB.APMC_EN
+    // Serial ports A and B in the device resource registers: bit 3 and 7 decode them, bits 4 to 6 = 1 put B at 0x2F8.
+    let portA: UInt8 = serialPorts.contains(0x3F8) ? 0x08 : 0
+    let portB: UInt8 = serialPorts.contains(0x2F8) ? 0x90 : 0
+    configuration.set(0x67, portA | portB)
   }
 
   public override func configurationWritten(_ offset: Int, size: Int) {
