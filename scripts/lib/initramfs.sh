@@ -18,3 +18,16 @@ make_initramfs() {
   mv "$output.new" "$output"
   rm -rf "$root"
 }
+
+# make_speed_initramfs BUSYBOX PROGRAMS OUTPUT: the one of scripts/benchmark-speed.
+make_speed_initramfs() {
+  local root files
+  files=$(cd "$(dirname "${BASH_SOURCE[0]}")/../../Benchmarks/speed" && pwd)
+  root=$(mktemp -d)
+  mkdir -p "$root/bin"
+  install -m 755 "$1" "$root/bin/busybox"
+  install -m 755 "$2/speed64" "$2/speed32" "$root/bin"
+  install -m 755 "$files/init" "$root/init"
+  (cd "$root" && find . -mindepth 1 | cpio --create --format=newc --owner=0:0 --quiet) >"$3"
+  rm -rf "$root"
+}
