@@ -25,7 +25,8 @@ __asm__(
     "enter_v86: push %ebx; push %ebp; push %esi; push %edi; mov %esp, kernel_stack\n"
     " push $0; push $0; push $0x900; push $0x900; push $0x900; push $0x1000\n"  // GS FS DS ES SS ESP
     " push $0x20202; push $0x800; push $0x10; iret\n"                          // EFLAGS: VM, IF; CS:IP 0800:0010
-    "leave_v86: mov kernel_stack, %esp; mov $0x10, %eax; mov %ax, %ss; mov %ax, %ds; mov %ax, %es\n"
+    // Leaving virtual-8086 mode has left null selectors in the data segments.
+    "leave_v86: mov $0x10, %eax; mov %ax, %ds; mov %ax, %es; mov %ax, %ss; mov kernel_stack, %esp\n"
     " pop %edi; pop %esi; pop %ebp; pop %ebx; ret\n"
     ".code16\n"
     "v86_code: movw $0x1234, %ax; movw %ax, 0x20; movw %cs, 0x22\n"
