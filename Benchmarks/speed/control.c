@@ -259,9 +259,9 @@ static u32 quicksort(u32 rounds) { return sort(rounds, quick_sort_numbers); }
 static u32 heapsort(u32 rounds) { return sort(rounds, heap_sort); }
 
 const struct program control_programs[] = {
-    {"branches", "branches", 60000, branches, 0}, {"collatz", "branches", 1000, collatz, 0},
-    {"lexer", "branches", 800, lexer, 0},         {"recursion", "calls", 30, recursion, 0},
-    {"tak", "calls", 15, tak, 0},                 {"queens", "calls", 20, queens, 0},
+    {"branches", "branches", 30000, branches, 0}, {"collatz", "branches", 2500, collatz, 0},
+    {"lexer", "branches", 2000, lexer, 0},         {"recursion", "calls", 30, recursion, 0},
+    {"tak", "calls", 50, tak, 0},                 {"queens", "calls", 80, queens, 0},
     {"indirect", "indirect", 50000, indirect, 0}, {"methods", "indirect", 7000, methods, 0},
     {"bytecode", "indirect", 15000, bytecode, 0}, {"shellsort", "sorting", 1, shellsort, 0},
     {"quicksort", "sorting", 1, quicksort, 0},    {"heapsort", "sorting", 1, heapsort, 0},

@@ -87,4 +87,4 @@ static u32 faults(u32 rounds) {
 
 const struct program kernel_programs[] = {{"syscalls", "kernel", 2000, syscalls, 0}, {"pipes", "kernel", 60, pipes, 0},
                                           {"forks", "kernel", 2, forks, 0},          {"execs", "kernel", 1, execs, 0},
-                                          {"faults", "kernel", 2, faults, 0},        {0, 0, 0, 0, 0}};
+                                          {"faults", "kernel", 1, faults, 0},        {0, 0, 0, 0, 0}};

@@ -176,9 +176,9 @@ static u32 fields(u32 rounds) {
 }
 
 const struct program memory_programs[] = {
-    {"chase-16k", "memory", 450000, chase, link_small},  {"chase-16m", "memory", 5000, chase, link_large},
+    {"chase-16k", "memory", 250000, chase, link_small},  {"chase-16m", "memory", 2500, chase, link_large},
     {"bytes", "memory", 7, bytes, fill_streams},         {"words", "memory", 4, words, fill_words},
     {"memcpy", "memory", 60, copy, fill_streams},       {"copies", "memory", 40000, copies, fill_streams},
-    {"sieve", "memory", 1, sieve, 0},                    {"hashing", "memory", 25000, hashing, clear_words},
-    {"histogram", "memory", 300000, histogram, clear_words}, {"fields", "memory", 100000, fields, fill_records},
+    {"sieve", "memory", 1, sieve, 0},                    {"hashing", "memory", 50000, hashing, clear_words},
+    {"histogram", "memory", 300000, histogram, clear_words}, {"fields", "memory", 200000, fields, fill_records},
     {0, 0, 0, 0, 0}};

@@ -44,4 +44,4 @@ static u32 by_one(u32 rounds) { return divided(rounds, 1); }
 static u32 by_two(u32 rounds) { return divided(rounds, 2); }
 
 const struct program parallel_programs[] = {
-    {"parallel-1", "parallel", 15, by_one, 0}, {"parallel-2", "parallel", 15, by_two, 0}, {0, 0, 0, 0, 0}};
+    {"parallel-1", "parallel", 50, by_one, 0}, {"parallel-2", "parallel", 50, by_two, 0}, {0, 0, 0, 0, 0}};

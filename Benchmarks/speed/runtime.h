@@ -9,7 +9,7 @@
 typedef uint32_t u32;
 typedef uint64_t u64;
 
-/// One program. `run` does `rounds` rounds of work, about half a millisecond's worth of them natively per percent of
+/// One program. `run` does `rounds` rounds of work, a quarter of a millisecond's worth of them natively per percent of
 /// scale, and returns a checksum that depends on nothing but `rounds`.
 struct program {
   const char *name, *class;

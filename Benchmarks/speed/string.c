@@ -91,6 +91,6 @@ static u32 compare_bytes(u32 rounds) {
 
 const struct program string_programs[] = {
     {"movs-bytes", "string", 20, move_bytes, fill},   {"movs-words", "string", 20, move_words, fill},
-    {"movs-short", "string", 2000, move_short, fill}, {"stos-bytes", "string", 80, store_bytes, fill},
-    {"stos-words", "string", 80, store_words, fill},  {"scas", "string", 40, scan_bytes, fill},
+    {"movs-short", "string", 10000, move_short, fill}, {"stos-bytes", "string", 80, store_bytes, fill},
+    {"stos-words", "string", 80, store_words, fill},  {"scas", "string", 100, scan_bytes, fill},
     {"cmps", "string", 400, compare_bytes, fill},      {0, 0, 0, 0, 0}};

@@ -50,7 +50,7 @@ static u32 functions(u32 rounds) {
   return sum;
 }
 
-const struct program x87_programs[] = {{"x87", "x87", 10000, basic, 0},
+const struct program x87_programs[] = {{"x87", "x87", 20000, basic, 0},
                                        {"x87-streams", "x87", 40, streams, 0},
                                        {"x87-functions", "x87", 2000, functions, 0},
                                        {0, 0, 0, 0, 0}};
