@@ -86,12 +86,20 @@ final class TargetSession<Machine: TeleportableMachine> {
     if fate == .running { try? link.send(.running, timeoutMS: 1000) }
     target.desk.answered()
     switch fate {
-    case .running:
-      if try link.receive(timeoutMS: options.timeoutMS, "end").type == .done { target.endListening() }
+    case .running: try end()
     case .discarded: try link.send(.discarded, timeoutMS: options.timeoutMS)
     case .loading, .prepared: break  // no answer is no promise
     case nil: try link.send(.unknown, timeoutMS: options.timeoutMS)
     }
+  }
+
+  /// The source knows that the machine runs here. It is told when everything about that is written down, so that who
+  /// looks after its command has ended sees a running machine.
+  private func end() throws {
+    guard try link.receive(timeoutMS: options.timeoutMS, "end").type == .done else { return }
+    target.endListening()
+    target.desk.awaitSettled(timeoutMS: options.timeoutMS)
+    try link.send(.done, timeoutMS: options.timeoutMS)
   }
 
   // MARK: Receiving
@@ -289,9 +297,11 @@ final class TargetSession<Machine: TeleportableMachine> {
     try? target.testPoint(.targetRunning)
     try? target.records(record(.owned), true)
     show(.done)
+    target.onArrival(machine)
     target.finish(.success(machine))
+    target.desk.settled()
     // The listener stays for a source that has not had the answer.
-    if let frame = try? link.receive(timeoutMS: options.timeoutMS, "end"), frame.type == .done { target.endListening() }
+    try? end()
   }
 
   /// The half-loaded machine goes, its media are free, the seat is free.

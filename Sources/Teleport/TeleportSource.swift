@@ -394,8 +394,12 @@ public final class TeleportSource: @unchecked Sendable {
     // The decision stands; a record that cannot be written leaves the earlier one, which says the same less surely.
     try? records(record(.handedOver))
     try? testPoint(.sourceAnswered)
-    try? link?.send(.done, Array(transfer.utf8), timeoutMS: options.timeoutMS)
-    link?.close()
+    if let link {
+      // Nothing depends on the echo, but with it the other side's state is written down when this returns.
+      try? link.send(.done, Array(transfer.utf8), timeoutMS: options.timeoutMS)
+      _ = try? link.receive(timeoutMS: min(options.timeoutMS, 3000), "end")
+      link.close()
+    }
     if isLogging { machine.stopDirtyLog() }
     onState(.handedOver)
     show(.done)

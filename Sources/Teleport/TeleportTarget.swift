@@ -42,6 +42,7 @@ public final class TeleportTarget<Machine: TeleportableMachine>: @unchecked Send
   let records: @Sendable (_ record: TeleportRecord, _ durable: Bool) throws -> Void
   let onState: @Sendable (TeleportState) -> Void
   let onProgress: @Sendable (TeleportProgress) -> Void
+  let onArrival: @Sendable (Machine) -> Void
   let desk: TransferDesk
   let sessionWake = WakePipe()
   var testPoint = TestPoint()
@@ -56,17 +57,20 @@ public final class TeleportTarget<Machine: TeleportableMachine>: @unchecked Send
 
   /// - Parameters: makeMachine: builds a fresh machine, not started; called anew after each failed transfer.
   ///   records: writes, durably where that is asked for, or throws. state, progress: called from the target's threads.
+  ///   arrival: called when the machine runs (or is paused) here; the source's command ends when this has returned.
   public init(
     options: Options, makeMachine: @escaping @Sendable () throws -> Machine,
     records: @escaping @Sendable (_ record: TeleportRecord, _ durable: Bool) throws -> Void = { _, _ in },
     state: @escaping @Sendable (TeleportState) -> Void = { _ in },
-    progress: @escaping @Sendable (TeleportProgress) -> Void = { _ in }
+    progress: @escaping @Sendable (TeleportProgress) -> Void = { _ in },
+    arrival: @escaping @Sendable (Machine) -> Void = { _ in }
   ) {
     self.options = options
     self.makeMachine = makeMachine
     self.records = records
     onState = state
     onProgress = progress
+    onArrival = arrival
     desk = TransferDesk(previous: options.previous)
   }
 

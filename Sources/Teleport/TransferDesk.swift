@@ -13,6 +13,7 @@ final class TransferDesk: @unchecked Sendable {
   private var verdict: Verdict?
   private var stopping = false
   private var answersDue = 0
+  private var isSettled = false
 
   /// - Parameter previous: what the VM's folder says of an earlier process's transfer.
   init(previous: TeleportRecord?) {
@@ -82,6 +83,23 @@ final class TransferDesk: @unchecked Sendable {
     defer { condition.unlock() }
     let end = Date(timeIntervalSinceNow: Double(timeoutMS) / 1000)
     while answersDue > 0 {
+      if !condition.wait(until: end) { return }
+    }
+  }
+
+  /// The machine that runs here is in its keeper's hands.
+  func settled() {
+    condition.withLock {
+      isSettled = true
+      condition.broadcast()
+    }
+  }
+
+  func awaitSettled(timeoutMS: Int) {
+    condition.lock()
+    defer { condition.unlock() }
+    let end = Date(timeIntervalSinceNow: Double(timeoutMS) / 1000)
+    while !isSettled {
       if !condition.wait(until: end) { return }
     }
   }

@@ -217,7 +217,8 @@ public final class VMProcess: @unchecked Sendable {
       },
       records: { try $0.write(to: path, durable: $1) },
       state: { [weak self] in self?.teleport($0) },
-      progress: { [weak self] in self?.note($0) })
+      progress: { [weak self] in self?.note($0) },
+      arrival: { [weak self] in self?.arrived($0) })
     lock.withLock { inner.target = target }
     try change(.teleportingin)
     let port = try target.listen()
@@ -228,8 +229,7 @@ public final class VMProcess: @unchecked Sendable {
     writeRecord()
     Thread.detachNewThread { [weak self] in
       do {
-        let vm = try target.run()
-        self?.arrived(vm)
+        _ = try target.run()
       } catch TeleportError.cancelled {
       } catch {
         guard let self else { return }
