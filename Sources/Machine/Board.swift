@@ -76,7 +76,7 @@ final class Board {
     // Platform
     let relay = RequestRelay()
     let dma = DMA8237(ports: ports, memory: memory)
-    keyboard = Keyboard8042(ports: ports, keyboardIRQ: wires.line(1), mouseIRQ: wires.line(12))
+    keyboard = Keyboard8042(ports: ports, clock: clock, keyboardIRQ: wires.line(1), mouseIRQ: wires.line(12))
     let reset = ResetPorts(ports: ports)
     coprocessorError = CoprocessorErrorLatch(ports: ports, irq: wires.line(13))
     power = PIIX4PM(

@@ -25,16 +25,23 @@ extension VirtualMachine {
   public func textScreen() -> [String]? { lock.withLock { board.vga.textScreen() } }
 
   /// Make and break codes of set 1, as `keyboardputscancode` takes them.
-  public func pressKeys(scancodes: [UInt8]) { lock.withLock { board.keyboard.key(scancodes) } }
+  /// - Throws: `MachineError` when too many keys wait for the guest already; then none is taken.
+  public func pressKeys(scancodes: [UInt8]) throws {
+    guard lock.withLock({ board.keyboard.key(scancodes) }) else { throw Self.keysWait }
+  }
+
+  private static let keysWait = MachineError(
+    "the guest has not taken the keys typed before", remedy: "try again when it has")
 
   /// Types `text` on a US keyboard.
-  /// - Throws: `MachineError` for characters that keyboard has no key for; then nothing is typed.
+  /// - Throws: `MachineError` for characters that keyboard has no key for, and when too many keys wait already; then nothing
+  ///   is typed.
   public func typeText(_ text: String) throws {
     let missing = text.filter { ScanCodes.type($0) == nil }
     guard missing.isEmpty else {
       throw MachineError("a US keyboard has no key for \(missing)", remedy: "send it over a serial console")
     }
-    _ = lock.withLock { board.keyboard.type(text) }
+    guard lock.withLock({ board.keyboard.type(text) }) else { throw Self.keysWait }
   }
 
   // MARK: Debugger

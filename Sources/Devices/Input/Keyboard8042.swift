@@ -48,16 +48,18 @@ public final class Keyboard8042: Device, BytePortIO {
     var mouse = PS2Mouse.State()
     var keyboardIRQ = false
     var mouseIRQ = false
-    /// Bytes of set 1 strokes that wait for room in the keyboard.
+    /// Set 1 bytes of keys that wait for their turn (`KeyQueue`), and the guest time when the next one may go.
     var strokes: [UInt8] = []
+    var strokeDue: UInt64 = 0
   }
-
-  static let strokeLimit = 8192
 
   public let name = "kbd"
   private var state = State()
   private var keyboard = PS2Keyboard()
   private var mouse = PS2Mouse()
+  private var keys = KeyQueue()
+  private let clock: GuestClock
+  private var keyTimer: ClockTimer!
   private let keyboardIRQ: InterruptLine
   private let mouseIRQ: InterruptLine
   public var onA20: (Bool) -> Void = { _ in }
@@ -66,32 +68,30 @@ public final class Keyboard8042: Device, BytePortIO {
   public var onLEDs: (UInt8) -> Void = { _ in }
 
   /// - Parameters: keyboardIRQ: IRQ 1. mouseIRQ: IRQ 12.
-  public init(ports: PortBus, keyboardIRQ: InterruptLine, mouseIRQ: InterruptLine) {
+  public init(ports: PortBus, clock: GuestClock, keyboardIRQ: InterruptLine, mouseIRQ: InterruptLine) {
+    self.clock = clock
     self.keyboardIRQ = keyboardIRQ
     self.mouseIRQ = mouseIRQ
+    keyTimer = clock.makeTimer { [unowned self] in sendKeys() }
     ports.map(self, 0x60...0x60)
     ports.map(self, 0x64...0x64)
   }
 
   // MARK: Host side
 
-  /// Keys as set 1 bytes, presses and releases (`keyboardputscancode`). They are typed as fast as the guest reads.
-  public func key(_ bytes: [UInt8]) {
-    state.strokes.append(contentsOf: bytes.prefix(max(Self.strokeLimit - state.strokes.count, 0)))
-    refill()
+  /// Keys as set 1 bytes, presses and releases (`keyboardputscancode`). They wait until the guest's keyboard is on and go at
+  /// `KeyQueue`'s pace.
+  /// - Returns: false when too many wait already; then none is taken.
+  public func key(_ bytes: [UInt8]) -> Bool {
+    guard keys.append(bytes) else { return false }
+    sendKeys()
+    return true
   }
 
-  /// Types `text` on a US keyboard (`keyboardputstring`).
-  /// - Returns: the characters that have no key there.
-  @discardableResult
-  public func type(_ text: String) -> [Character] {
-    var unknown: [Character] = []
-    var bytes: [UInt8] = []
-    for character in text {
-      if let strokes = ScanCodes.type(character) { bytes += strokes } else { unknown.append(character) }
-    }
-    key(bytes)
-    return unknown
+  /// Types `text` on a US keyboard (`keyboardputstring`); characters that have no key there are left out.
+  /// - Returns: as `key`.
+  public func type(_ text: String) -> Bool {
+    key(text.flatMap { ScanCodes.type($0) ?? [] })
   }
 
   /// Mouse movement (right, down, towards the user positive) and the buttons' levels: left 1, right 2, middle 4, then 8, 16.
@@ -105,13 +105,13 @@ public final class Keyboard8042: Device, BytePortIO {
     if on { state.outputPort |= 2 } else { state.outputPort &= ~2 }
   }
 
-  private func refill() {
-    var taken = 0
-    while taken < state.strokes.count && keyboard.state.queue.count < 16 {
-      keyboard.key(state.strokes[taken])
-      taken += 1
+  /// Gives the keyboard the keys whose time has come, as long as it has room.
+  private func sendKeys() {
+    while keyboard.hasRoom, let bytes = keys.next(now: clock.now) {
+      for byte in bytes { keyboard.key(byte) }
     }
-    if taken > 0 { state.strokes.removeFirst(taken) }
+    // Without room the guest's next read of the port comes back here, or its command that switches the keyboard on.
+    if keyboard.hasRoom && !keys.isEmpty { keyTimer.arm(at: keys.due) } else { keyTimer.cancel() }
     fill()
   }
 
@@ -169,7 +169,7 @@ public final class Keyboard8042: Device, BytePortIO {
     // The lines drop between two bytes, so that each makes an edge.
     updateIRQ()
     mouse.flush()
-    refill()
+    sendKeys()
     return value
   }
 
@@ -242,7 +242,7 @@ public final class Keyboard8042: Device, BytePortIO {
       let leds = keyboard.state.leds
       keyboard.receive(value)
       if keyboard.state.leds != leds { onLEDs(keyboard.state.leds) }
-      fill()
+      sendKeys()
     case 0x60: setMode(value)
     case 0x61...0x7F: state.memory[Int(command & 31)] = value
     case 0xD1: setOutputPort(value)
@@ -262,6 +262,8 @@ public final class Keyboard8042: Device, BytePortIO {
     state = State()
     keyboard.reset()
     mouse.reset()
+    keys = KeyQueue()
+    keyTimer.cancel()
     updateIRQ()
   }
 
@@ -269,6 +271,8 @@ public final class Keyboard8042: Device, BytePortIO {
     var saved = state
     saved.keyboard = keyboard.state
     saved.mouse = mouse.state
+    saved.strokes = Array(keys.waiting)
+    saved.strokeDue = keys.due
     return try StateSection(name: name, kind: "i8042", version: 1, state: saved)
   }
 
@@ -276,7 +280,7 @@ public final class Keyboard8042: Device, BytePortIO {
     let loaded = try section.decode(State.self, kind: "i8042", upTo: 1)
     try requireValid(loaded.memory.count == 32, in: section, "the controller has 32 bytes of memory")
     try requireValid(loaded.source <= 3 && loaded.mode < 0x80, in: section, "the output buffer is out of range")
-    try requireValid(loaded.strokes.count <= Self.strokeLimit, in: section, "too many keys wait")
+    try requireValid(loaded.strokes.count <= KeyQueue.limit, in: section, "too many keys wait")
     try requireValid(loaded.keyboard.isValid, in: section, "the keyboard's registers are out of range")
     try requireValid(loaded.mouse.isValid, in: section, "the mouse's registers are out of range")
     state = loaded
@@ -285,10 +289,15 @@ public final class Keyboard8042: Device, BytePortIO {
     // They live in the devices; here they would only age.
     state.keyboard = PS2Keyboard.State()
     state.mouse = PS2Mouse.State()
+    state.strokes = []
+    state.strokeDue = 0
+    keys = KeyQueue(bytes: loaded.strokes, due: loaded.strokeDue)
+    keyTimer.cancel()
     keyboardIRQ.restore(loaded.keyboardIRQ)
     mouseIRQ.restore(loaded.mouseIRQ)
   }
 
+  /// The clock stops with the machine, and the alarm with it.
   public func pause() {}
-  public func resume() {}
+  public func resume() { sendKeys() }
 }

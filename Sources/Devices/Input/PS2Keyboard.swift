@@ -3,8 +3,8 @@
 /// Source: IBM PS/2 Hardware Interface Technical Reference, "Keyboard (101/102-key)", commands.
 public struct PS2Keyboard: Sendable {
   static let queueLimit = 256
-  /// Bytes of key strokes a keyboard keeps before it loses them.
-  static let keyLimit = 64
+  /// Bytes of key strokes a keyboard keeps.
+  static let keyLimit = 16
 
   public struct State: Codable, Equatable, Sendable {
     var queue: [UInt8] = []
@@ -37,10 +37,11 @@ public struct PS2Keyboard: Sendable {
     return state.lastSent
   }
 
-  /// A key as set 1 bytes, in the form the host has them.
+  /// Whether it listens to keys and can keep another.
+  var hasRoom: Bool { state.scanning && state.queue.count < Self.keyLimit }
+
+  /// A key as set 1 bytes, in the form the host has them; only while there is room.
   mutating func key(_ byte: UInt8) {
-    guard state.scanning else { return }
-    guard state.queue.count < Self.keyLimit else { return }
     if byte == 0xE0 {
       state.prefix = true
       return

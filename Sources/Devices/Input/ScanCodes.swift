@@ -8,6 +8,9 @@ public enum ScanCodes {
     for (code, translated) in set1OfSet2.enumerated() where translated != 0 && translated < 0x80 {
       if table[Int(translated)] == 0 { table[Int(translated)] = UInt8(code) }
     }
+    // Two codes beyond the table: F7, and SysRq, which is Print Screen with Alt.
+    table[0x41] = 0x83
+    table[0x54] = 0x84
     return table
   }()
 

@@ -24,7 +24,7 @@ extension VMProcess {
     case .screenshotpng: return try screenshot(request)
     case .keyboardputscancode:
       let codes = request.scancodes ?? []
-      try step("typed at", from: [.running], to: nil) { $0.pressKeys(scancodes: codes) }
+      try step("typed at", from: [.running], to: nil) { try $0.pressKeys(scancodes: codes) }
       return .done()
     case .keyboardputstring:
       let text = request.text ?? ""

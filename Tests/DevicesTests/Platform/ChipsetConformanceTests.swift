@@ -162,11 +162,15 @@ private func onBoard<D: Device>(_ name: String, _ make: @escaping (TestBoard) ->
         for byte in "half a line".utf8 { board.out(0xE9, UInt32(byte)) }
       },
       onBoard(
-        "kbd", { Keyboard8042(ports: $0.ports, keyboardIRQ: $0.wires.line(1), mouseIRQ: $0.wires.line(12)) }
+        "kbd",
+        {
+          Keyboard8042(
+            ports: $0.ports, clock: $0.time.clock, keyboardIRQ: $0.wires.line(1), mouseIRQ: $0.wires.line(12))
+        }
       ) { kbd, board in
         board.out(0x64, 0xD4)
         board.out(0x60, 0xF4)
-        kbd.type("Hello, there. A text longer than what the keyboard holds.")
+        _ = kbd.type("Hello, there. A text longer than what the keyboard holds.")
         kbd.mouseEvent(dx: 300, dy: -5, buttons: 1)
         board.out(0x64, 0x60)
       },
