@@ -23,7 +23,7 @@ import Testing
     let serial = host.folder + "/serial"
     var options = ["--debug-ports", "on", "--uart1", "0x3F8", "4", "--uart-mode1", "file", serial]
     options += [file.hasSuffix(".rom") ? "--firmware" : "--kernel", Guests.bareMetal(file)]
-    if name.hasPrefix("walker") { options += ["--append", "pages=3000 beats=4"] }
+    if name.hasPrefix("walker") { options += ["--append", "limit=60 pages=3000 beats=4"] }
     if name.hasPrefix("multiboot") {
       options += ["--append", "answer=42", "--initrd", try host.write("module", Array("module content".utf8))]
     }
