@@ -1,5 +1,5 @@
 # scripts/benchmark-speed's table: of the list (PROGRAM/WIDTH CLASS), the clocks (MACHINE GUEST HOST) and the times
-# (PROGRAM/WIDTH MACHINE MICROSECONDS).
+# (PROGRAM/WIDTH MACHINE MICROSECONDS); -v scale=PERCENT.
 
 function median(list,    v, n, i, j, t) {
   n = split(list, v, " ")
@@ -51,6 +51,11 @@ END {
     printf "%-19s %-8s %11s %11s %11s %13s %8s %9s%s\n", p, class[p], shown(n / 1000, "%.2f"), shown(t == "" ? "" : t / 1000, "%.2f"), \
       (p, "vmctl") in bad ? "FAILED" : shown(v == "" ? "" : v / 1000, "%.2f"), shown(vn, "%.2f"), shown(tn, "%.2f"), shown(tv, "%.2f"), \
       (tv != "" && tv < 1 ? "  slower" : "")
+    if (p ~ /^cold-code/) {
+      # 20 functions of 200 instructions per percent
+      if (v != "") cold[p, "v/n"] = (v - n) / (20 * 200 * scale)
+      if (t != "") cold[p, "t/n"] = (t - n) / (20 * 200 * scale)
+    }
     c = class[p]
     if (c == "parallel") { single[p, "n"] = n; single[p, "t"] = t; single[p, "v"] = v; continue }
     split("all " c " " (c == "kernel" ? "" : "user ") (c ~ /^(float|x87|simd|string)$/ ? "vector " : "") \
@@ -67,6 +72,10 @@ END {
   print_group("vector", "floating point, SIMD, string")
   print_group("user", "user mode")
   print_group("all", "all")
+  for (w = 64; w >= 32; w -= 32)
+    if (("cold-code/" w, "v/n") in cold)
+      printf "cold code, %d-bit: %.2f us a guest instruction beyond native; TCG %s\n", w, cold["cold-code/" w, "v/n"], \
+        shown(cold["cold-code/" w, "t/n"], "%.2f")
   for (w = 64; w >= 32; w -= 32)
     if (("parallel-1/" w, "n") in single && ("parallel-2/" w, "n") in single)
       printf "two CPUs against one, %d-bit: native %s, TCG %s, vmctl %s\n", w, \
