@@ -5,7 +5,7 @@ import GuestMemory
 ///
 /// The class is spread over folders, one wing each: `Decoder` (bytes to `vm_op`), `Interpreter` (the executor, one file
 /// an instruction family), `Memory` (TLB, page walks, segment checks), `System` (segments, exceptions, transfers, control
-/// registers), `FloatingPoint` (x87, MMX, SSE).
+/// registers), `FloatingPoint` (x87, MMX, SSE), `Translator` (from `vm_op` to host code).
 public final class CPU {
   /// The architectural state. Owned by this object.
   public let s: UnsafeMutablePointer<vm_cpu_state>
@@ -33,6 +33,12 @@ public final class CPU {
   /// Numbers of the requests whose answers `shared.awaited` says are to come, by CPU.
   let awaitedNumbers: UnsafeMutablePointer<UInt64>
   let foreignWrites = ForeignCodeWrites()
+
+  /// How guest code is executed; looked at by each call of `run`.
+  public var accelerator = Accelerator.interpreter
+  var translator: Translator?
+  /// `vm_cpu_state.instructions` at which the running `run` ends.
+  var codeLimit: UInt64 = 0
 
   public init(index: Int, profile: CPUProfile, memory: PhysicalMemory, environment: CPUEnvironment) {
     self.index = index

@@ -5,4 +5,5 @@
 #include "threads.h"
 #include "simd.h"
 #include "fpu.h"
+#include "code_memory.h"
 #endif

@@ -60,6 +60,29 @@ typedef struct vm_fetch_entry {
   void *page;         ///< the code cache's record of this physical page, or NULL
 } vm_fetch_entry;
 
+/// One entry of the jump cache: where indirect branches find emitted code by RIP.
+typedef struct vm_jump_entry {
+  uint64_t rip;
+  uint64_t key;   ///< 0: empty
+  uint64_t code;
+  uint64_t reserved;
+} vm_jump_entry;
+
+/// A direct branch in emitted code that may be made to lead straight to its target.
+typedef struct vm_code_link {
+  struct vm_code_link *next;  ///< another branch to the same block
+  uint8_t *site;              ///< its 32-bit displacement, in the writable mapping
+  uint8_t *unlinked;          ///< where it leads while it is not linked, in the writable mapping
+} vm_code_link;
+
+/// `vm_cpu_state.code_exit`: why emitted code was left. Anything else is a vm_code_link.
+enum {
+  VM_EXIT_INDIRECT,  ///< a target that the jump cache does not hold
+  VM_EXIT_ENTRY,     ///< before a block: something pending, no budget, or the block is dead
+  VM_EXIT_STEP,      ///< an interpreted instruction went elsewhere; flags are in lazy form
+  VM_EXIT_COUNT,
+};
+
 #define VM_TLB_INVALID 0xfff0000000000fffULL
 #define VM_TLB_GLOBAL 1ULL
 #define VM_TLB_BITS 11
@@ -90,6 +113,23 @@ typedef struct vm_cpu_state {
   uint64_t gpr[VM_SLOT_COUNT];
   uint64_t rip;
 
+  volatile uint32_t pending;   ///< VM_PENDING_*, changed by atomic operations only
+  /// While emitted code runs, the arithmetic flags as LAHF and SETO AL leave them in AX, and the lazy ones below are stale.
+  uint32_t raw_flags;
+  vm_tlb_entry *data_tlb;
+  vm_fetch_entry *fetch_tlb;
+
+  /// The translator's own, meaningful only while emitted code runs.
+  uint64_t code_page;       ///< RIP of the running page's first byte
+  int64_t code_budget;      ///< instructions left
+  uint64_t jump_key;        ///< what an entry of the jump cache must hold to be valid now
+  vm_jump_entry *jump_cache;
+  uint64_t code_exit;       ///< VM_EXIT_*, or the address of the vm_code_link that was not linked yet
+  void *owner;              ///< the CPU object
+  uint32_t vector_ready;    ///< 0: SSE instructions must be interpreted
+  uint32_t host_mxcsr;      ///< what the host runs under otherwise
+  uint32_t mxcsr_loaded;    ///< the host runs under the guest's MXCSR
+
   /// Lazy arithmetic flags. `flag_result` is the last result sign-extended to 64 bits: ZF, SF and PF come from it.
   /// `flag_carries` is the carry-out vector of the operation, shifted so that the carry out of the top bit is bit 63
   /// and the carry into it is bit 62 (CF = bit 63, OF = bit 63 ^ bit 62); the carry out of bit 3 (AF) is kept at bit 3.
@@ -101,7 +141,6 @@ typedef struct vm_cpu_state {
   uint64_t flag_sign;
   uint64_t eflags;       ///< everything but CF PF AF ZF SF OF, whose bits are 0 here; bit 1 is 1
 
-  volatile uint32_t pending;   ///< VM_PENDING_*, changed by atomic operations only
   uint32_t mode;         ///< VM_MODE_*: what decoded code depends on
   uint32_t cpl;
   uint32_t activity;
@@ -109,8 +148,6 @@ typedef struct vm_cpu_state {
   uint32_t nmi_blocked;
   uint32_t shadow;       ///< 1: interrupts are held off for one instruction (after STI, MOV SS, POP SS)
   uint32_t startup_vector;
-  vm_tlb_entry *data_tlb;
-  vm_fetch_entry *fetch_tlb;
   uint64_t instructions; ///< retired, counted per block
 
   vm_segment segments[VM_SEGMENT_COUNT];
@@ -172,7 +209,8 @@ typedef struct vm_op {
 /// BASED64 adds the base of FS or GS.
 enum { VM_FORM_GENERAL, VM_FORM_FLAT64, VM_FORM_FLAT32, VM_FORM_BASED64 };
 
-/// The head of a block of decoded instructions; the vm_ops follow it, then a `vm_links`. As long as a vm_op.
+/// The head of a block of decoded instructions; the vm_ops follow it, then a `vm_links`. As long as two
+/// vm_ops.
 typedef struct vm_block {
   struct vm_block *next;  ///< in the bucket of its page
   void *page;             ///< the page record it belongs to
@@ -181,7 +219,12 @@ typedef struct vm_block {
   uint16_t bytes;         ///< of code; more than what is left of the page when the only instruction crosses it
   uint16_t count;         ///< instructions
   uint8_t dead;           ///< overwritten: to be looked up anew
-  uint8_t reserved[5];
+  uint8_t heat;           ///< how often the translator's dispatcher has had it interpreted
+  uint8_t reserved[4];
+  uint64_t code;          ///< emitted code, or 0
+  vm_code_link *incoming; ///< branches linked to it
+  uint32_t code_bytes;
+  uint32_t reserved2[3];
 } vm_block;
 
 /// Where the branch at a block's end goes, filled as it is taken. As long as a vm_op.

@@ -72,6 +72,9 @@ final class CodeCache {
   /// Instructions a block has at most.
   static let blockLimit = 64
 
+  /// Whose code the blocks have.
+  var translator: Translator?
+
   private var slabs: [UnsafeMutableRawPointer] = []
   private var slab = 0
   private var cursor: UnsafeMutableRawPointer
@@ -114,7 +117,7 @@ final class CodeCache {
 
   private static let pageBytes =
     (MemoryLayout<CodePage>.stride + CodePage.bucketCount * MemoryLayout<UnsafeMutableRawPointer?>.stride + 63) & ~63
-  private static let blockBytes = MemoryLayout<vm_op>.stride * (blockLimit + 3)
+  private static let blockBytes = MemoryLayout<vm_op>.stride * (blockLimit + 4)
   private static let reserve = pageBytes + blockBytes
 
   private func makeRoom() {
@@ -152,7 +155,7 @@ final class CodeCache {
 
   /// Enters the block written at `nextBlock`, with a `vm_links` behind `cells` ops. The page is claimed already.
   func enter(_ block: UnsafeMutablePointer<vm_block>, page: UnsafeMutablePointer<CodePage>, cells: Int) {
-    cursor += MemoryLayout<vm_op>.stride * (cells + 2)
+    cursor += MemoryLayout<vm_op>.stride * (cells + 3)
     let start = Int(block.pointee.start)
     let bucket = page.bucket(start)
     block.pointee.next = bucket.pointee
@@ -222,6 +225,7 @@ final class CodeCache {
 
   private func kill(_ block: UnsafeMutablePointer<vm_block>) {
     block.pointee.dead = 1
+    translator?.kill(block)
     for index in 0..<Int(block.pointee.count) { block.ops[index].kind = OpKind.leave.rawValue }
   }
 
@@ -241,5 +245,6 @@ final class CodeCache {
     cursor = slabs[0]
     end = cursor + Self.slabBytes
     generation += 1
+    translator?.reset()
   }
 }

@@ -10,6 +10,11 @@ extension CPU {
   public func run(budget: Int) -> RunExit {
     enterGuest()
     defer { leaveGuest() }
+    return accelerator == .translator ? runTranslated(budget: budget) : interpret(budget: budget)
+  }
+
+  /// The same by interpretation alone.
+  func interpret(budget: Int) -> RunExit {
     let s = self.s
     let limit = s.pointee.instructions &+ UInt64(min(max(budget, 0), 1 << 62))
     /// Where the branch just taken keeps its target, once that is found.

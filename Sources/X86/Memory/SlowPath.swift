@@ -251,6 +251,8 @@ extension CPU {
     if found.global { flags |= UInt64(VM_TLB_GLOBAL) }
     if found.size != .small { noteLargePage(page, found.size) }
     let host = memory.target(found.physical).read
+    // Targets in the jump cache hold as long as their page's entry here does.
+    if entry.pointee.tag != VM_TLB_INVALIDATED { translator?.invalidateJumps() }
     entry.pointee = vm_fetch_entry(
       tag: page, physical: found.physical | flags, host: UInt64(UInt(bitPattern: host)), page: nil)
     let set = access.user ? VM_MMU_USER : VM_MMU_SUPERVISOR

@@ -92,6 +92,7 @@ extension CPU {
 
   /// Drops every translation, global ones too.
   func flushAllTranslations() {
+    translator?.invalidateJumps()
     for set in 0..<TLBUse.dataSets {
       sweep(set) { slot in
         clearData(set &* Self.dataSetSize &+ slot)
@@ -108,6 +109,7 @@ extension CPU {
 
   /// Drops what a load of CR3 drops: all but global translations.
   func flushNonGlobal() {
+    translator?.invalidateJumps()
     for set in 0..<TLBUse.dataSets {
       sweep(set) { slot in
         let index = set &* Self.dataSetSize &+ slot
@@ -146,7 +148,10 @@ extension CPU {
       let entry = dataTLBs + data
       if entry.pointee.read_tag == page || entry.pointee.write_tag == page { clearData(data) }
       let fetch = set &* Self.fetchSetSize &+ fetchSlot
-      if (fetchTLBs + fetch).pointee.tag == page { clearFetch(fetch) }
+      if (fetchTLBs + fetch).pointee.tag == page {
+        clearFetch(fetch)
+        translator?.invalidateJumps()
+      }
     }
   }
 
@@ -164,6 +169,7 @@ extension CPU {
         let entry = (fetchTLBs + index).pointee
         guard Self.isPiece(entry.physical, entry.tag, of: page) else { return true }
         clearFetch(index)
+        translator?.invalidateJumps()
         return false
       }
     }
@@ -201,6 +207,7 @@ extension CPU {
 
   /// Drops the fetch translations only; the code cache threw its pages away.
   func dropFetchTranslations() {
+    translator?.invalidateJumps()
     for set in 0..<TLBUse.dataSets {
       sweep(set + TLBUse.dataSets) { slot in
         clearFetch(set &* Self.fetchSetSize &+ slot)

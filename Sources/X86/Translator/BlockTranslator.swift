@@ -1,0 +1,455 @@
+import CHost
+
+/// Translates one block: the guest's instructions one after another, then the stubs that they branch to.
+///
+/// Code does not know where it lies in the guest's linear memory: RIP is `code_page`, which cross-page branches set,
+/// plus an offset. Each memory access has its TLB check inline; on a miss a stub hands the whole instruction to the
+/// interpreter, which also finds its faults, and goes on behind it.
+struct BlockTranslator {
+  /// Length of the instruction at a block's entry that compares `pending` with 0.
+  static let pendingCheckBytes = 4
+
+  var a: Assembler
+  let translator: Translator
+  let block: UnsafeMutablePointer<vm_block>
+  let ops: UnsafeMutablePointer<vm_op>
+  let is64: Bool
+
+  /// Where the guest's arithmetic flags are: any of the host's EFLAGS, RAX (LAHF, SETO AL), `raw_flags`.
+  var flags = FlagPlaces.memory
+
+  /// The instruction being translated.
+  var index = 0
+  private var misses: [Miss] = []
+  private var leaves: [Leave] = []
+  private var entrySite: UnsafeMutablePointer<UInt8>?
+  private var budgetSite: UnsafeMutablePointer<UInt8>?
+
+  struct FlagPlaces: OptionSet {
+    var rawValue: UInt8
+    static let host = FlagPlaces(rawValue: 1)
+    static let rax = FlagPlaces(rawValue: 2)
+    static let memory = FlagPlaces(rawValue: 4)
+  }
+
+  /// A way to the interpreter for one instruction.
+  private struct Miss {
+    var index: Int
+    var site: UnsafeMutablePointer<UInt8>
+    /// Where the flags are when the check fails.
+    var flags: FlagPlaces
+    /// Where to go on, and where the flags must be there.
+    var join: UnsafeMutablePointer<UInt8>?
+    var joinFlags: FlagPlaces
+  }
+
+  /// A branch to another address of the page, not linked yet.
+  private struct Leave {
+    var site: UnsafeMutablePointer<UInt8>
+    var offset: Int
+  }
+
+  init(translator: Translator, block: UnsafeMutablePointer<vm_block>) {
+    self.translator = translator
+    self.block = block
+    ops = block.ops
+    a = Assembler(cursor: translator.cursor)
+    is64 = block.pointee.mode & UInt32(VM_MODE_CODE64) != 0
+  }
+
+  /// Whether blocks of this mode can be translated: 64-bit code, and flat 32-bit code with a 32-bit stack.
+  @inline(__always)
+  static func handles(_ mode: UInt32) -> Bool {
+    if mode & UInt32(VM_MODE_CODE64) != 0 { return true }
+    let needed = UInt32(VM_MODE_CODE32 | VM_MODE_FLAT | VM_MODE_STACK32 | VM_MODE_PROTECTED)
+    return mode & (needed | UInt32(VM_MODE_V86)) == needed
+  }
+
+  /// Emits the block's code. `translator.hasRoom` holds.
+  mutating func translate() {
+    let entry = a.cursor
+    let count = Int(block.pointee.count)
+    a.arithmetic(7, StateField.pending, 0, size: 4)
+    entrySite = a.jumpIf(Condition.notEqual)
+    a.arithmetic(5, StateField.budget, Int64(count), size: 8)
+    budgetSite = a.jumpIf(Condition.sign)
+
+    var ended = false
+    while index < count {
+      let op = ops + index
+      let first = misses.count
+      if CPU.endsBlock(OpKind(trusted: op.pointee.kind)) {
+        ended = true
+        if !branch(op) { step() }
+      } else if !instruction(op) {
+        step()
+      }
+      for miss in first..<misses.count where misses[miss].join == nil {
+        misses[miss].join = a.cursor
+        misses[miss].joinFlags = flags
+      }
+      index += 1
+    }
+    if !ended { leave(to: Int(block.pointee.start) + Int(block.pointee.bytes)) }
+    emitMisses()
+    emitLeaves()
+    emitEntryStub()
+
+    let used = a.cursor - entry
+    block.pointee.code = translator.executable(entry)
+    block.pointee.code_bytes = UInt32(used)
+    translator.advance(to: a.cursor)
+    translator.statistics.blocks += 1
+    translator.statistics.instructions += count
+    translator.statistics.bytes += used
+  }
+
+  // MARK: Flags
+
+  /// The instruction just emitted has written all arithmetic flags.
+  @inline(__always)
+  mutating func flagsWritten() { flags = .host }
+
+  /// The host's flags are about to be destroyed, and RAX too if `accumulator`: keeps the guest's.
+  mutating func keepFlags(accumulator: Bool) {
+    if !flags.contains(.rax) && !flags.contains(.memory) {
+      a.lahf()
+      a.setOverflowAL()
+      flags.insert(.rax)
+    }
+    if accumulator && !flags.contains(.memory) {
+      a.store(StateField.rawFlags, Host.rax, size: 4)
+      flags.insert(.memory)
+    }
+    flags.remove(.host)
+    if accumulator { flags.remove(.rax) }
+  }
+
+  /// RAX is needed as a temporary; the host's flags are left alone.
+  mutating func takeAccumulator() {
+    if flags.contains(.rax) && !flags.contains(.host) && !flags.contains(.memory) {
+      a.store(StateField.rawFlags, Host.rax, size: 4)
+      flags.insert(.memory)
+    }
+    flags.remove(.rax)
+  }
+
+  /// The guest's flags in the host's. Uses RAX unless they are there.
+  mutating func requireFlags() {
+    if flags.contains(.host) { return }
+    if !flags.contains(.rax) { a.load(Host.rax, StateField.rawFlags, size: 4) }
+    a.restoreOverflow()
+    a.sahf()
+    flags.insert(.host)
+    flags.remove(.rax)
+  }
+
+  /// CF in the host's flags; the others there are lost. The next instruction writes all flags, or all but CF.
+  mutating func requireCarry() {
+    if flags.contains(.host) { return }
+    if flags.contains(.rax) {
+      a.sahf()
+    } else {
+      // LAHF has CF at bit 8.
+      a.emit(0x0fba, 4, StateField.rawFlags, size: 4)
+      a.byte(8)
+    }
+  }
+
+  /// The flags in memory, as the ends of blocks and the interpreter need them; those of the host stay.
+  mutating func storeFlags() {
+    if flags.contains(.memory) { return }
+    if !flags.contains(.rax) {
+      a.lahf()
+      a.setOverflowAL()
+    }
+    a.store(StateField.rawFlags, Host.rax, size: 4)
+    flags.insert(.memory)
+    flags.insert(.rax)
+  }
+
+  // MARK: Registers
+
+  /// A guest register as the source of an instruction.
+  @inline(__always)
+  func source(_ guest: UInt8) -> HostOperand {
+    if let host = GuestRegisters.host(guest) { return .register(host) }
+    return GuestRegisters.slot(Int(guest))
+  }
+
+  /// The guest register in a host register to be changed: itself, or `temporary` loaded with it.
+  @inline(__always)
+  mutating func change(_ guest: UInt8, _ temporary: UInt8) -> UInt8 {
+    if let host = GuestRegisters.host(guest) { return host }
+    a.load(temporary, GuestRegisters.slot(Int(guest)))
+    return temporary
+  }
+
+  /// The host register that a guest register is to be written in; `commit` follows.
+  @inline(__always)
+  func target(_ guest: UInt8, _ temporary: UInt8) -> UInt8 { GuestRegisters.host(guest) ?? temporary }
+
+  @inline(__always)
+  mutating func commit(_ guest: UInt8, _ host: UInt8) {
+    if GuestRegisters.host(guest) == nil { a.store(GuestRegisters.slot(Int(guest)), host) }
+  }
+
+  /// The guest register in some host register, for reading only.
+  @inline(__always)
+  mutating func value(_ guest: UInt8, _ temporary: UInt8) -> UInt8 { change(guest, temporary) }
+
+  @inline(__always)
+  func isResident(_ guest: UInt8) -> Bool { GuestRegisters.host(guest) != nil }
+
+  // MARK: Memory operands
+
+  /// A memory operand after its check.
+  struct Access {
+    var operand: HostOperand
+    /// R14 or R15, whichever the operand does not use.
+    var free: UInt8
+  }
+
+  /// The components of an effective address, for LEA and accesses.
+  private struct Components {
+    var base: UInt8
+    var index: UInt8
+    var scale: UInt8
+    var disp: Int64
+    /// Nothing but a resident register and a displacement.
+    var isPlain: Bool
+  }
+
+  private mutating func components(_ op: UnsafeMutablePointer<vm_op>) -> Components {
+    var result = Components(base: Host.none, index: Host.none, scale: 0, disp: op.pointee.disp, isPlain: false)
+    let base = op.pointee.base
+    if base == UInt8(VM_SLOT_RIP) {
+      a.load(GuestRegisters.second, StateField.page)
+      result.base = GuestRegisters.second
+      result.disp &+= Int64(block.pointee.start)
+    } else if base != UInt8(VM_SLOT_ZERO) {
+      result.base = value(base, GuestRegisters.second)
+      result.isPlain = result.base != GuestRegisters.second
+    }
+    let index = op.pointee.index
+    if index != UInt8(VM_SLOT_ZERO) {
+      result.isPlain = false
+      result.index = value(index, GuestRegisters.first)
+      result.scale = op.pointee.scale
+    }
+    if result.disp < Int64(Int32.min) || result.disp > Int64(Int32.max) {
+      // MOV with a 64-bit offset has no registers; one that wraps may be cut to 32 bits when the address is.
+      if result.base == Host.none && result.index == Host.none && op.pointee.address_size == 8 {
+        a.moveImmediate(GuestRegisters.second, UInt64(bitPattern: result.disp))
+        result.base = GuestRegisters.second
+        result.disp = 0
+      } else {
+        result.disp = Int64(Int32(truncatingIfNeeded: result.disp))
+      }
+    }
+    return result
+  }
+
+  /// LEA: the effective address to host register `to`, in `size` (4 or 8) bytes.
+  mutating func effectiveAddress(_ op: UnsafeMutablePointer<vm_op>, to: UInt8, size: Int) {
+    let parts = components(op)
+    emitAddress(parts, to: to, size: size)
+  }
+
+  private mutating func emitAddress(_ parts: Components, to: UInt8, size: Int) {
+    if parts.index == Host.none && parts.base != Host.none && parts.disp == 0 {
+      a.move(to, parts.base, size: size)
+      return
+    }
+    let disp = Int32(truncatingIfNeeded: parts.disp)
+    a.emit(0x8d, to, .memory(base: parts.base, index: parts.index, scale: parts.scale, disp: disp), size: size)
+  }
+
+  /// Whether the memory operand's address can be had here.
+  func canReach(_ op: UnsafeMutablePointer<vm_op>) -> Bool {
+    switch Int(op.pointee.form) {
+    case VM_FORM_FLAT64, VM_FORM_FLAT32, VM_FORM_BASED64: true
+    default: false
+    }
+  }
+
+  /// The operand of `op` for an access of `size` bytes, checked. Flags are kept, RAX is free afterwards if
+  /// `accumulator`.
+  mutating func memory(
+    _ op: UnsafeMutablePointer<vm_op>, size: Int, write: Bool, accumulator: Bool
+  ) -> Access {
+    keepFlags(accumulator: accumulator)
+    let parts = components(op)
+    let form = Int(op.pointee.form)
+    let second = GuestRegisters.second
+    emitAddress(parts, to: second, size: form == VM_FORM_FLAT32 ? 4 : 8)
+    if form == VM_FORM_BASED64 {
+      let segment = StateField.segments + Int(op.pointee.segment) * MemoryLayout<vm_segment>.stride
+      a.emit(0x03, second, .at(GuestRegisters.state, segment - GuestRegisters.bias), size: 8)
+    }
+    let plain = form == VM_FORM_FLAT64 && parts.isPlain
+    return check(plainBase: plain ? parts.base : nil, disp: Int(parts.disp), size: size, write: write)
+  }
+
+  /// The operand at guest RSP or RBP plus `disp`.
+  mutating func stack(_ base: UInt8, _ disp: Int, size: Int, write: Bool, accumulator: Bool) -> Access {
+    keepFlags(accumulator: accumulator)
+    let second = GuestRegisters.second
+    if disp == 0 {
+      a.move(second, base, size: is64 ? 8 : 4)
+    } else {
+      a.emit(0x8d, second, .at(base, disp), size: is64 ? 8 : 4)
+    }
+    return check(plainBase: is64 ? base : nil, disp: disp, size: size, write: write)
+  }
+
+  /// The TLB check of the linear address in R15.
+  private mutating func check(plainBase: UInt8?, disp: Int, size: Int, write: Bool) -> Access {
+    let first = GuestRegisters.first
+    let second = GuestRegisters.second
+    let tag = HostOperand.at(first, write ? 8 : 0)
+    a.move(first, second, size: 4)
+    // 32 bytes an entry.
+    a.emit(0xc1, 5, .register(first), size: 4)
+    a.byte(7)
+    a.arithmetic(4, .register(first), Int64((VM_TLB_SIZE_MASK) << 5), size: 4)
+    a.emit(0x03, first, StateField.dataTLB, size: 8)
+    a.emit(0x33, second, tag, size: 8)
+    a.arithmetic(7, .register(second), Int64(4096 - size), size: 8)
+    let site = a.jumpIf(Condition.above)
+    misses.append(Miss(index: index, site: site, flags: flags, join: nil, joinFlags: []))
+    if let base = plainBase {
+      a.load(first, .at(first, 16))
+      let operand = HostOperand.memory(base: base, index: first, scale: 0, disp: Int32(truncatingIfNeeded: disp))
+      return Access(operand: operand, free: second)
+    }
+    a.emit(0x03, second, tag, size: 8)
+    a.emit(0x03, second, .at(first, 16), size: 8)
+    return Access(operand: .at(second, 0), free: first)
+  }
+
+  /// Goes to the interpreter for this instruction when `condition` holds. The guest's flags must be kept by then.
+  mutating func missIf(_ condition: UInt8) {
+    let site = a.jumpIf(condition)
+    misses.append(Miss(index: index, site: site, flags: flags, join: nil, joinFlags: []))
+  }
+
+  // MARK: The interpreter
+
+  /// Has this instruction interpreted.
+  mutating func step() {
+    storeFlags()
+    emitStep(index)
+    flags = .memory
+  }
+
+  private mutating func emitStep(_ index: Int) {
+    a.moveImmediate(GuestRegisters.first, UInt64(UInt(bitPattern: ops + index)))
+    a.moveImmediate(GuestRegisters.second, UInt64(index))
+    a.call(translator.stepThunk)
+  }
+
+  private mutating func emitMisses() {
+    for miss in misses {
+      Assembler.patch(miss.site, a.cursor)
+      if !miss.flags.contains(.memory) { a.store(StateField.rawFlags, Host.rax, size: 4) }
+      emitStep(miss.index)
+      guard let join = miss.join else { continue }
+      // Behind the instruction flags may be looked for in the host's, in RAX, or in memory.
+      if miss.joinFlags.contains(.host) || miss.joinFlags.contains(.rax) {
+        a.load(Host.rax, StateField.rawFlags, size: 4)
+      }
+      if miss.joinFlags.contains(.host) {
+        a.restoreOverflow()
+        a.sahf()
+        if miss.joinFlags.contains(.rax) { a.load(Host.rax, StateField.rawFlags, size: 4) }
+      }
+      a.jump(to: join)
+    }
+  }
+
+  // MARK: Leaving
+
+  /// Goes to `offset` from the page's start, which may lie in another page. Flags are in memory.
+  mutating func leave(to offset: Int) {
+    storeFlags()
+    if offset >= 0 && offset < 4096 {
+      leaves.append(Leave(site: a.jump(), offset: offset))
+    } else {
+      a.load(GuestRegisters.second, StateField.page)
+      let address = HostOperand.at(GuestRegisters.second, offset)
+      a.emit(0x8d, GuestRegisters.second, address, size: is64 ? 8 : 4)
+      leaveIndirect()
+    }
+  }
+
+  /// The same on a condition; else goes on here.
+  mutating func leave(to offset: Int, if condition: UInt8) {
+    if offset >= 0 && offset < 4096 {
+      leaves.append(Leave(site: a.jumpIf(condition), offset: offset))
+    } else {
+      let skip = a.jumpIf(condition ^ 1)
+      leave(to: offset)
+      Assembler.patch(skip, a.cursor)
+    }
+  }
+
+  /// Goes to the RIP in R15, by way of the jump cache. Flags are in memory.
+  mutating func leaveIndirect() {
+    let first = GuestRegisters.first
+    let second = GuestRegisters.second
+    a.move(first, second, size: 4)
+    a.emit(0xc1, 5, .register(first), size: 4)
+    a.byte(7)
+    a.emit(0x33, first, .register(second), size: 4)
+    a.arithmetic(4, .register(first), Int64(1 << Translator.jumpCacheBits - 1), size: 4)
+    a.emit(0xc1, 4, .register(first), size: 4)
+    a.byte(5)
+    a.emit(0x03, first, StateField.jumpCache, size: 8)
+    a.emit(0x39, second, .at(first, 0), size: 8)
+    let otherRip = a.jumpIf(Condition.notEqual)
+    a.load(Host.rax, StateField.jumpKey)
+    a.emit(0x39, Host.rax, .at(first, 8), size: 8)
+    let stale = a.jumpIf(Condition.notEqual)
+    a.arithmetic(4, .register(second), -4096, size: 8)
+    a.store(StateField.page, second)
+    a.emit(0xff, 4, .at(first, 16), size: 4)
+    Assembler.patch(otherRip, a.cursor)
+    Assembler.patch(stale, a.cursor)
+    a.store(StateField.rip, second)
+    exit(UInt64(VM_EXIT_INDIRECT))
+  }
+
+  private mutating func exit(_ reason: UInt64) {
+    a.moveImmediate(GuestRegisters.first, reason)
+    a.store(StateField.exit, GuestRegisters.first)
+    a.jump(to: translator.exitThunk)
+  }
+
+  private mutating func storeRip(_ offset: Int) {
+    a.load(GuestRegisters.second, StateField.page)
+    a.emit(0x8d, GuestRegisters.second, .at(GuestRegisters.second, offset), size: is64 ? 8 : 4)
+    a.store(StateField.rip, GuestRegisters.second)
+  }
+
+  private mutating func emitLeaves() {
+    for leave in leaves {
+      let stub = a.cursor
+      Assembler.patch(leave.site, stub)
+      let link = translator.makeLink(site: leave.site, unlinked: stub)
+      storeRip(leave.offset)
+      exit(UInt64(UInt(bitPattern: link)))
+    }
+  }
+
+  private mutating func emitEntryStub() {
+    if let site = budgetSite { Assembler.patch(site, a.cursor) }
+    a.arithmetic(0, StateField.budget, Int64(block.pointee.count), size: 8)
+    if let site = entrySite { Assembler.patch(site, a.cursor) }
+    storeRip(Int(block.pointee.start))
+    exit(UInt64(VM_EXIT_ENTRY))
+  }
+}
+
+/// Of a data TLB slot number.
+private let VM_TLB_SIZE_MASK = Int(VM_TLB_SIZE) - 1

@@ -1,0 +1,65 @@
+import CHost
+
+/// Where guest registers are while emitted code runs.
+///
+/// RAX keeps flags (LAHF) or a temporary, R14 and R15 are temporaries, RBP points 128 bytes into the CPU's state so that
+/// most of what is needed lies within 8-bit displacements, RSP is the host's stack. Guest RCX, RDX, RBX, RSI and RDI are
+/// themselves. R9, R10, R11, R14 and R15 of the guest stay in the state.
+enum GuestRegisters {
+  static let bias = 128
+  static let state = Host.rbp
+  static let first = Host.r14
+  static let second = Host.r15
+
+  /// Guest register and its host register.
+  static let resident: [(guest: Int, host: UInt8)] = [
+    (0, Host.r11), (1, Host.rcx), (2, Host.rdx), (3, Host.rbx), (4, Host.r12), (5, Host.r13), (6, Host.rsi),
+    (7, Host.rdi), (8, Host.r8), (12, Host.r9), (13, Host.r10),
+  ]
+
+  @inline(__always)
+  static func host(_ guest: UInt8) -> UInt8? {
+    switch guest {
+    case 0: Host.r11
+    case 1: Host.rcx
+    case 2: Host.rdx
+    case 3: Host.rbx
+    case 4: Host.r12
+    case 5: Host.r13
+    case 6: Host.rsi
+    case 7: Host.rdi
+    case 8: Host.r8
+    case 12: Host.r9
+    case 13: Host.r10
+    default: nil
+    }
+  }
+
+  @inline(__always)
+  static func slot(_ guest: Int) -> HostOperand { .at(state, guest * 8 - bias) }
+
+  @inline(__always)
+  static func field<T>(_ path: KeyPath<vm_cpu_state, T>) -> HostOperand {
+    .at(state, MemoryLayout<vm_cpu_state>.offset(of: path)! - bias)
+  }
+}
+
+/// Fields of the state that emitted code touches.
+enum StateField {
+  static let pending = GuestRegisters.field(\.pending)
+  static let rawFlags = GuestRegisters.field(\.raw_flags)
+  static let dataTLB = GuestRegisters.field(\.data_tlb)
+  static let rip = GuestRegisters.field(\.rip)
+  static let page = GuestRegisters.field(\.code_page)
+  static let budget = GuestRegisters.field(\.code_budget)
+  static let jumpKey = GuestRegisters.field(\.jump_key)
+  static let jumpCache = GuestRegisters.field(\.jump_cache)
+  static let exit = GuestRegisters.field(\.code_exit)
+  static let vectorReady = GuestRegisters.field(\.vector_ready)
+  static let mxcsrLoaded = GuestRegisters.field(\.mxcsr_loaded)
+  static let hostMXCSR = GuestRegisters.field(\.host_mxcsr)
+  static let mxcsr = GuestRegisters.field(\.mxcsr)
+  static let eflags = GuestRegisters.field(\.eflags)
+  static let segments = MemoryLayout<vm_cpu_state>.offset(of: \vm_cpu_state.segments)!
+  static let xmm = MemoryLayout<vm_cpu_state>.offset(of: \vm_cpu_state.xmm)!
+}

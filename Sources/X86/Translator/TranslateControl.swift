@@ -1,0 +1,81 @@
+import CHost
+
+/// Instructions that end a block.
+extension BlockTranslator {
+  /// Returns false when the instruction is left to the interpreter.
+  mutating func branch(_ op: Op) -> Bool {
+    let kind = OpKind(trusted: op.pointee.kind)
+    let size = Int(op.pointee.operand_size)
+    switch kind {
+    case .jo, .jno, .jb, .jae, .je, .jne, .jbe, .ja, .js, .jns, .jp, .jnp, .jl, .jge, .jle, .jg:
+      guard op.pointee.disp != 0xffff else { return false }
+      storeFlags()
+      requireFlags()
+      leave(to: targetOffset(op), if: kind.rawValue - OpKind.jo.rawValue)
+      leave(to: nextOffset(op))
+      return true
+    case .jmp:
+      guard op.pointee.disp != 0xffff else { return false }
+      leave(to: targetOffset(op))
+      return true
+    case .call64, .call:
+      guard op.pointee.disp != 0xffff, isNear(size) else { return false }
+      pushReturn(op, size)
+      leave(to: targetOffset(op))
+      return true
+    case .ret64, .ret:
+      guard isNear(size) else { return false }
+      let release = kind == .ret ? Int(op.pointee.imm & 0xffff) : 0
+      let top = stack(Host.r12, 0, size: size, write: false, accumulator: false)
+      a.load(GuestRegisters.second, top.operand, size: size)
+      moveStackPointer(size + release)
+      storeFlags()
+      leaveIndirect()
+      return true
+    case .jmpR64, .jmpIndirect:
+      guard isNear(size), loadTarget(op, size, to: GuestRegisters.second) else { return false }
+      storeFlags()
+      leaveIndirect()
+      return true
+    case .callR64, .callIndirect:
+      guard isNear(size) else { return false }
+      storeFlags()
+      takeAccumulator()
+      guard loadTarget(op, size, to: Host.rax) else { return false }
+      pushReturn(op, size)
+      a.move(GuestRegisters.second, Host.rax)
+      leaveIndirect()
+      return true
+    default: return false
+    }
+  }
+
+  private func isNear(_ size: Int) -> Bool { size == (is64 ? 8 : 4) }
+
+  /// Offsets from the page's start; a target may lie in another page.
+  private func targetOffset(_ op: Op) -> Int { Int(block.pointee.start) + Int(op.pointee.imm) }
+  private func nextOffset(_ op: Op) -> Int {
+    Int(block.pointee.start) + Int(op.pointee.offset) + Int(op.pointee.length)
+  }
+
+  /// The target of an indirect branch to RAX (free by then) or R15.
+  private mutating func loadTarget(_ op: Op, _ size: Int, to register: UInt8) -> Bool {
+    if isMemory(op) {
+      guard canReach(op) else { return false }
+      let access = memory(op, size: size, write: false, accumulator: register == Host.rax)
+      a.load(register, access.operand, size: size)
+    } else {
+      a.load(register, source(op.pointee.rm), size: size)
+    }
+    return true
+  }
+
+  private mutating func pushReturn(_ op: Op, _ size: Int) {
+    storeFlags()
+    let top = stack(Host.r12, -size, size: size, write: true, accumulator: false)
+    a.load(top.free, StateField.page)
+    a.emit(0x8d, top.free, .at(top.free, nextOffset(op)), size: size)
+    a.store(top.operand, top.free, size: size)
+    moveStackPointer(-size)
+  }
+}

@@ -1,0 +1,165 @@
+import CHost
+
+/// How a CPU executes guest code. May change between two calls of `run`.
+public enum Accelerator: String, CaseIterable, Sendable {
+  /// x86 to x86-64 translation, on hosts that can; the interpreter for what is cold or rare.
+  case translator
+  case interpreter
+}
+
+/// The dispatcher: finds blocks, has cold ones interpreted, translates hot ones, enters emitted code and sees to what it
+/// was left for.
+extension CPU {
+  /// The translator, made on first use; nil when the host refuses.
+  private func readyTranslator() -> Translator? {
+    if let translator { return translator }
+    #if arch(x86_64)
+      if let made = Translator(step: CPU.stepFromCode) {
+        translator = made
+        code.translator = made
+        s.pointee.owner = Unmanaged.passUnretained(self).toOpaque()
+        s.pointee.jump_cache = made.jumpCache
+        s.pointee.host_mxcsr = 0x1f80
+        return made
+      }
+      environment.log("The host refuses executable memory: guest code is interpreted")
+    #endif
+    accelerator = .interpreter
+    return nil
+  }
+
+  public var translatorStatistics: TranslatorStatistics? { translator?.statistics }
+
+  func runTranslated(budget: Int) -> RunExit {
+    guard let translator = readyTranslator() else { return interpret(budget: budget) }
+    let s = self.s
+    let limit = s.pointee.instructions &+ UInt64(min(max(budget, 0), 1 << 62))
+    codeLimit = limit
+    /// The branch that was left by, to be linked to the block it leads to.
+    var link: UnsafeMutablePointer<vm_code_link>?
+    var fillsJumpCache = false
+    var generation = 0
+    /// Flags are in `raw_flags`.
+    var raw = false
+
+    while true {
+      let mode = s.pointee.mode
+      var turn = 0
+      if vm_load_relaxed(&s.pointee.pending) != 0 || Int(s.pointee.activity) != VM_ACTIVE {
+        turn = 1
+      } else if !BlockTranslator.handles(mode) {
+        turn = 2_000
+      }
+      if turn == 0 {
+        if s.pointee.instructions >= limit {
+          if raw { s.lazyFlagsFromRaw() }
+          return .budget
+        }
+        if let block = knownBlock(s.pointee.rip, mode) {
+          if block.pointee.code == 0 { warm(block, translator) }
+          if block.pointee.code != 0 {
+            if code.generation == generation {
+              if let link { translator.connect(link, to: block) }
+              if fillsJumpCache { fillJump(translator, block) }
+            }
+            link = nil
+            fillsJumpCache = false
+            generation = code.generation
+            if !raw { s.rawFlagsFromLazy() }
+            enter(translator, block.pointee.code, limit)
+            raw = true
+            switch s.pointee.code_exit {
+            case UInt64(VM_EXIT_INDIRECT):
+              translator.statistics.indirectExits &+= 1
+              fillsJumpCache = true
+              continue
+            case UInt64(VM_EXIT_STEP):
+              translator.statistics.stepExits &+= 1
+              raw = false
+              continue
+            case UInt64(VM_EXIT_ENTRY):
+              // Something pending, or less budget left than the block needs: the interpreter gets on.
+              translator.statistics.entryExits &+= 1
+              if code.generation == generation, knownBlock(s.pointee.rip, s.pointee.mode)?.pointee.code == 0 { continue }
+              turn = 1
+            default:
+              translator.statistics.linkExits &+= 1
+              link = UnsafeMutablePointer(bitPattern: UInt(s.pointee.code_exit))
+              continue
+            }
+          } else {
+            turn = 1
+          }
+        } else {
+          turn = 1
+        }
+      }
+      if raw {
+        s.lazyFlagsFromRaw()
+        raw = false
+      }
+      link = nil
+      fillsJumpCache = false
+      translator.statistics.interpretedBlocks &+= 1
+      let left = limit &- s.pointee.instructions
+      let exit = interpret(budget: s.pointee.instructions >= limit ? 0 : min(turn, Int(left)))
+      if exit != .budget || s.pointee.instructions >= limit { return exit }
+    }
+  }
+
+  /// The block at `rip` if it has been decoded and its page is in the execute TLB.
+  @inline(__always)
+  private func knownBlock(_ rip: UInt64, _ mode: UInt32) -> UnsafeMutablePointer<vm_block>? {
+    let slot = Int(truncatingIfNeeded: rip &>> 12) & (Int(VM_FETCH_SIZE) &- 1)
+    let entry = s.pointee.fetch_tlb + slot
+    guard entry.pointee.tag == rip & ~0xfff, let record = entry.pointee.page else { return nil }
+    return record.assumingMemoryBound(to: CodePage.self).find(Int(rip & 0xfff), mode)
+  }
+
+  /// Counts a run of a block that has no code, and translates it when it is hot.
+  @inline(__always)
+  private func warm(_ block: UnsafeMutablePointer<vm_block>, _ translator: Translator) {
+    if block.pointee.heat < Translator.threshold {
+      block.pointee.heat &+= 1
+      return
+    }
+    translate(block, translator)
+  }
+
+  @inline(never)
+  private func translate(_ block: UnsafeMutablePointer<vm_block>, _ translator: Translator) {
+    guard translator.hasRoom else {
+      flushCode()
+      return
+    }
+    var work = BlockTranslator(translator: translator, block: block)
+    work.translate()
+  }
+
+  private func fillJump(_ translator: Translator, _ block: UnsafeMutablePointer<vm_block>) {
+    let rip = s.pointee.rip
+    translator.jumpEntry(rip).pointee = vm_jump_entry(
+      rip: rip, key: jumpKey(translator), code: block.pointee.code, reserved: 0)
+  }
+
+  /// What must not change for a target in the jump cache to hold: never 0.
+  @inline(__always)
+  private func jumpKey(_ translator: Translator) -> UInt64 {
+    let user: UInt64 = s.pointee.cpl == 3 ? 1 &<< 16 : 0
+    return translator.jumpGeneration &<< 17 | user | UInt64(s.pointee.mode)
+  }
+
+  @inline(__always)
+  private func enter(_ translator: Translator, _ address: UInt64, _ limit: UInt64) {
+    s.pointee.code_page = s.pointee.rip & ~0xfff
+    s.pointee.code_budget = Int64(bitPattern: limit &- s.pointee.instructions)
+    s.pointee.jump_key = jumpKey(translator)
+    let vectors = s.pointee.cr0 & 0xc == 0 && s.pointee.cr4 & 0x200 != 0
+    // An exception that is not masked must be found by the interpreter.
+    let masked = s.pointee.mxcsr & 0x1f80 == 0x1f80
+    s.pointee.vector_ready = (vectors ? 1 : 0) | (vectors && masked ? 2 : 0)
+    translator.statistics.entries &+= 1
+    vm_code_enter(translator.enterThunk, s, address)
+    s.pointee.instructions = limit &- UInt64(bitPattern: s.pointee.code_budget)
+  }
+}

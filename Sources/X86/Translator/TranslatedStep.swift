@@ -1,0 +1,190 @@
+import CHost
+
+/// One instruction run by the interpreter's families from within emitted code: what is not translated, what misses the
+/// TLB, what faults.
+extension CPU {
+  /// What became of it.
+  private enum StepOutcome {
+    case next
+    /// RIP is set.
+    case elsewhere
+    /// A REP instruction has more to do, but something is pending.
+    case again
+  }
+
+  /// Called by emitted code with all registers in the state and flags in `raw_flags`. Not 0: the code is to be left, RIP
+  /// and flags are in the state.
+  static let stepFromCode: vm_code_step = { state, op, index in
+    let state = state.unsafelyUnwrapped
+    let cpu = Unmanaged<CPU>.fromOpaque(state.pointee.owner.unsafelyUnwrapped)
+    return cpu._withUnsafeGuaranteedRef { $0.step(op.unsafelyUnwrapped, Int(index)) }
+  }
+
+  private func step(_ op: Op, _ index: Int) -> UInt64 {
+    let block = UnsafeMutableRawPointer(op - index).assumingMemoryBound(to: vm_block.self) - 1
+    s.lazyFlagsFromRaw()
+    if let translator { translator.statistics.steps &+= 1 }
+    let mask = isCode32(s.pointee.mode) ? 0xffff_ffff : UInt64.max
+    let blockRip = s.pointee.code_page &+ UInt64(block.pointee.start)
+    s.slots[VM_SLOT_RIP] = blockRip
+    s.pointee.rip = (blockRip &+ UInt64(op.pointee.offset)) & mask
+    let left = Int64(Int(block.pointee.count) &- index)
+    do throws(GuestFault) {
+      switch try executeAlone(op, blockRip) {
+      case .next:
+        if block.pointee.dead == 0 {
+          s.rawFlagsFromLazy()
+          return 0
+        }
+        s.pointee.rip = (blockRip &+ UInt64(op.pointee.offset) &+ UInt64(op.pointee.length)) & mask
+        s.pointee.code_budget &+= left &- 1
+      case .elsewhere: s.pointee.code_budget &+= left &- 1
+      case .again: s.pointee.code_budget &+= left
+      }
+    } catch {
+      s.pointee.code_budget &+= left
+      deliver(error)
+    }
+    s.pointee.code_exit = UInt64(VM_EXIT_STEP)
+    return 1
+  }
+
+  /// Runs `op`, of the kinds that the translator does not always emit code for. RIP is the instruction's.
+  private func executeAlone(_ op: Op, _ blockRip: UInt64) throws(GuestFault) -> StepOutcome {
+    let kind = OpKind(trusted: op.pointee.kind)
+    switch kind {
+    case .undefined: throw .undefined
+    case .tooLong: throw .protection(0)
+    case .system:
+      // The count must be exact: the instruction may read it, and takes itself back when it faults.
+      s.pointee.instructions = codeLimit &- UInt64(bitPattern: s.pointee.code_budget)
+      runSystem(op)
+      s.pointee.code_budget = Int64(bitPattern: codeLimit &- s.pointee.instructions)
+      return .elsewhere
+    case .movs: return try executeMovs(op) ? .next : .again
+    case .stos: return try executeStos(op) ? .next : .again
+    case .lods: return try executeLods(op) ? .next : .again
+    case .scas: return try executeScas(op) ? .next : .again
+    case .cmps: return try executeCmps(op) ? .next : .again
+    case .x87: try executeX87(UnsafePointer(op))
+    case .simd: try executeSIMD(UnsafePointer(op))
+    default:
+      if kind.rawValue >= OpKind.jo.rawValue && kind.rawValue <= OpKind.jcxz.rawValue {
+        s.pointee.rip = try branchAlone(op, kind, blockRip)
+        return .elsewhere
+      }
+      try executeFamily(op, kind)
+    }
+    return .next
+  }
+
+  /// The target of a branch.
+  private func branchAlone(_ op: Op, _ kind: OpKind, _ blockRip: UInt64) throws(GuestFault) -> UInt64 {
+    let taken: Bool
+    switch kind {
+    case .call64, .call:
+      try executeCall(op, blockRip)
+      taken = true
+    case .ret64, .ret: return try executeReturn(op)
+    case .jmpR64, .jmpIndirect: return try branchTarget(op)
+    case .callR64, .callIndirect: return try executeCallIndirect(op, blockRip)
+    case .jmp: taken = true
+    case .loop: taken = executeLoop(op)
+    case .jcxz: taken = countRegister(op) == 0
+    default: taken = s.condition(UInt16(kind.rawValue - OpKind.jo.rawValue))
+    }
+    if taken { return (blockRip &+ UInt64(bitPattern: op.pointee.imm)) & UInt64(bitPattern: op.pointee.disp) }
+    let next = blockRip &+ UInt64(op.pointee.offset) &+ UInt64(op.pointee.length)
+    return isCode64 ? next : next & 0xffff_ffff
+  }
+
+  private func executeFamily(_ op: Op, _ kind: OpKind) throws(GuestFault) {
+    let size = op.pointee.operand_size
+    switch kind {
+    case .addRM32, .orRM32, .andRM32, .subRM32, .xorRM32, .cmpRM32, .cmpMR32, .cmpMI32, .alu32:
+      try arithmetic(op, UInt32.self)
+    case .addRM64, .orRM64, .andRM64, .subRM64, .xorRM64, .cmpRM64, .cmpMR64, .cmpMI64, .alu64:
+      try arithmetic(op, UInt64.self)
+    case .cmpRR8, .cmpRI8, .cmpMI8, .cmpRM8, .alu8: try arithmetic(op, UInt8.self)
+    case .alu16: try arithmetic(op, UInt16.self)
+    case .testRR8, .testRI8, .testMI8, .testMI32, .testMI64, .test: try executeTest(op)
+    case .incdec: try executeIncDec(op)
+    case .not: try executeNot(op)
+    case .neg: try executeNeg(op)
+    case .movRR8: s.set(op.pointee.rm, s.get(op.pointee.reg, UInt8.self))
+    case .movRI8: s.set(op.pointee.rm, UInt8(truncatingIfNeeded: op.pointee.imm))
+    case .movRM8: s.set(op.pointee.reg, try read(op, UInt8.self))
+    case .movRM16: s.set(op.pointee.reg, try read(op, UInt16.self))
+    case .movRM32: s.set(op.pointee.reg, try read(op, UInt32.self))
+    case .movRM64: s.set(op.pointee.reg, try read(op, UInt64.self))
+    case .movMR8: try write(op, s.get(op.pointee.reg, UInt8.self))
+    case .movMR16: try write(op, s.get(op.pointee.reg, UInt16.self))
+    case .movMR32: try write(op, s.get(op.pointee.reg, UInt32.self))
+    case .movMR64: try write(op, s.get(op.pointee.reg, UInt64.self))
+    case .movMI8: try write(op, UInt8(truncatingIfNeeded: op.pointee.imm))
+    case .movMI16: try write(op, UInt16(truncatingIfNeeded: op.pointee.imm))
+    case .movMI32: try write(op, UInt32(truncatingIfNeeded: op.pointee.imm))
+    case .movMI64: try write(op, UInt64(truncatingIfNeeded: op.pointee.imm))
+    case .movzxR8, .movzxM8: s.slots[Int(op.pointee.reg)] = UInt64(try readRM(op, UInt8.self))
+    case .movzxM16: s.slots[Int(op.pointee.reg)] = UInt64(try readRM(op, UInt16.self))
+    case .movsxR8, .movsxM8:
+      s.set(op.pointee.reg, UInt32(truncatingIfNeeded: s.wide(try readRM(op, UInt8.self))))
+    case .movsxM16: s.set(op.pointee.reg, UInt32(truncatingIfNeeded: s.wide(try readRM(op, UInt16.self))))
+    case .movsxdM: s.slots[Int(op.pointee.reg)] = s.wide(try read(op, UInt32.self))
+    case .extend: try executeExtend(op)
+    case .lea64: s.slots[Int(op.pointee.reg)] = effectiveAddress(op)
+    case .lea32: s.slots[Int(op.pointee.reg)] = effectiveAddress(op) & 0xffff_ffff
+    case .lea16: s.set(op.pointee.reg, UInt16(truncatingIfNeeded: effectiveAddress(op)))
+    case .cmov: try executeConditionalMove(op)
+    case .setccR, .setccM: try writeRM(op, (s.condition(op.pointee.sub) ? 1 : 0) as UInt8)
+    case .xchg: try executeExchange(op)
+    case .xadd: try executeExchangeAdd(op)
+    case .cmpxchg: try executeCompareExchange(op)
+    case .cmpxchg8b: try executeCompareExchange8(op)
+    case .cmpxchg16b: try executeCompareExchange16(op)
+    case .bswap: executeByteSwap(op)
+    case .movbe: try executeMoveSwapped(op)
+    case .xlat: try executeTranslate(op)
+    case .push64: try pushValue(s.slots[Int(op.pointee.rm)])
+    case .pushImmediate64: try pushValue(UInt64(bitPattern: op.pointee.imm))
+    case .push: try executePush(op)
+    case .pop64, .pop: try executePop(op)
+    case .pushAll: try executePushAll(op)
+    case .popAll: try executePopAll(op)
+    case .enter: try executeEnter(op)
+    case .leaveFrame: try executeLeave(op)
+    case .shift: try executeShift(op)
+    case .doubleShift: try executeDoubleShift(op)
+    case .imul: try executeSignedMultiply(op)
+    case .multiply: try executeMultiply(op)
+    case .divide: try executeDivide(op)
+    case .bitTest: try executeBitTest(op)
+    case .bitScan: try executeBitScan(op)
+    case .popcnt: try executePopulationCount(op)
+    case .decimal: try executeDecimal(op)
+    case .loadFlags: s.set(1, UInt8(truncatingIfNeeded: flagsImage()))
+    case .storeFlags: setFlags(UInt64(s.get(1, UInt8.self)), mask: 0xd5)
+    case .flag: executeFlag(op)
+    case .bound: try executeBound(op)
+    case .wait: try executeWait()
+    default:
+      // Register forms that code is always emitted for.
+      assertionFailure("no family for \(size) \(op.pointee.kind)")
+    }
+  }
+}
+
+extension UnsafeMutablePointer where Pointee == vm_cpu_state {
+  /// The lazy flags from those that emitted code has left: AH as LAHF writes it, OF in bit 0.
+  @inline(__always)
+  func lazyFlagsFromRaw() {
+    let raw = UInt64(pointee.raw_flags)
+    setArithmeticImage((raw &>> 8) & 0xd5 | (raw & 1) &<< 11)
+  }
+
+  @inline(__always)
+  func rawFlagsFromLazy() {
+    let image = arithmeticImage
+    pointee.raw_flags = UInt32(truncatingIfNeeded: (image & 0xd5) &<< 8 | (image &>> 11) & 1)
+  }
+}

@@ -1,0 +1,227 @@
+import CHost
+
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Musl)
+  import Musl
+#endif
+
+/// What the translator has done: for `debugvm NAME statistics` and tests.
+public struct TranslatorStatistics: Equatable, Sendable {
+  /// Blocks and guest instructions translated since power-on, bytes of host code emitted for them.
+  public var blocks = 0
+  public var instructions = 0
+  public var bytes = 0
+  /// Times all code was dropped because its memory was full.
+  public var flushes = 0
+  /// Times emitted code was entered, and left: to link a branch, for an indirect branch, before a block, by an
+  /// interpreted instruction.
+  public var entries = 0
+  public var linkExits = 0
+  public var indirectExits = 0
+  public var entryExits = 0
+  public var stepExits = 0
+  /// Instructions that emitted code had interpreted: TLB misses, and what is not translated.
+  public var steps = 0
+  /// Blocks run by the interpreter between.
+  public var interpretedBlocks = 0
+}
+
+/// The code that one CPU has translated, and the memory it is in.
+///
+/// Code is bump-allocated; when the memory is full everything is dropped at once. A dead block's first instruction is
+/// overwritten by a jump that leaves, so that every way into it ends at the dispatcher; direct branches to it are
+/// unlinked as well.
+final class Translator {
+  static let codeBytes = 48 << 20
+  static let linkCount = 1 << 19
+  static let jumpCacheBits = 12
+  /// The most host code one block may take.
+  static let blockReserve = 64 << 10
+  /// Interpreted runs of a block before it is translated.
+  static let threshold: UInt8 = 12
+
+  let memory: vm_code_memory
+  /// From a writable address to the executable one.
+  let distance: Int
+  private(set) var cursor: UnsafeMutablePointer<UInt8>
+  private let end: UnsafeMutablePointer<UInt8>
+  private var firstBlock: UnsafeMutablePointer<UInt8>
+
+  /// Executable address of the function that enters code.
+  private(set) var enterThunk = UnsafeRawPointer(bitPattern: 1)!
+  /// Writable addresses: have an instruction interpreted (R14: the vm_op, R15: its index); leave.
+  private(set) var stepThunk: UnsafeMutablePointer<UInt8>
+  private(set) var exitThunk: UnsafeMutablePointer<UInt8>
+
+  private let links: UnsafeMutablePointer<vm_code_link>
+  private var linkCursor = 0
+  let jumpCache: UnsafeMutablePointer<vm_jump_entry>
+  /// Part of `jump_key`: entries of older generations are void.
+  private(set) var jumpGeneration: UInt64 = 1
+
+  var statistics = TranslatorStatistics()
+
+  /// Nil when the host refuses executable memory.
+  init?(step: @escaping vm_code_step) {
+    let memory = vm_code_memory_map(Self.codeBytes)
+    guard let executable = memory.executable, let writable = memory.writable else { return nil }
+    self.memory = memory
+    distance = Int(bitPattern: executable) - Int(bitPattern: writable)
+    cursor = writable
+    end = writable + Self.codeBytes
+    firstBlock = writable
+    stepThunk = writable
+    exitThunk = writable
+    // Pages that are never written stay unallocated.
+    links = calloc(Self.linkCount, MemoryLayout<vm_code_link>.stride)!.assumingMemoryBound(to: vm_code_link.self)
+    jumpCache = calloc(1 << Self.jumpCacheBits, MemoryLayout<vm_jump_entry>.stride)!
+      .assumingMemoryBound(to: vm_jump_entry.self)
+    emitThunks(vm_code_step_address(step))
+  }
+
+  deinit {
+    vm_code_memory_unmap(memory)
+    free(links)
+    free(jumpCache)
+  }
+
+  var hasRoom: Bool { end - cursor > Self.blockReserve && linkCursor + 8 < Self.linkCount }
+
+  func executable(_ writable: UnsafeMutablePointer<UInt8>) -> UInt64 {
+    UInt64(UInt(bitPattern: writable)) &+ UInt64(bitPattern: Int64(distance))
+  }
+
+  func writable(_ executable: UInt64) -> UnsafeMutablePointer<UInt8> {
+    let address = UInt(executable &- UInt64(bitPattern: Int64(distance)))
+    return UnsafeMutablePointer(bitPattern: address).unsafelyUnwrapped
+  }
+
+  /// Takes the code up to `to` as used.
+  func advance(to: UnsafeMutablePointer<UInt8>) {
+    let bytes = UInt(bitPattern: to) &+ 15 & ~15
+    cursor = UnsafeMutablePointer(bitPattern: bytes).unsafelyUnwrapped
+  }
+
+  func makeLink(site: UnsafeMutablePointer<UInt8>, unlinked: UnsafeMutablePointer<UInt8>) -> UnsafeMutablePointer<vm_code_link> {
+    let link = links + linkCursor
+    linkCursor += 1
+    link.initialize(to: vm_code_link(next: nil, site: site, unlinked: unlinked))
+    return link
+  }
+
+  /// Makes a branch lead straight to `block`.
+  func connect(_ link: UnsafeMutablePointer<vm_code_link>, to block: UnsafeMutablePointer<vm_block>) {
+    Assembler.patch(link.pointee.site, writable(block.pointee.code))
+    link.pointee.next = block.pointee.incoming
+    block.pointee.incoming = link
+  }
+
+  /// The block's bytes have been overwritten: no way leads into its code any more.
+  func kill(_ block: UnsafeMutablePointer<vm_block>) {
+    guard block.pointee.code != 0 else { return }
+    // The first instruction compares `pending` and branches to the way out: go there at once.
+    let entry = writable(block.pointee.code)
+    let branch = entry + BlockTranslator.pendingCheckBytes
+    let displacement = UnsafeMutableRawPointer(branch + 2).loadUnaligned(as: Int32.self)
+    let out = branch + 6 + Int(displacement)
+    entry.pointee = 0xe9
+    Assembler.patch(entry + 1, out)
+    var link = block.pointee.incoming
+    while let each = link {
+      Assembler.patch(each.pointee.site, each.pointee.unlinked)
+      link = each.pointee.next
+      each.pointee.next = nil
+    }
+    block.pointee.incoming = nil
+    block.pointee.code = 0
+  }
+
+  /// Drops all code; every block that has some is dropped too.
+  func reset() {
+    cursor = firstBlock
+    linkCursor = 0
+    invalidateJumps()
+    statistics.flushes += 1
+  }
+
+  /// Targets that the jump cache holds may mean something else now.
+  func invalidateJumps() { jumpGeneration &+= 1 }
+
+  @inline(__always)
+  func jumpEntry(_ rip: UInt64) -> UnsafeMutablePointer<vm_jump_entry> {
+    let mixed = UInt32(truncatingIfNeeded: rip) &>> 7 ^ UInt32(truncatingIfNeeded: rip)
+    return jumpCache + Int(mixed & (1 << UInt32(Self.jumpCacheBits) - 1))
+  }
+
+  // MARK: Thunks
+
+  private func emitThunks(_ step: UInt64) {
+    var a = Assembler(cursor: cursor)
+    let pushed = [Host.rbx, Host.rbp, Host.r12, Host.r13, Host.r14, Host.r15]
+    enterThunk = UnsafeRawPointer(bitPattern: UInt(executable(a.cursor))) ?? enterThunk
+    for register in pushed { push(&a, register) }
+    a.arithmetic(5, .register(Host.rsp), 8, size: 8)
+    a.emit(0x8d, Host.rbp, .at(Host.rdi, GuestRegisters.bias), size: 8)
+    a.move(Host.rax, Host.rsi)
+    fill(&a)
+    a.emit(0xff, 4, .register(Host.rax), size: 4)  // jmp rax
+
+    exitThunk = a.cursor
+    spill(&a)
+    restoreControl(&a)
+    let leave = a.cursor
+    a.arithmetic(0, .register(Host.rsp), 8, size: 8)
+    for register in pushed.reversed() { pop(&a, register) }
+    a.byte(0xc3)
+
+    stepThunk = a.cursor
+    a.arithmetic(5, .register(Host.rsp), 8, size: 8)
+    spill(&a)
+    restoreControl(&a)
+    a.emit(0x8d, Host.rdi, .at(GuestRegisters.state, -GuestRegisters.bias), size: 8)
+    a.move(Host.rsi, Host.r14)
+    a.move(Host.rdx, Host.r15, size: 4)
+    a.moveImmediate(Host.rax, step)
+    a.emit(0xff, 2, .register(Host.rax), size: 4)  // call rax
+    a.emit(0x85, Host.rax, .register(Host.rax), size: 4)
+    let goesOn = a.jumpIf(Condition.equal)
+    a.arithmetic(0, .register(Host.rsp), 16, size: 8)
+    a.jump(to: leave)
+    Assembler.patch(goesOn, a.cursor)
+    fill(&a)
+    a.arithmetic(0, .register(Host.rsp), 8, size: 8)
+    a.byte(0xc3)
+    advance(to: a.cursor)
+    firstBlock = cursor
+  }
+
+  private func push(_ a: inout Assembler, _ register: UInt8) {
+    if register >= 8 { a.byte(0x41) }
+    a.byte(0x50 | register & 7)
+  }
+
+  private func pop(_ a: inout Assembler, _ register: UInt8) {
+    if register >= 8 { a.byte(0x41) }
+    a.byte(0x58 | register & 7)
+  }
+
+  private func spill(_ a: inout Assembler) {
+    for (guest, host) in GuestRegisters.resident { a.store(GuestRegisters.slot(guest), host) }
+  }
+
+  private func fill(_ a: inout Assembler) {
+    for (guest, host) in GuestRegisters.resident { a.load(host, GuestRegisters.slot(guest)) }
+  }
+
+  /// The host's own MXCSR again, when the guest's was loaded.
+  private func restoreControl(_ a: inout Assembler) {
+    a.arithmetic(7, StateField.mxcsrLoaded, 0, size: 4)
+    let done = a.jumpIf(Condition.equal)
+    a.emit(0x0fae, 3, StateField.mxcsr, size: 4)
+    a.emit(0x0fae, 2, StateField.hostMXCSR, size: 4)
+    a.emit(0xc7, 0, StateField.mxcsrLoaded, size: 4)
+    a.word32(0)
+    Assembler.patch(done, a.cursor)
+  }
+}
