@@ -152,6 +152,7 @@ final class Board {
       let environment = BoardEnvironment(board: self, apic: apic, lock: lock)
       let cpu = CPU(index: apic.index, profile: profile, memory: memory, environment: environment)
       environment.cpu = cpu
+      cpu.accelerator = configuration.accelerator == .translator ? .translator : .interpreter
       environment.connect()
       apic.acknowledgeExternal = { [unowned pic] in pic.acknowledge() }
       cpu.join(group)

@@ -15,6 +15,10 @@ public final class CPU {
   /// 0 for the bootstrap processor; also the initial local APIC id.
   public let index: Int
 
+  /// Emitted code finds the data TLB and the jump cache at these distances from the state.
+  static let tlbOffset = (MemoryLayout<vm_cpu_state>.size + 4095) & ~4095
+  static let jumpCacheOffset = tlbOffset + VM_MMU_COUNT * Int(VM_TLB_SIZE) * MemoryLayout<vm_tlb_entry>.stride
+
   /// The TLB sets, VM_MMU_COUNT of each, contiguous.
   let dataTLBs: UnsafeMutablePointer<vm_tlb_entry>
   let fetchTLBs: UnsafeMutablePointer<vm_fetch_entry>
@@ -37,6 +41,8 @@ public final class CPU {
   /// How guest code is executed; looked at by each call of `run`.
   public var accelerator = Accelerator.interpreter
   var translator: Translator?
+  /// Interpreted runs of a block before it is translated.
+  var translationThreshold: UInt8 = 12
   /// `vm_cpu_state.instructions` at which the running `run` ends.
   var codeLimit: UInt64 = 0
 
@@ -45,9 +51,11 @@ public final class CPU {
     self.profile = profile
     self.memory = memory
     self.environment = environment
-    s = .allocate(capacity: 1)
-    UnsafeMutableRawPointer(s).initializeMemory(as: UInt8.self, repeating: 0, count: MemoryLayout<vm_cpu_state>.size)
-    dataTLBs = .allocate(capacity: VM_MMU_COUNT * Int(VM_TLB_SIZE))
+    let bytes = CPU.jumpCacheOffset + MemoryLayout<vm_jump_entry>.stride << Translator.jumpCacheBits
+    let block = UnsafeMutableRawPointer.allocate(byteCount: bytes, alignment: 4096)
+    s = block.initializeMemory(as: UInt8.self, repeating: 0, count: MemoryLayout<vm_cpu_state>.size)
+      .withMemoryRebound(to: vm_cpu_state.self, capacity: 1) { $0 }
+    dataTLBs = (block + CPU.tlbOffset).bindMemory(to: vm_tlb_entry.self, capacity: VM_MMU_COUNT * Int(VM_TLB_SIZE))
     fetchTLBs = .allocate(capacity: VM_MMU_COUNT * Int(VM_FETCH_SIZE))
     tlbUse = .allocate(capacity: TLBUse.words)
     code = CodeCache(memory: memory, cpu: index)
@@ -62,8 +70,8 @@ public final class CPU {
   }
 
   deinit {
+    // The TLB and the jump cache with it.
     s.deallocate()
-    dataTLBs.deallocate()
     fetchTLBs.deallocate()
     tlbUse.deallocate()
     shared.deallocate()

@@ -10,7 +10,7 @@ final class NativeOracleMachine {
   static let window: UInt64 = 0x1000_0000
   static let windowSize = 0x10000
   static let dataOffset = 0x8000
-  private static let windowPhysical: UInt64 = 0x20_0000
+  static let windowPhysical: UInt64 = 0x20_0000
   private static let kernelStack: UInt64 = 0x9000
   private static let handlers: UInt64 = 0xA000
 

@@ -23,7 +23,7 @@ struct OracleRun {
   var unmasksExceptions = false
   private let machine: NativeOracleMachine
   private var generator: SplitMix
-  private var window = [UInt8](repeating: 0, count: NativeOracleMachine.windowSize)
+  private(set) var window = [UInt8](repeating: 0, count: NativeOracleMachine.windowSize)
   private var round = 0
 
   init(seed: UInt64, compat: Bool) throws {
@@ -202,7 +202,7 @@ struct OracleRun {
     chance(2) ? Self.interestingValues[random(0...Self.interestingValues.count - 1)] : next()
   }
 
-  private mutating func fillData() {
+  mutating func fillData() {
     // Where operands lie, and around the page ends.
     for (start, length) in [(NativeOracleMachine.dataOffset, 0x400), (0x8F40, 0x180), (0xFF40, 0xC0)] {
       for offset in stride(from: start, to: start + length, by: 8) {

@@ -20,6 +20,9 @@ static inline void vm_code_enter(const void *thunk, vm_cpu_state *state, uint64_
   ((void (*)(vm_cpu_state *, uint64_t))thunk)(state, code);
 }
 
+/// Whether the host has RORX and its kin.
+static inline int vm_host_has_bmi2(void) { return __builtin_cpu_supports("bmi2") != 0; }
+
 /// What emitted code calls to have one instruction interpreted. Not 0: leave the emitted code.
 typedef uint64_t (*vm_code_step)(vm_cpu_state *, vm_op *, uint64_t index);
 static inline uint64_t vm_code_step_address(vm_code_step step) { return (uint64_t)(uintptr_t)step; }

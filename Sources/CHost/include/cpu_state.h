@@ -62,9 +62,9 @@ typedef struct vm_fetch_entry {
 
 /// One entry of the jump cache: where indirect branches find emitted code by RIP.
 typedef struct vm_jump_entry {
-  uint64_t rip;
-  uint64_t key;   ///< 0: empty
+  uint64_t tag;   ///< RIP XOR `vm_cpu_state.jump_key`, whose bits are such that no canonical RIP gives 0
   uint64_t code;
+  uint64_t page;  ///< RIP of the page's first byte
   uint64_t reserved;
 } vm_jump_entry;
 
@@ -122,8 +122,8 @@ typedef struct vm_cpu_state {
   /// The translator's own, meaningful only while emitted code runs.
   uint64_t code_page;       ///< RIP of the running page's first byte
   int64_t code_budget;      ///< instructions left
-  uint64_t jump_key;        ///< what an entry of the jump cache must hold to be valid now
-  vm_jump_entry *jump_cache;
+  uint64_t jump_key;        ///< bits 48-62 tell the entries of the jump cache that are valid now
+  struct vm_op *code_left_by;      ///< the indirect branch that VM_EXIT_INDIRECT is about
   uint64_t code_exit;       ///< VM_EXIT_*, or the address of the vm_code_link that was not linked yet
   void *owner;              ///< the CPU object
   uint32_t vector_ready;    ///< 0: SSE instructions must be interpreted
@@ -183,6 +183,7 @@ enum {
   VM_MODE_PROTECTED = 1 << 4,  ///< CR0.PE and not virtual-8086
   VM_MODE_V86 = 1 << 5,
   VM_MODE_LONG = 1 << 6,       ///< EFER.LMA (64-bit or compatibility)
+  VM_MODE_MMU_SHIFT = 8,       ///< bits 8-9: VM_MMU_*, the TLB set of explicit accesses
 };
 
 /// One decoded instruction, as the interpreter runs it and the translator reads it.

@@ -7,7 +7,7 @@ public enum HardwareLimits {
   /// What `--cpu-profile` takes: the machine's own CPU model, the same on every host.
   public static let cpuProfiles = CPUProfile.all.map(\.name)
   /// What `--accel` takes.
-  public static let accelerators = [MachineConfiguration.Accelerator.interpreter.rawValue]
+  public static let accelerators = MachineConfiguration.Accelerator.allCases.map(\.rawValue)
   public static let maximumCPUs = CPUGroup.maximum
 
   /// Checks what `modifyvm` and definition files share. Paths are those of the definition file.

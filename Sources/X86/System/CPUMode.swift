@@ -37,6 +37,7 @@ extension CPU {
     } else {
       set = VM_MMU_SUPERVISOR
     }
+    s.pointee.mode = mode | UInt32(set) &<< UInt32(VM_MODE_MMU_SHIFT)
     s.pointee.mmu = UInt32(set)
     s.pointee.data_tlb = dataTLBs + set &* CPU.dataSetSize
     let fetchSet = cpl == 3 ? VM_MMU_USER : VM_MMU_SUPERVISOR

@@ -172,6 +172,16 @@ struct Assembler {
     byte(0x7f)
   }
 
+  /// RORX (BMI2): `to` = `from` rotated, 32 bits, no flags.
+  mutating func rotateRight(_ to: UInt8, _ from: UInt8, _ count: UInt8) {
+    byte(0xc4)
+    byte((to < 8 ? 0x80 : 0) | 0x40 | (from < 8 ? 0x20 : 0) | 3)
+    byte(0x7b)
+    byte(0xf0)
+    byte(0xc0 | (to & 7) << 3 | from & 7)
+    byte(count)
+  }
+
   // MARK: Branches
 
   /// Jcc with a displacement to be filled in; returns its place.

@@ -15,13 +15,15 @@ struct BlockTranslator {
   let ops: UnsafeMutablePointer<vm_op>
   let is64: Bool
 
-  /// Where the guest's arithmetic flags are: any of the host's EFLAGS, RAX (LAHF, SETO AL), `raw_flags`.
-  var flags = FlagPlaces.memory
+  /// Where the guest's arithmetic flags are: any of the host's EFLAGS, RAX (LAHF, SETO AL), `raw_flags`; nowhere when
+  /// nobody can see them. Between blocks they are in RAX.
+  var flags = FlagPlaces.rax
 
   /// The instruction being translated.
   var index = 0
   private var misses: [Miss] = []
   private var leaves: [Leave] = []
+  private var indirectMisses: [(UnsafeMutablePointer<UInt8>, Int)] = []
   private var entrySite: UnsafeMutablePointer<UInt8>?
   private var budgetSite: UnsafeMutablePointer<UInt8>?
 
@@ -71,8 +73,10 @@ struct BlockTranslator {
     let count = Int(block.pointee.count)
     a.arithmetic(7, StateField.pending, 0, size: 4)
     entrySite = a.jumpIf(Condition.notEqual)
-    a.arithmetic(5, StateField.budget, Int64(count), size: 8)
-    budgetSite = a.jumpIf(Condition.sign)
+    if translator.counts {
+      a.arithmetic(5, StateField.budget, Int64(count), size: 8)
+      budgetSite = a.jumpIf(Condition.sign)
+    }
 
     var ended = false
     while index < count {
@@ -92,6 +96,7 @@ struct BlockTranslator {
     }
     if !ended { leave(to: Int(block.pointee.start) + Int(block.pointee.bytes)) }
     emitMisses()
+    emitIndirectMisses()
     emitLeaves()
     emitEntryStub()
 
@@ -110,8 +115,13 @@ struct BlockTranslator {
   @inline(__always)
   mutating func flagsWritten() { flags = .host }
 
+  /// The same of an instruction whose flags nobody can see.
+  @inline(__always)
+  mutating func flagsLost() { flags = [] }
+
   /// The host's flags are about to be destroyed, and RAX too if `accumulator`: keeps the guest's.
   mutating func keepFlags(accumulator: Bool) {
+    guard !flags.isEmpty else { return }
     if !flags.contains(.rax) && !flags.contains(.memory) {
       a.lahf()
       a.setOverflowAL()
@@ -127,7 +137,7 @@ struct BlockTranslator {
 
   /// RAX is needed as a temporary; the host's flags are left alone.
   mutating func takeAccumulator() {
-    if flags.contains(.rax) && !flags.contains(.host) && !flags.contains(.memory) {
+    if flags == .rax {
       a.store(StateField.rawFlags, Host.rax, size: 4)
       flags.insert(.memory)
     }
@@ -136,7 +146,7 @@ struct BlockTranslator {
 
   /// The guest's flags in the host's. Uses RAX unless they are there.
   mutating func requireFlags() {
-    if flags.contains(.host) { return }
+    if flags.contains(.host) || flags.isEmpty { return }
     if !flags.contains(.rax) { a.load(Host.rax, StateField.rawFlags, size: 4) }
     a.restoreOverflow()
     a.sahf()
@@ -146,7 +156,7 @@ struct BlockTranslator {
 
   /// CF in the host's flags; the others there are lost. The next instruction writes all flags, or all but CF.
   mutating func requireCarry() {
-    if flags.contains(.host) { return }
+    if flags.contains(.host) || flags.isEmpty { return }
     if flags.contains(.rax) {
       a.sahf()
     } else {
@@ -156,16 +166,27 @@ struct BlockTranslator {
     }
   }
 
-  /// The flags in memory, as the ends of blocks and the interpreter need them; those of the host stay.
-  mutating func storeFlags() {
-    if flags.contains(.memory) { return }
-    if !flags.contains(.rax) {
+  /// The flags in RAX, where the ends of blocks and the interpreter's thunk want them; those of the host stay.
+  mutating func flagsToAccumulator() {
+    if flags.isEmpty || flags.contains(.rax) { return }
+    if flags.contains(.host) {
       a.lahf()
       a.setOverflowAL()
+    } else {
+      a.load(Host.rax, StateField.rawFlags, size: 4)
     }
-    a.store(StateField.rawFlags, Host.rax, size: 4)
-    flags.insert(.memory)
     flags.insert(.rax)
+  }
+
+  /// The flags both in RAX and in the host's. R14 is used.
+  mutating func requireFlagsAndAccumulator() {
+    flagsToAccumulator()
+    if flags.contains(.host) { return }
+    a.move(GuestRegisters.first, Host.rax, size: 4)
+    a.restoreOverflow()
+    a.sahf()
+    a.move(Host.rax, GuestRegisters.first, size: 4)
+    flags.insert(.host)
   }
 
   // MARK: Registers
@@ -206,8 +227,21 @@ struct BlockTranslator {
   /// A memory operand after its check.
   struct Access {
     var operand: HostOperand
-    /// R14 or R15, whichever the operand does not use.
+    /// R14 or R15, whichever the operand does not use; none when it uses both.
     var free: UInt8
+  }
+
+  /// A temporary beside the operand for a guest register that has no host register. Flags are left alone.
+  mutating func spare(_ access: inout Access, _ guest: UInt8) -> UInt8 {
+    isResident(guest) ? Host.none : freeTemporary(&access)
+  }
+
+  mutating func freeTemporary(_ access: inout Access) -> UInt8 {
+    if access.free == Host.none {
+      a.emit(0x8d, GuestRegisters.second, access.operand, size: 8)
+      access = Access(operand: .at(GuestRegisters.second, 0), free: GuestRegisters.first)
+    }
+    return access.free
   }
 
   /// The components of an effective address, for LEA and accesses.
@@ -226,6 +260,7 @@ struct BlockTranslator {
     if base == UInt8(VM_SLOT_RIP) {
       a.load(GuestRegisters.second, StateField.page)
       result.base = GuestRegisters.second
+      result.isPlain = false
       result.disp &+= Int64(block.pointee.start)
     } else if base != UInt8(VM_SLOT_ZERO) {
       result.base = value(base, GuestRegisters.second)
@@ -287,45 +322,94 @@ struct BlockTranslator {
       let segment = StateField.segments + Int(op.pointee.segment) * MemoryLayout<vm_segment>.stride
       a.emit(0x03, second, .at(GuestRegisters.state, segment - GuestRegisters.bias), size: 8)
     }
-    let plain = form == VM_FORM_FLAT64 && parts.isPlain
-    return check(plainBase: plain ? parts.base : nil, disp: Int(parts.disp), size: size, write: write)
+    if form == VM_FORM_FLAT64 && parts.isPlain {
+      return check(plainBase: parts.base, disp: Int(parts.disp), size: size, write: write)
+    }
+    let again = form == VM_FORM_BASED64 || parts.base == second ? nil : parts
+    return check(again: again, wide: form != VM_FORM_FLAT32, size: size, write: write)
   }
 
   /// The operand at guest RSP or RBP plus `disp`.
   mutating func stack(_ base: UInt8, _ disp: Int, size: Int, write: Bool, accumulator: Bool) -> Access {
     keepFlags(accumulator: accumulator)
+    if is64 { return check(plainBase: base, disp: disp, size: size, write: write) }
     let second = GuestRegisters.second
     if disp == 0 {
-      a.move(second, base, size: is64 ? 8 : 4)
+      a.move(second, base, size: 4)
     } else {
-      a.emit(0x8d, second, .at(base, disp), size: is64 ? 8 : 4)
+      a.emit(0x8d, second, .at(base, disp), size: 4)
     }
-    return check(plainBase: is64 ? base : nil, disp: disp, size: size, write: write)
+    let parts = Components(base: base, index: Host.none, scale: 0, disp: Int64(disp), isPlain: false)
+    return check(again: parts, wide: false, size: size, write: write)
   }
 
-  /// The TLB check of the linear address in R15.
-  private mutating func check(plainBase: UInt8?, disp: Int, size: Int, write: Bool) -> Access {
+  /// The place of a field in the TLB entry at byte offset R14 of the set that this mode uses.
+  private func entryField(_ offset: Int) -> HostOperand {
+    let set = Int((block.pointee.mode >> UInt32(VM_MODE_MMU_SHIFT)) & 3)
+    let start = CPU.tlbOffset + set * Int(VM_TLB_SIZE) * MemoryLayout<vm_tlb_entry>.stride
+    let disp = start + offset - GuestRegisters.bias
+    return .memory(base: GuestRegisters.state, index: GuestRegisters.first, scale: 0, disp: Int32(disp))
+  }
+
+  /// The entry of the linear address in `address`: its byte offset in the set to R14.
+  private mutating func entryOffset(_ address: UInt8) {
+    let first = GuestRegisters.first
+    // 32 bytes an entry.
+    if Translator.hasRotate {
+      a.rotateRight(first, address, 7)
+    } else {
+      a.move(first, address, size: 4)
+      a.emit(0xc1, 5, .register(first), size: 4)
+      a.byte(7)
+    }
+    a.arithmetic(4, .register(first), Int64(VM_TLB_SIZE_MASK << 5), size: 4)
+  }
+
+  /// The TLB check of `plainBase` + `disp`.
+  private mutating func check(plainBase base: UInt8, disp: Int, size: Int, write: Bool) -> Access {
     let first = GuestRegisters.first
     let second = GuestRegisters.second
-    let tag = HostOperand.at(first, write ? 8 : 0)
-    a.move(first, second, size: 4)
-    // 32 bytes an entry.
-    a.emit(0xc1, 5, .register(first), size: 4)
-    a.byte(7)
-    a.arithmetic(4, .register(first), Int64((VM_TLB_SIZE_MASK) << 5), size: 4)
-    a.emit(0x03, first, StateField.dataTLB, size: 8)
+    let tag = entryField(write ? 8 : 0)
+    if disp == 0 {
+      entryOffset(base)
+      a.load(second, tag)
+      a.emit(0x33, second, .register(base), size: 8)
+    } else {
+      a.emit(0x8d, second, .at(base, disp), size: 8)
+      entryOffset(second)
+      a.emit(0x33, second, tag, size: 8)
+    }
+    compare(size)
+    a.load(first, entryField(16))
+    let operand = HostOperand.memory(base: base, index: first, scale: 0, disp: Int32(truncatingIfNeeded: disp))
+    return Access(operand: operand, free: second)
+  }
+
+  /// The TLB check of the linear address in R15, which `again` computes anew.
+  private mutating func check(again: Components?, wide: Bool, size: Int, write: Bool) -> Access {
+    let first = GuestRegisters.first
+    let second = GuestRegisters.second
+    let tag = entryField(write ? 8 : 0)
+    entryOffset(second)
+    // The index may be in R14, which is taken now.
+    let parts = again?.index == first ? nil : again
     a.emit(0x33, second, tag, size: 8)
-    a.arithmetic(7, .register(second), Int64(4096 - size), size: 8)
+    compare(size)
+    if let parts {
+      a.load(first, entryField(16))
+      emitAddress(parts, to: second, size: wide ? 8 : 4)
+      return Access(
+        operand: .memory(base: second, index: first, scale: 0, disp: 0), free: Host.none)
+    }
+    a.emit(0x33, second, tag, size: 8)
+    a.emit(0x03, second, entryField(16), size: 8)
+    return Access(operand: .at(second, 0), free: first)
+  }
+
+  private mutating func compare(_ size: Int) {
+    a.arithmetic(7, .register(GuestRegisters.second), Int64(4096 - size), size: 8)
     let site = a.jumpIf(Condition.above)
     misses.append(Miss(index: index, site: site, flags: flags, join: nil, joinFlags: []))
-    if let base = plainBase {
-      a.load(first, .at(first, 16))
-      let operand = HostOperand.memory(base: base, index: first, scale: 0, disp: Int32(truncatingIfNeeded: disp))
-      return Access(operand: operand, free: second)
-    }
-    a.emit(0x03, second, tag, size: 8)
-    a.emit(0x03, second, .at(first, 16), size: 8)
-    return Access(operand: .at(second, 0), free: first)
   }
 
   /// Goes to the interpreter for this instruction when `condition` holds. The guest's flags must be kept by then.
@@ -338,11 +422,12 @@ struct BlockTranslator {
 
   /// Has this instruction interpreted.
   mutating func step() {
-    storeFlags()
+    flagsToAccumulator()
     emitStep(index)
-    flags = .memory
+    flags = [.rax, .memory]
   }
 
+  /// Flags are in RAX before and after, and in memory after.
   private mutating func emitStep(_ index: Int) {
     a.moveImmediate(GuestRegisters.first, UInt64(UInt(bitPattern: ops + index)))
     a.moveImmediate(GuestRegisters.second, UInt64(index))
@@ -352,17 +437,14 @@ struct BlockTranslator {
   private mutating func emitMisses() {
     for miss in misses {
       Assembler.patch(miss.site, a.cursor)
-      if !miss.flags.contains(.memory) { a.store(StateField.rawFlags, Host.rax, size: 4) }
+      if !miss.flags.contains(.rax) && !miss.flags.isEmpty { a.load(Host.rax, StateField.rawFlags, size: 4) }
       emitStep(miss.index)
       guard let join = miss.join else { continue }
-      // Behind the instruction flags may be looked for in the host's, in RAX, or in memory.
-      if miss.joinFlags.contains(.host) || miss.joinFlags.contains(.rax) {
-        a.load(Host.rax, StateField.rawFlags, size: 4)
-      }
       if miss.joinFlags.contains(.host) {
+        if miss.joinFlags.contains(.rax) { a.move(GuestRegisters.first, Host.rax, size: 4) }
         a.restoreOverflow()
         a.sahf()
-        if miss.joinFlags.contains(.rax) { a.load(Host.rax, StateField.rawFlags, size: 4) }
+        if miss.joinFlags.contains(.rax) { a.move(Host.rax, GuestRegisters.first, size: 4) }
       }
       a.jump(to: join)
     }
@@ -370,9 +452,9 @@ struct BlockTranslator {
 
   // MARK: Leaving
 
-  /// Goes to `offset` from the page's start, which may lie in another page. Flags are in memory.
+  /// Goes to `offset` from the page's start, which may lie in another page. Flags go to RAX.
   mutating func leave(to offset: Int) {
-    storeFlags()
+    flagsToAccumulator()
     if offset >= 0 && offset < 4096 {
       leaves.append(Leave(site: a.jump(), offset: offset))
     } else {
@@ -383,7 +465,7 @@ struct BlockTranslator {
     }
   }
 
-  /// The same on a condition; else goes on here.
+  /// The same on a condition; else goes on here. Flags are in RAX and in the host's.
   mutating func leave(to offset: Int, if condition: UInt8) {
     if offset >= 0 && offset < 4096 {
       leaves.append(Leave(site: a.jumpIf(condition), offset: offset))
@@ -394,30 +476,39 @@ struct BlockTranslator {
     }
   }
 
-  /// Goes to the RIP in R15, by way of the jump cache. Flags are in memory.
+  /// Goes to the RIP in R15, by way of the jump cache. Flags are in RAX.
   mutating func leaveIndirect() {
     let first = GuestRegisters.first
     let second = GuestRegisters.second
+    func entry(_ offset: Int) -> HostOperand {
+      let disp = CPU.jumpCacheOffset + offset - GuestRegisters.bias
+      return .memory(base: GuestRegisters.state, index: first, scale: 0, disp: Int32(disp))
+    }
     a.move(first, second, size: 4)
     a.emit(0xc1, 5, .register(first), size: 4)
-    a.byte(7)
+    a.byte(6)
     a.emit(0x33, first, .register(second), size: 4)
-    a.arithmetic(4, .register(first), Int64(1 << Translator.jumpCacheBits - 1), size: 4)
+    a.arithmetic(4, .register(first), Int64((1 << Translator.jumpCacheBits) - 1), size: 4)
     a.emit(0xc1, 4, .register(first), size: 4)
     a.byte(5)
-    a.emit(0x03, first, StateField.jumpCache, size: 8)
-    a.emit(0x39, second, .at(first, 0), size: 8)
-    let otherRip = a.jumpIf(Condition.notEqual)
-    a.load(Host.rax, StateField.jumpKey)
-    a.emit(0x39, Host.rax, .at(first, 8), size: 8)
-    let stale = a.jumpIf(Condition.notEqual)
-    a.arithmetic(4, .register(second), -4096, size: 8)
+    a.emit(0x33, second, StateField.jumpKey, size: 8)
+    a.emit(0x3b, second, entry(0), size: 8)
+    let miss = a.jumpIf(Condition.notEqual)
+    a.load(second, entry(16))
     a.store(StateField.page, second)
-    a.emit(0xff, 4, .at(first, 16), size: 4)
-    Assembler.patch(otherRip, a.cursor)
-    Assembler.patch(stale, a.cursor)
-    a.store(StateField.rip, second)
-    exit(UInt64(VM_EXIT_INDIRECT))
+    a.emit(0xff, 4, entry(8), size: 4)
+    indirectMisses.append((miss, index))
+  }
+
+  private mutating func emitIndirectMisses() {
+    for (site, index) in indirectMisses {
+      Assembler.patch(site, a.cursor)
+      a.emit(0x33, GuestRegisters.second, StateField.jumpKey, size: 8)
+      a.store(StateField.rip, GuestRegisters.second)
+      a.moveImmediate(GuestRegisters.first, UInt64(UInt(bitPattern: ops + index)))
+      a.store(StateField.leftBy, GuestRegisters.first)
+      exit(UInt64(VM_EXIT_INDIRECT))
+    }
   }
 
   private mutating func exit(_ reason: UInt64) {
@@ -444,7 +535,7 @@ struct BlockTranslator {
 
   private mutating func emitEntryStub() {
     if let site = budgetSite { Assembler.patch(site, a.cursor) }
-    a.arithmetic(0, StateField.budget, Int64(block.pointee.count), size: 8)
+    if budgetSite != nil { a.arithmetic(0, StateField.budget, Int64(block.pointee.count), size: 8) }
     if let site = entrySite { Assembler.patch(site, a.cursor) }
     storeRip(Int(block.pointee.start))
     exit(UInt64(VM_EXIT_ENTRY))

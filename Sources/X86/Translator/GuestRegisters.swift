@@ -53,7 +53,7 @@ enum StateField {
   static let page = GuestRegisters.field(\.code_page)
   static let budget = GuestRegisters.field(\.code_budget)
   static let jumpKey = GuestRegisters.field(\.jump_key)
-  static let jumpCache = GuestRegisters.field(\.jump_cache)
+  static let leftBy = GuestRegisters.field(\.code_left_by)
   static let exit = GuestRegisters.field(\.code_exit)
   static let vectorReady = GuestRegisters.field(\.vector_ready)
   static let mxcsrLoaded = GuestRegisters.field(\.mxcsr_loaded)

@@ -9,8 +9,7 @@ extension BlockTranslator {
     switch kind {
     case .jo, .jno, .jb, .jae, .je, .jne, .jbe, .ja, .js, .jns, .jp, .jnp, .jl, .jge, .jle, .jg:
       guard op.pointee.disp != 0xffff else { return false }
-      storeFlags()
-      requireFlags()
+      requireFlagsAndAccumulator()
       leave(to: targetOffset(op), if: kind.rawValue - OpKind.jo.rawValue)
       leave(to: nextOffset(op))
       return true
@@ -29,21 +28,31 @@ extension BlockTranslator {
       let top = stack(Host.r12, 0, size: size, write: false, accumulator: false)
       a.load(GuestRegisters.second, top.operand, size: size)
       moveStackPointer(size + release)
-      storeFlags()
+      flagsToAccumulator()
       leaveIndirect()
       return true
     case .jmpR64, .jmpIndirect:
-      guard isNear(size), loadTarget(op, size, to: GuestRegisters.second) else { return false }
-      storeFlags()
+      guard isNear(size), !isMemory(op) || canReach(op) else { return false }
+      flagsToAccumulator()
+      loadTarget(op, size, to: GuestRegisters.second)
       leaveIndirect()
       return true
     case .callR64, .callIndirect:
-      guard isNear(size) else { return false }
-      storeFlags()
-      takeAccumulator()
-      guard loadTarget(op, size, to: Host.rax) else { return false }
+      guard isNear(size), !isMemory(op) || canReach(op) else { return false }
+      keepFlags(accumulator: true)
+      loadTarget(op, size, to: Host.rax)
+      if is64 {
+        // A target that is not canonical faults before the return address is pushed.
+        a.move(GuestRegisters.first, Host.rax)
+        a.emit(0xc1, 7, .register(GuestRegisters.first), size: 8)
+        a.byte(47)
+        a.arithmetic(0, .register(GuestRegisters.first), 1, size: 8)
+        a.arithmetic(7, .register(GuestRegisters.first), 1, size: 8)
+        missIf(Condition.above)
+      }
       pushReturn(op, size)
       a.move(GuestRegisters.second, Host.rax)
+      flagsToAccumulator()
       leaveIndirect()
       return true
     default: return false
@@ -59,23 +68,21 @@ extension BlockTranslator {
   }
 
   /// The target of an indirect branch to RAX (free by then) or R15.
-  private mutating func loadTarget(_ op: Op, _ size: Int, to register: UInt8) -> Bool {
+  private mutating func loadTarget(_ op: Op, _ size: Int, to register: UInt8) {
     if isMemory(op) {
-      guard canReach(op) else { return false }
       let access = memory(op, size: size, write: false, accumulator: register == Host.rax)
       a.load(register, access.operand, size: size)
     } else {
       a.load(register, source(op.pointee.rm), size: size)
     }
-    return true
   }
 
   private mutating func pushReturn(_ op: Op, _ size: Int) {
-    storeFlags()
-    let top = stack(Host.r12, -size, size: size, write: true, accumulator: false)
-    a.load(top.free, StateField.page)
-    a.emit(0x8d, top.free, .at(top.free, nextOffset(op)), size: size)
-    a.store(top.operand, top.free, size: size)
+    var top = stack(Host.r12, -size, size: size, write: true, accumulator: false)
+    let temporary = freeTemporary(&top)
+    a.load(temporary, StateField.page)
+    a.emit(0x8d, temporary, .at(temporary, nextOffset(op)), size: size)
+    a.store(top.operand, temporary, size: size)
     moveStackPointer(-size)
   }
 }

@@ -35,11 +35,11 @@ extension BlockTranslator {
     case .subRR32, .subRR64, .subRI32, .subRI64, .subRM32, .subRM64: return arithmetic(op, 5, run(raw, .subRR32), size)
     case .xorRR32, .xorRR64, .xorRI32, .xorRI64, .xorRM32, .xorRM64: return arithmetic(op, 6, run(raw, .xorRR32), size)
     case .cmpRR32, .cmpRR64, .cmpRI32, .cmpRI64, .cmpRM32, .cmpRM64: return arithmetic(op, 7, run(raw, .cmpRR32), size)
-    case .addRR32n, .addRR64n, .addRI32n, .addRI64n: return arithmetic(op, 0, run(raw, .addRR32n), size)
-    case .orRR32n, .orRR64n, .orRI32n, .orRI64n: return arithmetic(op, 1, run(raw, .orRR32n), size)
-    case .andRR32n, .andRR64n, .andRI32n, .andRI64n: return arithmetic(op, 4, run(raw, .andRR32n), size)
-    case .subRR32n, .subRR64n, .subRI32n, .subRI64n: return arithmetic(op, 5, run(raw, .subRR32n), size)
-    case .xorRR32n, .xorRR64n, .xorRI32n, .xorRI64n: return arithmetic(op, 6, run(raw, .xorRR32n), size)
+    case .addRR32n, .addRR64n, .addRI32n, .addRI64n: return quiet(op, 0, run(raw, .addRR32n), size)
+    case .orRR32n, .orRR64n, .orRI32n, .orRI64n: return quiet(op, 1, run(raw, .orRR32n), size)
+    case .andRR32n, .andRR64n, .andRI32n, .andRI64n: return quiet(op, 4, run(raw, .andRR32n), size)
+    case .subRR32n, .subRR64n, .subRI32n, .subRI64n: return quiet(op, 5, run(raw, .subRR32n), size)
+    case .xorRR32n, .xorRR64n, .xorRI32n, .xorRI64n: return quiet(op, 6, run(raw, .xorRR32n), size)
     case .cmpMR32, .cmpMR64: return arithmetic(op, 7, .mr, size)
     case .cmpMI32, .cmpMI64, .cmpMI8: return arithmetic(op, 7, .mi, size)
     case .cmpRR8: return arithmetic(op, 7, .rr, 1)
@@ -105,8 +105,9 @@ extension BlockTranslator {
     case .pop64, .pop: return pop(op, size)
     case .leaveFrame: return leaveFrame(size)
 
-    case .shlRI32, .shlRI64, .shlRI32n, .shlRI64n, .shrRI32, .shrRI64, .shrRI32n, .shrRI64n, .sarRI32, .sarRI64,
-      .sarRI32n, .sarRI64n, .shift:
+    case .shlRI32, .shlRI64, .shrRI32, .shrRI64, .sarRI32, .sarRI64, .shift: return shift(op, size)
+    case .shlRI32n, .shlRI64n, .shrRI32n, .shrRI64n, .sarRI32n, .sarRI64n:
+      defer { flagsLost() }
       return shift(op, size)
     case .doubleShift: return doubleShift(op, size)
     case .imulRR32, .imulRR64, .imul: return signedMultiply(op, size)
@@ -127,6 +128,12 @@ extension BlockTranslator {
   }
 
   // MARK: Arithmetic
+
+  /// An operation on registers whose flags nobody can see.
+  private mutating func quiet(_ op: Op, _ operation: UInt8, _ form: AluForm, _ size: Int) -> Bool {
+    defer { flagsLost() }
+    return arithmetic(op, operation, form, size)
+  }
 
   private mutating func arithmetic(_ op: Op, _ operation: UInt8, _ form: AluForm, _ size: Int) -> Bool {
     let carries = operation == 2 || operation == 3
@@ -262,13 +269,13 @@ extension BlockTranslator {
 
   private mutating func moveLoad(_ op: Op, _ size: Int) -> Bool {
     guard let reg = number(op.pointee.reg, size) else { return false }
-    let access = memory(op, size: size, write: false, accumulator: false)
+    var access = memory(op, size: size, write: false, accumulator: false)
     if size >= 4 {
-      let register = target(reg, access.free)
+      let register = target(reg, spare(&access, reg))
       a.load(register, access.operand, size: size)
       commit(reg, register)
     } else {
-      let register = change(reg, access.free)
+      let register = change(reg, spare(&access, reg))
       a.emit(size == 1 ? 0x8a : 0x8b, register, access.operand, size: size)
       commit(reg, register)
     }
@@ -277,8 +284,8 @@ extension BlockTranslator {
 
   private mutating func moveStore(_ op: Op, _ size: Int) -> Bool {
     guard let reg = number(op.pointee.reg, size) else { return false }
-    let access = memory(op, size: size, write: true, accumulator: false)
-    let register = value(reg, access.free)
+    var access = memory(op, size: size, write: true, accumulator: false)
+    let register = value(reg, spare(&access, reg))
     a.emit(size == 1 ? 0x88 : 0x89, register, access.operand, size: size)
     return true
   }
@@ -291,9 +298,9 @@ extension BlockTranslator {
     let operand: HostOperand
     var temporary = GuestRegisters.second
     if isMemory(op) {
-      let access = memory(op, size: from, write: false, accumulator: false)
+      var access = memory(op, size: from, write: false, accumulator: false)
+      if !isResident(op.pointee.reg) { temporary = freeTemporary(&access) }
       operand = access.operand
-      temporary = access.free
     } else {
       guard let rm = number(op.pointee.rm, from) else { return false }
       operand = source(rm)
@@ -307,9 +314,9 @@ extension BlockTranslator {
   private mutating func conditionalMove(_ op: Op, _ size: Int) -> Bool {
     let opcode: UInt32 = 0x0f40 | UInt32(op.pointee.sub & 15)
     if isMemory(op) {
-      let access = memory(op, size: size, write: false, accumulator: false)
+      var access = memory(op, size: size, write: false, accumulator: false)
       requireFlags()
-      let register = change(op.pointee.reg, access.free)
+      let register = change(op.pointee.reg, spare(&access, op.pointee.reg))
       a.emit(opcode, register, access.operand, size: size)
       commit(op.pointee.reg, register)
     } else {
@@ -365,8 +372,8 @@ extension BlockTranslator {
     guard let reg = number(op.pointee.reg, size) else { return false }
     let opcode: UInt32 = size == 1 ? 0x86 : 0x87
     if isMemory(op) {
-      let access = memory(op, size: size, write: true, accumulator: false)
-      let register = change(reg, access.free)
+      var access = memory(op, size: size, write: true, accumulator: false)
+      let register = change(reg, spare(&access, reg))
       a.emit(opcode, register, access.operand, size: size)
       commit(reg, register)
       return true
@@ -383,8 +390,8 @@ extension BlockTranslator {
 
   private mutating func exchangeAdd(_ op: Op, _ size: Int) -> Bool {
     guard isMemory(op), let reg = number(op.pointee.reg, size) else { return false }
-    let access = memory(op, size: size, write: true, accumulator: false)
-    let register = change(reg, access.free)
+    var access = memory(op, size: size, write: true, accumulator: false)
+    let register = change(reg, spare(&access, reg))
     a.emit(size == 1 ? 0x0fc0 : 0x0fc1, register, access.operand, size: size, prefix: lockPrefix(op))
     commit(reg, register)
     flagsWritten()
@@ -393,8 +400,8 @@ extension BlockTranslator {
 
   private mutating func compareExchange(_ op: Op, _ size: Int) -> Bool {
     guard isMemory(op), let reg = number(op.pointee.reg, size) else { return false }
-    let access = memory(op, size: size, write: true, accumulator: true)
-    let register = value(reg, access.free)
+    var access = memory(op, size: size, write: true, accumulator: true)
+    let register = value(reg, spare(&access, reg))
     a.move(Host.rax, Host.r11)
     a.emit(size == 1 ? 0x0fb0 : 0x0fb1, register, access.operand, size: size, prefix: lockPrefix(op))
     a.move(Host.r11, Host.rax)
@@ -420,12 +427,12 @@ extension BlockTranslator {
       let top = stack(Host.r12, -size, size: size, write: true, accumulator: false)
       a.store(top.operand, Host.rax, size: size)
     } else {
-      let top = stack(Host.r12, -size, size: size, write: true, accumulator: false)
+      var top = stack(Host.r12, -size, size: size, write: true, accumulator: false)
       if isConstant {
         a.emit(0xc7, 0, top.operand, size: size)
         a.word32(Int32(truncatingIfNeeded: op.pointee.imm))
       } else {
-        let register = value(op.pointee.rm, top.free)
+        let register = value(op.pointee.rm, spare(&top, op.pointee.rm))
         a.store(top.operand, register, size: size)
       }
     }
@@ -435,8 +442,8 @@ extension BlockTranslator {
 
   private mutating func pop(_ op: Op, _ size: Int) -> Bool {
     guard isNativeWidth(size), !isMemory(op) else { return false }
-    let top = stack(Host.r12, 0, size: size, write: false, accumulator: false)
-    let register = target(op.pointee.rm, top.free)
+    var top = stack(Host.r12, 0, size: size, write: false, accumulator: false)
+    let register = target(op.pointee.rm, spare(&top, op.pointee.rm))
     a.load(register, top.operand, size: size)
     // POP rSP: what was popped stays.
     if op.pointee.rm != 4 { moveStackPointer(size) }
@@ -488,9 +495,9 @@ extension BlockTranslator {
     let byCL = op.pointee.sub & 2 != 0
     let opcode: UInt32 = (op.pointee.sub & 1 != 0 ? 0x0fac : 0x0fa4) | (byCL ? 1 : 0)
     if isMemory(op) {
-      let access = memory(op, size: size, write: true, accumulator: false)
+      var access = memory(op, size: size, write: true, accumulator: false)
       requireFlags()
-      let register = value(op.pointee.reg, access.free)
+      let register = value(op.pointee.reg, spare(&access, op.pointee.reg))
       a.emit(opcode, register, access.operand, size: size)
       if !byCL { a.byte(UInt8(truncatingIfNeeded: op.pointee.imm)) }
     } else {
@@ -513,9 +520,9 @@ extension BlockTranslator {
     let operand: HostOperand
     var temporary = GuestRegisters.second
     if isMemory(op) {
-      let access = memory(op, size: size, write: false, accumulator: false)
+      var access = memory(op, size: size, write: false, accumulator: false)
+      if !isResident(op.pointee.reg) { temporary = freeTemporary(&access) }
       operand = access.operand
-      temporary = access.free
     } else {
       operand = source(op.pointee.rm)
     }
@@ -635,9 +642,9 @@ extension BlockTranslator {
     let operand: HostOperand
     var temporary = GuestRegisters.second
     if isMemory(op) {
-      let access = memory(op, size: size, write: false, accumulator: false)
+      var access = memory(op, size: size, write: false, accumulator: false)
+      if !isResident(op.pointee.reg) { temporary = freeTemporary(&access) }
       operand = access.operand
-      temporary = access.free
     } else {
       operand = source(op.pointee.rm)
     }

@@ -14,15 +14,13 @@ extension CPU {
   private func readyTranslator() -> Translator? {
     if let translator { return translator }
     #if arch(x86_64)
-      if let made = Translator(step: CPU.stepFromCode) {
+      let jumpCache = (UnsafeMutableRawPointer(s) + CPU.jumpCacheOffset).assumingMemoryBound(to: vm_jump_entry.self)
+      if let made = Translator(jumpCache: jumpCache, step: CPU.stepFromCode) {
         translator = made
         code.translator = made
-        s.pointee.owner = Unmanaged.passUnretained(self).toOpaque()
-        s.pointee.jump_cache = made.jumpCache
-        s.pointee.host_mxcsr = 0x1f80
         return made
       }
-      environment.log("The host refuses executable memory: guest code is interpreted")
+      if index == 0 { environment.log("The host refuses executable memory: guest code is interpreted") }
     #endif
     accelerator = .interpreter
     return nil
@@ -35,6 +33,15 @@ extension CPU {
     let s = self.s
     let limit = s.pointee.instructions &+ UInt64(min(max(budget, 0), 1 << 62))
     codeLimit = limit
+    // A reset clears the whole state.
+    s.pointee.owner = Unmanaged.passUnretained(self).toOpaque()
+    s.pointee.host_mxcsr = 0x1f80
+    // Code that counts is for those who stop by number; a budget that no run uses up needs none.
+    let counts = budget < 1 << 36
+    if counts != translator.counts {
+      translator.counts = counts
+      flushCode()
+    }
     /// The branch that was left by, to be linked to the block it leads to.
     var link: UnsafeMutablePointer<vm_code_link>?
     var fillsJumpCache = false
@@ -55,12 +62,15 @@ extension CPU {
           if raw { s.lazyFlagsFromRaw() }
           return .budget
         }
-        if let block = knownBlock(s.pointee.rip, mode) {
+        if let block = knownBlock(s.pointee.rip, mode) ?? blockAtOnce(s.pointee.rip) {
           if block.pointee.code == 0 { warm(block, translator) }
           if block.pointee.code != 0 {
             if code.generation == generation {
               if let link { translator.connect(link, to: block) }
-              if fillsJumpCache { fillJump(translator, block) }
+              if fillsJumpCache {
+                let key = translator.jumpKey(mode)
+                translator.fillJump(s.pointee.rip, key: key, code: block.pointee.code)
+              }
             }
             link = nil
             fillsJumpCache = false
@@ -71,6 +81,12 @@ extension CPU {
             switch s.pointee.code_exit {
             case UInt64(VM_EXIT_INDIRECT):
               translator.statistics.indirectExits &+= 1
+              if mode & UInt32(VM_MODE_CODE64) != 0 && !CPU.isCanonical(s.pointee.rip) {
+                s.lazyFlagsFromRaw()
+                raw = false
+                refuseBranch(limit)
+                continue
+              }
               fillsJumpCache = true
               continue
             case UInt64(VM_EXIT_STEP):
@@ -107,6 +123,24 @@ extension CPU {
     }
   }
 
+  /// The indirect branch that was left by leads to an address that is not canonical: it faults itself. A call has been
+  /// checked before.
+  @inline(never)
+  private func refuseBranch(_ limit: UInt64) {
+    guard let op = s.pointee.code_left_by else { return }
+    var first = op
+    while first.pointee.offset != 0 { first -= 1 }
+    let block = UnsafeMutableRawPointer(first).assumingMemoryBound(to: vm_block.self) - 1
+    let kind = OpKind(trusted: op.pointee.kind)
+    if kind == .ret64 || kind == .ret {
+      let release = kind == .ret ? UInt64(op.pointee.imm & 0xffff) : 0
+      s.slots[4] &-= 8 &+ release
+    }
+    s.pointee.rip = s.pointee.code_page &+ UInt64(block.pointee.start) &+ UInt64(op.pointee.offset)
+    s.pointee.instructions &-= 1
+    deliver(.protection(0))
+  }
+
   /// The block at `rip` if it has been decoded and its page is in the execute TLB.
   @inline(__always)
   private func knownBlock(_ rip: UInt64, _ mode: UInt32) -> UnsafeMutablePointer<vm_block>? {
@@ -116,10 +150,16 @@ extension CPU {
     return record.assumingMemoryBound(to: CodePage.self).find(Int(rip & 0xfff), mode)
   }
 
+  /// Without a threshold blocks are decoded here, so that none is interpreted first.
+  private func blockAtOnce(_ rip: UInt64) -> UnsafeMutablePointer<vm_block>? {
+    guard translationThreshold == 0, let block = try? findBlock(rip, single: false) else { return nil }
+    return block == code.scratch ? nil : block
+  }
+
   /// Counts a run of a block that has no code, and translates it when it is hot.
   @inline(__always)
   private func warm(_ block: UnsafeMutablePointer<vm_block>, _ translator: Translator) {
-    if block.pointee.heat < Translator.threshold {
+    if block.pointee.heat < translationThreshold {
       block.pointee.heat &+= 1
       return
     }
@@ -136,30 +176,17 @@ extension CPU {
     work.translate()
   }
 
-  private func fillJump(_ translator: Translator, _ block: UnsafeMutablePointer<vm_block>) {
-    let rip = s.pointee.rip
-    translator.jumpEntry(rip).pointee = vm_jump_entry(
-      rip: rip, key: jumpKey(translator), code: block.pointee.code, reserved: 0)
-  }
-
-  /// What must not change for a target in the jump cache to hold: never 0.
-  @inline(__always)
-  private func jumpKey(_ translator: Translator) -> UInt64 {
-    let user: UInt64 = s.pointee.cpl == 3 ? 1 &<< 16 : 0
-    return translator.jumpGeneration &<< 17 | user | UInt64(s.pointee.mode)
-  }
-
   @inline(__always)
   private func enter(_ translator: Translator, _ address: UInt64, _ limit: UInt64) {
     s.pointee.code_page = s.pointee.rip & ~0xfff
     s.pointee.code_budget = Int64(bitPattern: limit &- s.pointee.instructions)
-    s.pointee.jump_key = jumpKey(translator)
+    s.pointee.jump_key = translator.jumpKey(s.pointee.mode)
     let vectors = s.pointee.cr0 & 0xc == 0 && s.pointee.cr4 & 0x200 != 0
     // An exception that is not masked must be found by the interpreter.
     let masked = s.pointee.mxcsr & 0x1f80 == 0x1f80
     s.pointee.vector_ready = (vectors ? 1 : 0) | (vectors && masked ? 2 : 0)
     translator.statistics.entries &+= 1
     vm_code_enter(translator.enterThunk, s, address)
-    s.pointee.instructions = limit &- UInt64(bitPattern: s.pointee.code_budget)
+    if translator.counts { s.pointee.instructions = limit &- UInt64(bitPattern: s.pointee.code_budget) }
   }
 }

@@ -28,22 +28,24 @@ extension CPU {
     let blockRip = s.pointee.code_page &+ UInt64(block.pointee.start)
     s.slots[VM_SLOT_RIP] = blockRip
     s.pointee.rip = (blockRip &+ UInt64(op.pointee.offset)) & mask
-    let left = Int64(Int(block.pointee.count) &- index)
+    let left = translator?.counts == true ? Int64(Int(block.pointee.count) &- index) : 0
+    let done: Int64 = left != 0 ? left &- 1 : 0
+    let generation = code.generation
     do throws(GuestFault) {
       switch try executeAlone(op, blockRip) {
       case .next:
-        if block.pointee.dead == 0 {
+        if block.pointee.dead == 0 && code.generation == generation {
           s.rawFlagsFromLazy()
           return 0
         }
         s.pointee.rip = (blockRip &+ UInt64(op.pointee.offset) &+ UInt64(op.pointee.length)) & mask
-        s.pointee.code_budget &+= left &- 1
-      case .elsewhere: s.pointee.code_budget &+= left &- 1
+        s.pointee.code_budget &+= done
+      case .elsewhere: s.pointee.code_budget &+= done
       case .again: s.pointee.code_budget &+= left
       }
     } catch {
       s.pointee.code_budget &+= left
-      deliver(error)
+      deliver(atStack(error, op))
     }
     s.pointee.code_exit = UInt64(VM_EXIT_STEP)
     return 1
@@ -89,11 +91,14 @@ extension CPU {
     case .jmpR64, .jmpIndirect: return try branchTarget(op)
     case .callR64, .callIndirect: return try executeCallIndirect(op, blockRip)
     case .jmp: taken = true
-    case .loop: taken = executeLoop(op)
+    case .loop: taken = try executeLoop(op, blockRip)
     case .jcxz: taken = countRegister(op) == 0
     default: taken = s.condition(UInt16(kind.rawValue - OpKind.jo.rawValue))
     }
-    if taken { return (blockRip &+ UInt64(bitPattern: op.pointee.imm)) & UInt64(bitPattern: op.pointee.disp) }
+    if taken {
+      let target = (blockRip &+ UInt64(bitPattern: op.pointee.imm)) & UInt64(bitPattern: op.pointee.disp)
+      return isCode64 ? target : target & 0xffff_ffff
+    }
     let next = blockRip &+ UInt64(op.pointee.offset) &+ UInt64(op.pointee.length)
     return isCode64 ? next : next & 0xffff_ffff
   }

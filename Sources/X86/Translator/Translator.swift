@@ -38,9 +38,6 @@ final class Translator {
   static let jumpCacheBits = 12
   /// The most host code one block may take.
   static let blockReserve = 64 << 10
-  /// Interpreted runs of a block before it is translated.
-  static let threshold: UInt8 = 12
-
   let memory: vm_code_memory
   /// From a writable address to the executable one.
   let distance: Int
@@ -56,14 +53,20 @@ final class Translator {
 
   private let links: UnsafeMutablePointer<vm_code_link>
   private var linkCursor = 0
-  let jumpCache: UnsafeMutablePointer<vm_jump_entry>
-  /// Part of `jump_key`: entries of older generations are void.
-  private(set) var jumpGeneration: UInt64 = 1
+  private let jumpCache: UnsafeMutablePointer<vm_jump_entry>
+  /// Part of the jump key: entries of older generations are void.
+  private var jumpGeneration: UInt64 = 1
+  /// Modes that have a number, in the jump key.
+  private var modes: [UInt32] = []
+
+  /// Whether code counts the guest's instructions, so that it can stop by number.
+  var counts = true
+  static let hasRotate = vm_host_has_bmi2() != 0
 
   var statistics = TranslatorStatistics()
 
   /// Nil when the host refuses executable memory.
-  init?(step: @escaping vm_code_step) {
+  init?(jumpCache: UnsafeMutablePointer<vm_jump_entry>, step: @escaping vm_code_step) {
     let memory = vm_code_memory_map(Self.codeBytes)
     guard let executable = memory.executable, let writable = memory.writable else { return nil }
     self.memory = memory
@@ -75,15 +78,14 @@ final class Translator {
     exitThunk = writable
     // Pages that are never written stay unallocated.
     links = calloc(Self.linkCount, MemoryLayout<vm_code_link>.stride)!.assumingMemoryBound(to: vm_code_link.self)
-    jumpCache = calloc(1 << Self.jumpCacheBits, MemoryLayout<vm_jump_entry>.stride)!
-      .assumingMemoryBound(to: vm_jump_entry.self)
+    self.jumpCache = jumpCache
+    clearJumps()
     emitThunks(vm_code_step_address(step))
   }
 
   deinit {
     vm_code_memory_unmap(memory)
     free(links)
-    free(jumpCache)
   }
 
   var hasRoom: Bool { end - cursor > Self.blockReserve && linkCursor + 8 < Self.linkCount }
@@ -145,13 +147,39 @@ final class Translator {
     statistics.flushes += 1
   }
 
-  /// Targets that the jump cache holds may mean something else now.
-  func invalidateJumps() { jumpGeneration &+= 1 }
+  // MARK: The jump cache
 
-  @inline(__always)
-  func jumpEntry(_ rip: UInt64) -> UnsafeMutablePointer<vm_jump_entry> {
-    let mixed = UInt32(truncatingIfNeeded: rip) &>> 7 ^ UInt32(truncatingIfNeeded: rip)
-    return jumpCache + Int(mixed & (1 << UInt32(Self.jumpCacheBits) - 1))
+  /// Targets that the jump cache holds may mean something else now.
+  func invalidateJumps() {
+    jumpGeneration &+= 1
+    if jumpGeneration > 0x7ff { clearJumps() }
+  }
+
+  private func clearJumps() {
+    jumpGeneration = 1
+    let bytes = MemoryLayout<vm_jump_entry>.stride << Self.jumpCacheBits
+    UnsafeMutableRawPointer(jumpCache).initializeMemory(as: UInt8.self, repeating: 0, count: bytes)
+  }
+
+  /// Bits 48 to 62: the generation and the mode's number.
+  func jumpKey(_ mode: UInt32) -> UInt64 {
+    var number = 0
+    while number < modes.count && modes[number] != mode { number += 1 }
+    if number == modes.count {
+      if number == 16 {
+        modes.removeAll(keepingCapacity: true)
+        clearJumps()
+        number = 0
+      }
+      modes.append(mode)
+    }
+    return (jumpGeneration &<< 4 | UInt64(number)) &<< 48
+  }
+
+  func fillJump(_ rip: UInt64, key: UInt64, code: UInt64) {
+    let low = UInt32(truncatingIfNeeded: rip)
+    let slot = Int((low ^ low &>> 6) & (1 &<< UInt32(Self.jumpCacheBits) &- 1))
+    jumpCache[slot] = vm_jump_entry(tag: rip ^ key, code: code, page: rip & ~0xfff, reserved: 0)
   }
 
   // MARK: Thunks
@@ -163,9 +191,9 @@ final class Translator {
     for register in pushed { push(&a, register) }
     a.arithmetic(5, .register(Host.rsp), 8, size: 8)
     a.emit(0x8d, Host.rbp, .at(Host.rdi, GuestRegisters.bias), size: 8)
-    a.move(Host.rax, Host.rsi)
+    a.move(Host.r14, Host.rsi)
     fill(&a)
-    a.emit(0xff, 4, .register(Host.rax), size: 4)  // jmp rax
+    a.emit(0xff, 4, .register(Host.r14), size: 4)  // jmp r14
 
     exitThunk = a.cursor
     spill(&a)
@@ -207,11 +235,13 @@ final class Translator {
   }
 
   private func spill(_ a: inout Assembler) {
+    a.store(StateField.rawFlags, Host.rax, size: 4)
     for (guest, host) in GuestRegisters.resident { a.store(GuestRegisters.slot(guest), host) }
   }
 
   private func fill(_ a: inout Assembler) {
     for (guest, host) in GuestRegisters.resident { a.load(host, GuestRegisters.slot(guest)) }
+    a.load(Host.rax, StateField.rawFlags, size: 4)
   }
 
   /// The host's own MXCSR again, when the guest's was loaded.
