@@ -33,6 +33,7 @@ public final class VirtualMachine: @unchecked Sendable {
   let lock: MachineLock
   let threads: [CPUThread]
   private let timers: TimerThread
+  private let brake: CPUThrottle
   private let events = EventRelay()
   /// Serialises pause, resume, reset and the end. Never taken with the machine lock held.
   private let lifecycle = MachineLock()
@@ -49,6 +50,7 @@ public final class VirtualMachine: @unchecked Sendable {
     board = try Board(configuration, lock: lock)
     threads = board.cpus.map { CPUThread(cpu: $0) }
     timers = TimerThread(clock: board.clock, lock: lock)
+    brake = CPUThrottle(threads: threads)
     for (thread, environment) in zip(threads, board.environments) {
       environment.wake = { [unowned thread] in thread.wake() }
       thread.onExit = { [events] _ in events.send(.log("cpu: triple fault")) }
@@ -152,6 +154,9 @@ public final class VirtualMachine: @unchecked Sendable {
     }
     unlockMedia()
   }
+
+  /// Lets the CPUs rest for `percent` of the time, 0 to 99, so that they write less memory. One caller at a time.
+  public func throttle(_ percent: Int) { brake.set(percent) }
 
   public func pressPowerButton() { lock.withLock { board.pressPowerButton() } }
 

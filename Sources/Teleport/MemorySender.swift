@@ -80,13 +80,21 @@ final class MemorySender {
     sendingMS = before + watch.lap()
   }
 
-  /// Rounds with the machine running. Ends when the rest fits `maxDowntimeMS` at the measured rate, or when
-  /// `patience` rounds have not made it smaller, or after `maxRounds`.
-  func sendWhileRunning(maxDowntimeMS: Int, testPoint: TestPoint) throws {
+  /// How much of the time the guest rests, step by step, when its writes outrun the connection.
+  private static let brakes = [50, 80, 95, 99]
+
+  /// Rounds with the machine running, until the rest fits `maxDowntimeMS` at the measured rate. A guest that writes faster
+  /// than that is slowed down; the caller ends that.
+  /// - Parameter preparing: what is still to be done with the guest running, called once when the rest fits. It may take
+  ///   its time: afterwards the rest is looked at again.
+  /// - Throws: `TeleportError.tooBusy` when nothing helps: a longer downtime than the user allows is the user's to choose.
+  func sendWhileRunning(maxDowntimeMS: Int, testPoint: TestPoint, preparing: () -> Void) throws {
     let patience = 4
-    let maxRounds = 60
-    var best = Int.max
+    let maxRounds = 100
+    var last = Int.max
+    var brakes = Self.brakes[...]
     var roundsWithoutGain = 0
+    var isPrepared = false
     var set = PageBitmap(pageCount: ledger.pageCount, filled: true)
     enter(.memory)
     while true {
@@ -94,20 +102,37 @@ final class MemorySender {
       try send(set)
       try testPoint(.sourceMemory)
       if machine.teleportState == .stopped { throw TeleportError.machineStopped }
-      let dirty = machine.memory.dirtyLog.dirtyCount
+      var dirty = machine.memory.dirtyLog.dirtyCount
       progress.dirtyPagesPerSecond = Double(dirty) / max(round.milliseconds / 1000, 0.001)
       progress.remainingPages = dirty
       tell()
       // Half of the downtime is left for the device state, the proof and the hand-over.
-      if dirty == 0 || Double(dirty) * millisecondsPerPage <= Double(maxDowntimeMS) / 2 { return }
-      if dirty < best - best / 20 {
-        best = dirty
-        roundsWithoutGain = 0
-      } else {
-        roundsWithoutGain += 1
+      func fits() -> Bool { Double(dirty) * millisecondsPerPage <= Double(maxDowntimeMS) / 2 }
+      if fits() {
+        if !isPrepared {
+          preparing()
+          isPrepared = true
+          dirty = machine.memory.dirtyLog.dirtyCount
+        }
+        if fits() { return }
       }
       progress.round += 1
-      if roundsWithoutGain >= patience || progress.round >= maxRounds { return }
+      if Double(dirty) > Double(last) * 0.7 {
+        roundsWithoutGain += 1
+        if let next = brakes.popFirst() {
+          progress.throttlePercent = next
+          machine.throttle(next)
+          roundsWithoutGain = 0
+        }
+      } else {
+        roundsWithoutGain = 0
+      }
+      if roundsWithoutGain >= patience || progress.round >= maxRounds {
+        throw TeleportError.tooBusy(
+          megabytes: Double(dirty) * Double(PageChunk.pageSize) / 1e6,
+          milliseconds: Int((Double(dirty) * millisecondsPerPage).rounded(.up)), allowed: maxDowntimeMS)
+      }
+      last = dirty
       set = PageBitmap(pageCount: ledger.pageCount)
       _ = machine.takeDirtyPages(into: &set)
     }

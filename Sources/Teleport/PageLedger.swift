@@ -39,8 +39,7 @@ final class PageLedger {
 
   /// Reads all of memory and compares it with what is recorded: some of the pages that differ.
   func differences(from ram: UnsafeRawPointer, limit: Int = 8) -> [Int] {
-    // The guest stands still meanwhile: all of the host's processors may help.
-    let pieces = max(1, min(ProcessInfo.processInfo.activeProcessorCount, 8, pageCount / 4096))
+    let pieces = threads
     let size = (pageCount + pieces - 1) / pieces
     let work = Scan(ledger: self, ram: ram)
     DispatchQueue.concurrentPerform(iterations: pieces) { piece in
@@ -49,19 +48,34 @@ final class PageLedger {
     return Array(work.all.sorted().prefix(limit))
   }
 
-  /// Bytes per second that `differences` manages on this host, measured on a few pages.
-  static func scanRate(_ ram: UnsafeRawPointer, pageCount: Int) -> Double {
-    let pages = min(pageCount, 512)
-    let clock = ContinuousClock()
-    var sum: UInt64 = 0
-    let time = clock.measure {
-      for page in 0..<pages {
-        sum &+= Checksum.of(UnsafeRawBufferPointer(start: ram + page * PageChunk.pageSize, count: PageChunk.pageSize))
-      }
-    }
-    let seconds = max(time / .seconds(1), 1e-6)
-    return sum == 0 ? 1e9 : Double(pages * PageChunk.pageSize) / seconds
+  /// How long `differences` will take on this host, measured on a few pages of each kind.
+  func scanMS(of ram: UnsafeRawPointer) -> Double {
+    let zero = cost(of: ram) { isZero($0) }
+    let data = cost(of: ram) { !isZero($0) }
+    return (zero + data) / Double(threads)
   }
+
+  /// The milliseconds for one thread to read all pages that are `wanted`.
+  private func cost(of ram: UnsafeRawPointer, _ wanted: (Int) -> Bool) -> Double {
+    let sample = 256
+    var count = 0
+    var pages: [Int] = []
+    // From the end: what was looked at last is still in the host's caches.
+    for page in stride(from: pageCount - 1, through: 0, by: -1) where wanted(page) {
+      count += 1
+      if pages.count < sample { pages.append(page) }
+    }
+    guard count > 0 else { return 0 }
+    let watch = Stopwatch()
+    // The guest may be writing: what is found here means nothing, and is kept only so that it is looked for.
+    for page in pages where holds(page, ram + page * PageChunk.pageSize) { sampled &+= 1 }
+    return watch.milliseconds / Double(pages.count) * Double(count)
+  }
+
+  private var sampled = 0
+
+  /// The guest stands still during a scan: all of the host's processors may help.
+  private var threads: Int { max(1, min(ProcessInfo.processInfo.activeProcessorCount, 8, pageCount / 4096)) }
 }
 
 /// Several threads look at parts of memory.

@@ -189,7 +189,6 @@ final class TargetSession<Machine: TeleportableMachine> {
         }
         if sinceReport.milliseconds >= 200 { show(.memory) }
       case .roundEnd where devicesDigest == nil && devices.isEmpty:
-        if !hasAllRounds { touch(ram, ledger.pageCount) }
         hasAllRounds = true
         progress.round += 1
         try target.testPoint(.targetMemory)
@@ -221,14 +220,6 @@ final class TargetSession<Machine: TeleportableMachine> {
       }
     }
   }
-
-  /// The proof reads all of memory while the guest stands still: the host's page faults for that are taken now.
-  private func touch(_ ram: UnsafeMutableRawPointer, _ pageCount: Int) {
-    var sum: UInt8 = 0
-    for page in 0..<pageCount { sum |= (ram + page * PageChunk.pageSize).load(as: UInt8.self) }
-    touched = sum
-  }
-  private var touched: UInt8 = 0
 
   /// From here on the machine could run; whether it does is the source's to say.
   private func prepare(_ machine: Machine) throws {

@@ -19,6 +19,8 @@ public enum TeleportError: Error, Equatable, CustomStringConvertible, Sendable {
   /// The other side gives a reason why it does not go on.
   case refused(String)
   case proof(String)
+  /// The rest of memory never fitted the downtime.
+  case tooBusy(megabytes: Double, milliseconds: Int, allowed: Int)
   case machineStopped
   case tooLate
   case mediaTaken(String)
@@ -44,6 +46,10 @@ public enum TeleportError: Error, Equatable, CustomStringConvertible, Sendable {
     case .damaged(let what): "the stream is damaged: \(what)"
     case .refused(let what): "the peer refused: \(what)"
     case .proof(let what): "the two machines are not equal: \(what)"
+    case .tooBusy(let megabytes, let milliseconds, let allowed):
+      "the guest writes its memory faster than the connection takes it, even slowed down: "
+        + "\((megabytes * 10).rounded() / 10) MB remain, which takes \(milliseconds) ms, and half of the downtime is theirs; "
+        + "give --maxdowntime \(max(milliseconds * 2, allowed + 1)) or more, or a faster connection"
     case .machineStopped: "the machine ended while it was being teleported"
     case .tooLate: "the machine has been handed over already"
     case .mediaTaken(let what): "the machine stays paused, since its media could not be locked again: \(what)"

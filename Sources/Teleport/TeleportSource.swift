@@ -45,6 +45,11 @@ public final class TeleportSource: @unchecked Sendable {
   private var isCancelled = false
   private var resolution: Resolution?
   var testPoint = TestPoint()
+
+  enum Proof: String { case full, digest }
+  /// nil: as much as the downtime allows.
+  var proof = ProcessInfo.processInfo.environment["VMCTL_TELEPORT_VERIFY"].flatMap { Proof(rawValue: $0) }
+  private var scanFits = false
   /// How long to try to get the media back.
   var relockMS = 30_000
 
@@ -163,12 +168,15 @@ public final class TeleportSource: @unchecked Sendable {
 
   /// Ends with the machine at rest.
   private func sendMemory(_ link: Connection, _ sender: MemorySender) throws {
+    defer { if isLogging { machine.throttle(0) } }
     if !wasPaused {
       machine.startDirtyLog()
       isLogging = true
-      try sender.sendWhileRunning(maxDowntimeMS: options.maxDowntimeMS, testPoint: testPoint)
-      // What the media's hand-over flushes again is then little.
-      machine.flushMedia()
+      try sender.sendWhileRunning(maxDowntimeMS: options.maxDowntimeMS, testPoint: testPoint) { [self] in
+        // What the media's hand-over flushes again is then little.
+        machine.flushMedia()
+        scanFits = sender.ledger.scanMS(of: UnsafeRawPointer(machine.memory.ram)) <= Double(options.maxDowntimeMS) / 8
+      }
     }
     try checkCancelled()
     sender.enter(.pausing)
@@ -205,23 +213,16 @@ public final class TeleportSource: @unchecked Sendable {
     return Checksum.of(bytes)
   }
 
-  /// Both sides have summed the checksums of the pages that crossed. Where the time allows, both also read all of their
-  /// memory again: only that can show a page that was changed without being noticed.
+  /// Both sides have summed the checksums of the pages that crossed. Where the time allows, the source also reads all of
+  /// its memory again: only that can show a page that was changed without being noticed.
   private func prove(_ link: Connection, _ sender: MemorySender, _ devices: UInt64) throws {
     sender.enter(.proof)
     let ram = UnsafeRawPointer(machine.memory.ram)
-    let full: Bool
-    switch ProcessInfo.processInfo.environment["VMCTL_TELEPORT_VERIFY"] {
-    case "full": full = true
-    case "digest": full = false
-    default:
-      let rate = PageLedger.scanRate(ram, pageCount: sender.ledger.pageCount)
-      let scanMS = Double(machine.memory.size) / rate * 1000
-      full = wasPaused || scanMS <= Double(options.maxDowntimeMS) / 4
-    }
-    let mine = Message.Verify(memory: sender.ledger.digest, devices: devices, full: full)
+    let there = proof == .full || (proof == nil && wasPaused)
+    let here = there || (proof == nil && scanFits)
+    let mine = Message.Verify(memory: sender.ledger.digest, devices: devices, full: there)
     try link.send(.verify, Message.encode(mine), timeoutMS: options.timeoutMS)
-    if full {
+    if here {
       let missed = sender.ledger.differences(from: ram)
       guard missed.isEmpty else {
         let pages = missed.map { "0x" + String(machine.memory.physicalAddress(ofPage: $0), radix: 16) }
@@ -235,7 +236,7 @@ public final class TeleportSource: @unchecked Sendable {
       let what = theirs.memory == mine.memory ? "the device state" : "the memory"
       throw TeleportError.proof("\(what) arrived otherwise than it was sent")
     }
-    sender.progress.verifiedFully = full
+    sender.progress.verifiedFully = here
     try testPoint(.sourceProved)
     sender.progress.downtime.proof = watch.lap()
   }

@@ -108,7 +108,9 @@ final class SmallMachine: TeleportableMachine, @unchecked Sendable {
       for _ in 0..<200 { write() }
       return true
     }
+    let resting = throttled
     if !isOn { Thread.sleep(forTimeInterval: 0.0005) }
+    if resting > 0 { Thread.sleep(forTimeInterval: 0.0005 * Double(resting) / Double(100 - resting)) }
     return teleportState != .stopped
   }
 
@@ -151,16 +153,27 @@ final class SmallMachine: TeleportableMachine, @unchecked Sendable {
 
   var steps: UInt64 { step.withLock { cpu.steps } }
 
+  func throttle(_ percent: Int) { step.withLock { resting = percent } }
+  private var resting = 0
+  var throttled: Int { step.withLock { resting } }
+  /// It writes all of its memory all the time, however it is slowed down.
+  var isFrantic = false
+  private func rave() {
+    if isFrantic { for page in 0..<memory.pageCount { memory.dirtyLog.mark(page: page) } }
+  }
+
   func startDirtyLog() {
     step.withLock {
       memory.dirtyLog.start()
       translations = []
+      rave()
     }
   }
   func stopDirtyLog() { step.withLock { memory.dirtyLog.stop() } }
   func takeDirtyPages(into bitmap: inout PageBitmap) -> Int {
     step.withLock {
       translations = []
+      defer { rave() }
       return memory.dirtyLog.take(into: &bitmap)
     }
   }

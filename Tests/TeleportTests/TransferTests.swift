@@ -94,6 +94,7 @@ struct Pair {
       let port = try target.listen()
       let options = TeleportSource.Options(host: "127.0.0.1", port: port, name: "a", uuid: "a")
       let source = TeleportSource(vm: machine, options: options)
+      source.proof = .full
       let figures = try await onThread { try source.run() }
       #expect(figures.phase == .done && figures.verifiedFully)
       let arrived = try await onThread { try target.run() }
@@ -120,7 +121,7 @@ struct Pair {
     #expect(try arrived.saveState() == pair.machine.saveState())
     #expect(memcmp(arrived.memory.ram, pair.machine.memory.ram, Int(arrived.memory.size)) == 0)
     #expect(pair.sourceRecords.all.map(\.step) == [.committing, .handedOver])
-    #expect(pair.targetRecords.all.map(\.step) == [.prepared, .owned])
+    #expect(pair.targetRecords.all.map(\.step) == [.prepared, .owned, .owned])
     #expect(pair.states.all.last == .handedOver)
   }
 
@@ -128,6 +129,7 @@ struct Pair {
     let pair = try Pair()
     pair.machine.forgetsToMark = true
     let source = pair.source()
+    source.proof = .full
     await #expect { _ = try await onThread { try source.run() } } throws: { $0.isProof }
     await pair.expectKept("unmarked")
     pair.target.stop()
@@ -212,6 +214,25 @@ struct Pair {
       #expect { try result.get() } throws: { $0.isPassword }
       await pair.expectKept("password")
     }
+    pair.target.stop()
+  }
+
+  @Test func aGuestThatNoBrakeHelpsAgainstStaysAndTheDowntimeThatWouldDoIsNamed() async throws {
+    let pair = try Pair()
+    pair.machine.isFrantic = true
+    var options = TeleportSource.Options(host: "127.0.0.1", port: pair.port, name: "source", uuid: "s")
+    options.maxDowntimeMS = 1
+    let brakes = Log<Int>()
+    let states = pair.states
+    let source = TeleportSource(
+      vm: pair.machine, options: options, state: { states.add($0) }, progress: { brakes.add($0.throttlePercent) })
+    await #expect { _ = try await onThread { try source.run() } } throws: {
+      guard case .tooBusy(_, _, let allowed) = $0 as? TeleportError else { return false }
+      return allowed == 1 && "\($0)".contains("give --maxdowntime ")
+    }
+    #expect(brakes.all.contains(99))
+    #expect(pair.machine.throttled == 0)
+    await pair.expectKept("busy")
     pair.target.stop()
   }
 

@@ -198,6 +198,9 @@ extension VMProcess {
       }
       finishPending()
       logger.error("teleport failed: \(error)")
+      if lock.withLock({ inner.pendingEnd != nil }) {
+        throw ManagementError("no teleport: the machine was powered off meanwhile")
+      }
       throw ManagementError("no teleport, the machine is \(state.rawValue) here as before: \(error)")
     }
   }

@@ -75,6 +75,18 @@ import Testing
     #expect(!after.contains("MEMORY ERROR"))
   }
 
+  @Test("a guest that writes faster than the connection takes it is slowed down until the rest fits")
+  func busy() throws {
+    let hosts = try TwoHosts(guest: "walker32")
+    try hosts.start(hosts.a)
+    try hosts.expectAlive(hosts.a)
+    let proxy = try TCPProxy(to: try hosts.await(hosts.b), bytesPerSecond: 6_000_000)
+    let command = try hosts.send(hosts.a, to: proxy.port, ["--maxdowntime", "50"])
+    #expect(try command.wait(within: 120) == 0, "\(command.errors)")
+    #expect((command.output + command.errors).contains("guest slowed by"))
+    try hosts.expectRunsOnly(hosts.b)
+  }
+
   @Test("a paused machine arrives paused, and goes on there")
   func paused() throws {
     let hosts = try TwoHosts(guest: "walker32")
