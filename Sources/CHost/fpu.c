@@ -234,7 +234,8 @@ void vm_x87_run_load(vm_cpu_state *s, uint32_t sub, const void *b) {
     return;
   }
   vm_fpr value = {0, 0, {0, 0, 0}};
-  begin(s->fpu_control);
+  // A denormal is loaded, and reported, whether or not that is masked.
+  begin(s->fpu_control | DE);
   switch (opcode << 3 | n) {
     case 1 << 3: MEMORY("flds"); break;
     case 5 << 3: MEMORY("fldl"); break;
@@ -245,14 +246,14 @@ void vm_x87_run_load(vm_cpu_state *s, uint32_t sub, const void *b) {
     default: asm volatile("fldt %0" : : "m"(*(const char(*)[10])b) : "memory"); break;
   }
   uint16_t sw = status();
-  // An unmasked invalid or denormal operand is not pushed.
-  if (sw & ~s->fpu_control & (IE | DE)) {
-    end(s->fpu_control);
+  // An unmasked invalid operand is not pushed.
+  if (sw & ~s->fpu_control & IE) {
+    end(s->fpu_control | DE);
     merge(s, sw & ~C1);
     return;
   }
   pop_to(&value);
-  end(s->fpu_control);
+  end(s->fpu_control | DE);
   merge(s, sw & ~C1);
   push_guest(s, &value);
 }
@@ -321,6 +322,7 @@ void vm_x87_finish_store(vm_cpu_state *s, const vm_x87_store *store) {
 /// ST(0) = f(ST(0)); `codes`: condition codes other than C1 that the instruction defines.
 #define UNARY(text, codes) \
   do { \
+    s->fpu_status &= ~((codes) & C2); \
     if (empty(s, 0)) { if (underflow(s)) write(s, 0, &indefinite); return 1; } \
     vm_fpr a = *st(s, 0); \
     begin(s->fpu_control); push(&a); HOST(text); \
@@ -329,14 +331,18 @@ void vm_x87_finish_store(vm_cpu_state *s, const vm_x87_store *store) {
     return 1; \
   } while (0)
 
-/// FPREM, FPREM1, FSCALE: ST(0) = f(ST(0), ST(1)).
+/// FPREM, FPREM1, FSCALE: ST(0) = f(ST(0), ST(1)). Of the condition codes an invalid operation only clears C2.
 #define BINARY(text, codes) \
   do { \
+    s->fpu_status &= ~((codes) & C2); \
     if (empty(s, 0) || empty(s, 1)) { if (underflow(s)) write(s, 0, &indefinite); return 1; } \
     vm_fpr a = *st(s, 0); \
     begin(s->fpu_control); push(st(s, 1)); push(&a); HOST(text); \
     uint16_t sw = status(); pop_to(&a); drop(); end(s->fpu_control); \
-    if (merge(s, sw)) { s->fpu_status = (s->fpu_status & ~(codes)) | (sw & (codes)); write(s, 0, &a); } \
+    if (merge(s, sw)) { \
+      if (!(sw & IE)) s->fpu_status = (s->fpu_status & ~(codes)) | (sw & (codes)); \
+      write(s, 0, &a); \
+    } \
     return 1; \
   } while (0)
 
@@ -359,6 +365,7 @@ void vm_x87_finish_store(vm_cpu_state *s, const vm_x87_store *store) {
 /// FPTAN, FSINCOS, FXTRACT: ST(0) is replaced and a second result is pushed. `range`: C2 says that nothing was done.
 #define PUSHING(text, range) \
   do { \
+    if (range) s->fpu_status &= ~C2; \
     if (empty(s, 0)) { \
       if (underflow(s)) { write(s, 0, &indefinite); push_guest(s, &indefinite); } \
       return 1; \
@@ -547,7 +554,7 @@ int vm_x87_run_register(vm_cpu_state *s, uint32_t sub, uint64_t *flags) {
       return 1;
     case 5:
       switch (n) {
-        case 0: s->fpu_empty |= 1 << slot(s, i); return 1;
+        case 0: s->fpu_empty |= 1 << slot(s, i); s->fpu_status &= ~C1; return 1;
         case 1: exchange(s, i); return 1;
         case 2: store_register(s, i, 0); return 1;
         case 3: store_register(s, i, 1); return 1;
@@ -557,7 +564,7 @@ int vm_x87_run_register(vm_cpu_state *s, uint32_t sub, uint64_t *flags) {
       }
     default:
       switch (n) {
-        case 0: s->fpu_empty |= 1 << slot(s, i); pop(s); return 1;
+        case 0: s->fpu_empty |= 1 << slot(s, i); s->fpu_status &= ~C1; pop(s); return 1;
         case 1: exchange(s, i); return 1;
         case 2: case 3: store_register(s, i, 1); return 1;
         case 5: return compare_to_flags(s, i, 1, 1, flags) ? 2 : 1;

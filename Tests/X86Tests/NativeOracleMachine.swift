@@ -11,6 +11,8 @@ final class NativeOracleMachine {
   static let windowSize = 0x10000
   static let dataOffset = 0x8000
   static let windowPhysical: UInt64 = 0x20_0000
+  /// The kernel's half, where linear addresses begin to stand for physical ones.
+  private static let kernel: UInt64 = 0xffff_8000_0000_0000
   private static let kernelStack: UInt64 = 0x9000
   private static let handlers: UInt64 = 0xA000
 
@@ -19,7 +21,7 @@ final class NativeOracleMachine {
 
   /// The window as the host process sees it, mapped once.
   nonisolated(unsafe) static let hostWindow: UnsafeMutableRawPointer? =
-    oracle_map(window, windowSize) == 0 ? UnsafeMutableRawPointer(bitPattern: UInt(window)) : nil
+    oracle_map(window, windowSize, dataOffset) == 0 ? UnsafeMutableRawPointer(bitPattern: UInt(window)) : nil
 
   init() throws {
     memory = try PhysicalMemory(size: 8 << 20)
@@ -28,29 +30,36 @@ final class NativeOracleMachine {
   }
 
   private func buildTables() {
-    // Page tables: the first 2 MiB for the supervisor, the window for the user.
+    // Page tables: the first 2 MiB of the kernel's half, the window for the user.
     memory.write(0x1000, UInt64(0x2007))
     memory.write(0x2000, UInt64(0x3007))
-    memory.write(0x3000, UInt64(0x0083))
+    memory.write(0x1800, UInt64(0xB003))
+    memory.write(0xB000, UInt64(0xC003))
+    memory.write(0xC000, UInt64(0x0083))
     memory.write(0x3000 + (Self.window >> 21) * 8, UInt64(0x4007))
     for page in 0..<UInt64(Self.windowSize / 4096) {
-      memory.write(0x4000 + page * 8, (Self.windowPhysical + page << 12) | 0x67)
+      // Data is not to be run.
+      let rights: UInt64 = page < UInt64(Self.dataOffset / 4096) ? 0x67 : 0x67 | 1 << 63
+      memory.write(0x4000 + page * 8, (Self.windowPhysical + page << 12) | rights)
     }
-    // GDT: null, code64 DPL 0, data DPL 0, code32 DPL 3 (0x1B), data DPL 3 (0x23), code64 DPL 3 (0x2B).
-    let descriptors: [UInt64] = [
-      0, 0x00AF_9B00_0000_FFFF, 0x00CF_9300_0000_FFFF, 0x00CF_FB00_0000_FFFF, 0x00CF_F300_0000_FFFF,
-      0x00AF_FB00_0000_FFFF,
+    // The GDT as Linux lays it out, so that selectors mean the same on both sides.
+    let descriptors: [UInt16: UInt64] = [
+      0x08: 0x00CF_9B00_0000_FFFF, 0x10: 0x00AF_9B00_0000_FFFF, 0x18: 0x00CF_9300_0000_FFFF,
+      0x20: 0x00CF_FB00_0000_FFFF, 0x28: 0x00CF_F300_0000_FFFF, 0x30: 0x00AF_FB00_0000_FFFF,
+      0x40: 0x0000_8B00_7000_0067, 0x78: 0x0040_F500_0000_0000,
     ]
-    for (index, value) in descriptors.enumerated() { memory.write(0x5000 + UInt64(index) * 8, value) }
-    // IDT: vector v goes to a HLT at handlers + 16 v.
+    for (selector, value) in descriptors { memory.write(0x5000 + UInt64(selector), value) }
+    // IDT: vector v goes to a HLT at handlers + 16 v. INT3 and INTO are open to user code.
     for vector in 0..<UInt64(32) {
       let target = Self.handlers + vector * 16
-      let low: UInt64 = (target & 0xffff) | 0x08 << 16 | 0xEE00 << 32 | (target >> 16 & 0xffff) << 48
+      let attributes: UInt64 = vector == 3 || vector == 4 ? 0xEE00 : 0x8E00
+      let low: UInt64 = (target & 0xffff) | 0x10 << 16 | attributes << 32 | (target >> 16 & 0xffff) << 48
       memory.write(0x6000 + vector * 16, low)
-      memory.write(0x6000 + vector * 16 + 8, target >> 32)
+      memory.write(0x6000 + vector * 16 + 8, Self.kernel >> 32)
       memory.write(target, UInt8(0xF4))
     }
-    memory.write(0x7004, Self.kernelStack)  // RSP0 of the TSS
+    memory.write(0x7004, Self.kernel + Self.kernelStack)  // RSP0 of the TSS
+    memory.write(0x7066, UInt16(0xffff))  // and no I/O permission bitmap
   }
 
   /// Runs from `state` to the first exception and leaves what is there then in `state`, in the oracle's own terms.
@@ -62,21 +71,25 @@ final class NativeOracleMachine {
     s.pointee.cr4 = 0x6B0
     s.pointee.efer = 0xD01
     s.pointee.cr3 = 0x1000
-    s.pointee.gdtr = vm_table(base: 0x5000, limit: 0x2f, reserved: 0)
-    s.pointee.idtr = vm_table(base: 0x6000, limit: 0x1ff, reserved: 0)
-    setSegment(VM_TR, vm_segment(base: 0x7000, limit: 0x67, selector: 0x30, attributes: 0x8B))
+    s.pointee.gdtr = vm_table(base: Self.kernel + 0x5000, limit: 0x7f, reserved: 0)
+    s.pointee.idtr = vm_table(base: Self.kernel + 0x6000, limit: 0x1ff, reserved: 0)
+    setSegment(VM_TR, vm_segment(base: Self.kernel + 0x7000, limit: 0x67, selector: 0x40, attributes: 0x8B))
     setSegment(VM_LDTR, vm_segment(base: 0, limit: 0, selector: 0, attributes: 0x82))
-    let data = vm_segment(base: 0, limit: .max, selector: 0x23, attributes: 0xC0F3)
-    for index in [VM_ES, VM_SS, VM_DS, VM_FS, VM_GS] { setSegment(index, data) }
-    let code32 = vm_segment(base: 0, limit: .max, selector: 0x1B, attributes: 0xC0FB)
-    let code64 = vm_segment(base: 0, limit: .max, selector: 0x2B, attributes: 0xA0FB)
+    let null = vm_segment(base: 0, limit: 0, selector: 0, attributes: 0)
+    let data = vm_segment(base: 0, limit: .max, selector: UInt16(ORACLE_DATA), attributes: 0xC0F3)
+    for index in [VM_FS, VM_GS] { setSegment(index, null) }
+    for index in [VM_ES, VM_DS] { setSegment(index, compat ? data : null) }
+    setSegment(VM_SS, data)
+    let code32 = vm_segment(base: 0, limit: .max, selector: UInt16(ORACLE_CODE32), attributes: 0xC0FB)
+    let code64 = vm_segment(base: 0, limit: .max, selector: UInt16(ORACLE_CODE64), attributes: 0xA0FB)
     setSegment(VM_CS, compat ? code32 : code64)
     load(state)
     s.pointee.rip = state.rip
-    s.pointee.eflags = 0x202
-    cpu.setFlags(state.flags & 0xCD5 | 0x202, mask: 0xFD5)
+    s.pointee.eflags = 0x202 | state.flags & 0x40500
+    cpu.setFlags(state.flags & 0x8D5, mask: 0x8D5)
     cpu.flushAllTranslations()
     cpu.updateMode()
+    cpu.updateDebugPending()
     guard cpu.run(budget: budget) == .halted else { return false }
     store(into: &state)
     return true
@@ -89,7 +102,9 @@ final class NativeOracleMachine {
     setSegment(index.rawValue, value)
   }
 
-  private static func copy(_ from: UnsafeRawBufferPointer, _ range: Range<Int>, to: UnsafeMutableRawBufferPointer, _ at: Int) {
+  private static func copy(
+    _ from: UnsafeRawBufferPointer, _ range: Range<Int>, to: UnsafeMutableRawBufferPointer, _ at: Int
+  ) {
     UnsafeMutableRawBufferPointer(rebasing: to[at..<at + range.count])
       .copyMemory(from: UnsafeRawBufferPointer(rebasing: from[range]))
   }
@@ -120,10 +135,16 @@ final class NativeOracleMachine {
       withUnsafeBytes(of: s.pointee.gpr) { Self.copy($0, 0..<128, to: gpr, 0) }
     }
     // The frame that the exception pushed: error code or not, RIP, CS, RFLAGS, RSP, SS.
-    let vector = (s.pointee.rip &- 1 &- Self.handlers) / 16
+    let vector = (s.pointee.rip &- 1 &- Self.kernel &- Self.handlers) / 16
     let hasError = [8, 10, 11, 12, 13, 14, 17].contains(vector)
-    let frame = s.pointee.gpr.4 &+ (hasError ? 8 : 0)
+    let pushed = s.pointee.gpr.4 &- Self.kernel
+    let frame = pushed &+ (hasError ? 8 : 0)
+    state.error = hasError ? memory.read(pushed, as: UInt32.self) : 0
     state.rip = memory.read(frame, as: UInt64.self)
+    state.cs = memory.read(frame + 8, as: UInt16.self)
+    state.ss = memory.read(frame + 32, as: UInt16.self)
+    state.ds = s.pointee.segments.3.selector
+    state.es = s.pointee.segments.0.selector
     state.flags = memory.read(frame + 16, as: UInt64.self)
     let stackPointer = memory.read(frame + 24, as: UInt64.self)
     withUnsafeMutableBytes(of: &state.gpr) { $0.storeBytes(of: stackPointer, toByteOffset: 32, as: UInt64.self) }

@@ -24,7 +24,9 @@ import Testing
       #expect(cpu.segmentRegister(segment).pointee.selector == before)
     }
     try cpu.loadSegment(Seg.ds, selector: 0)
-    #expect(machine.fault { () throws(GuestFault) in _ = try cpu.segmentLinear(Seg.ds, 0, size: 1, write: false) } == .protection(0))
+    #expect(
+      machine.fault { () throws(GuestFault) in _ = try cpu.segmentLinear(Seg.ds, 0, size: 1, write: false) }
+        == .protection(0))
     // Loading sets the accessed bit.
     #expect(machine.get(SystemMachine.gdt + 0x15, as: UInt8.self) & 1 == 1)
   }
@@ -35,7 +37,9 @@ import Testing
     machine.setDescriptor(0x30, SystemMachine.descriptor(limit: 0xfff, type: 0x16, flags: 4))
     try machine.cpu.loadSegment(Seg.es, selector: 0x30)
     #expect(try machine.cpu.segmentLinear(Seg.es, 0x1000, size: 4, write: true) == 0x1000)
-    #expect(machine.fault { () throws(GuestFault) in _ = try machine.cpu.segmentLinear(Seg.es, 0xfff, size: 1, write: true) } == .protection(0))
+    #expect(
+      machine.fault { () throws(GuestFault) in _ = try machine.cpu.segmentLinear(Seg.es, 0xfff, size: 1, write: true) }
+        == .protection(0))
   }
 
   @Test func anInterruptFromUserCodeSwitchesStacksAndIretReturns() throws {

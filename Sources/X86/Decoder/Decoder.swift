@@ -241,7 +241,7 @@ struct Decoder {
       op.prefixes |= UInt8(VM_PREFIX_MEMORY)
       op.segment = segmentOverride == 0xff ? UInt8(VM_DS) : segmentOverride
     case .Ap:
-      op.imm = Int64(little(Int(op.operand_size)))
+      op.imm = Int64(bitPattern: little(Int(op.operand_size)))
       op.disp = Int64(little(2))
     }
   }
@@ -380,7 +380,8 @@ struct Decoder {
     let general = UInt8(VM_FORM_GENERAL)
     op.form = general
     let flat = is64 || mode & UInt32(VM_MODE_FLAT) != 0
-    guard flat else { return }
+    // Code segments are never written to: CS is checked.
+    guard flat, is64 || op.segment != UInt8(VM_CS) else { return }
     if op.segment >= UInt8(VM_FS) {
       if op.address_size == 8 { op.form = UInt8(VM_FORM_BASED64) }
     } else if op.address_size == 8 {

@@ -4,7 +4,8 @@ import CHost
 extension CPU {
   private func x87Is16Bit(_ op: UnsafePointer<vm_op>) -> Bool {
     let isCode16 = s.pointee.mode & UInt32(VM_MODE_CODE_MASK) == UInt32(VM_MODE_CODE16)
-    return isCode16 != (op.pointee.prefixes & UInt8(VM_PREFIX_OPSIZE) != 0)
+    // REX.W overrides the prefix.
+    return isCode16 != (op.pointee.prefixes & UInt8(VM_PREFIX_OPSIZE | VM_PREFIX_REX_W) == UInt8(VM_PREFIX_OPSIZE))
   }
 
   private var x87IsProtected: Bool { s.pointee.mode & UInt32(VM_MODE_PROTECTED) != 0 }
@@ -14,6 +15,7 @@ extension CPU {
     let head = is16 ? 14 : 28
     let count = withRegisters ? head + 80 : head
     let linear = try operandLinear(op, size: count, write: true)
+    try checkAlignment(linear, size: is16 ? 2 : 4, set: Int(s.pointee.mmu))
     var image = vm_fx_image()
     let place = vm_fx_bytes(&image)
     if is16 {
@@ -84,6 +86,7 @@ extension CPU {
     let head = is16 ? 14 : 28
     let count = withRegisters ? head + 80 : head
     let linear = try operandLinear(op, size: count, write: false)
+    try checkAlignment(linear, size: is16 ? 2 : 4, set: Int(s.pointee.mmu))
     var image = vm_fx_image()
     let place = vm_fx_bytes(&image)
     try loadBytes(linear, into: place, count: count)

@@ -89,7 +89,9 @@ extension CPU {
       case 2: operand.lo = UInt64(try load(linear, as: UInt16.self))
       case 4: operand.lo = UInt64(try load(linear, as: UInt32.self))
       case 8: operand.lo = try load(linear, as: UInt64.self)
-      default: try loadBytes(linear, into: &operand, count: 10)
+      default:
+        try checkAlignment(linear, size: 8, set: Int(s.pointee.mmu))
+        try loadBytes(linear, into: &operand, count: 10)
       }
       vm_x87_run_load(s, sub, &operand)
       rememberX87(op, sub)
@@ -99,7 +101,12 @@ extension CPU {
       try x87Wait()
       let linear = try operandLinear(op, size: size, write: true)
       var result = vm_x87_prepare_store(s, sub)
-      if result.writes != 0 { try storeX87(linear, &result, size) }
+      // An unmasked exception keeps the operand as it is, but not from being reached for.
+      if result.writes != 0 {
+        try storeX87(linear, &result, size)
+      } else {
+        try probeWrite(linear, size: size == 10 ? 8 : size)
+      }
       vm_x87_finish_store(s, &result)
       rememberX87(op, sub)
       rememberX87Operand(op, linear)
@@ -143,7 +150,9 @@ extension CPU {
     case 2: try store(linear, bytes.loadUnaligned(as: UInt16.self))
     case 4: try store(linear, bytes.loadUnaligned(as: UInt32.self))
     case 8: try store(linear, bytes.loadUnaligned(as: UInt64.self))
-    default: try storeBytes(linear, from: bytes, count: size)
+    default:
+      try checkAlignment(linear, size: 8, set: Int(s.pointee.mmu))
+      try storeBytes(linear, from: bytes, count: size)
     }
   }
 

@@ -74,7 +74,7 @@ extension CPU {
     }
     var count = countRegister(op)
     while count != 0 {
-      let done = walk.forward && !isStepping ? try moveChunk(op, walk, count) : 0
+      let done = walk.forward && !isStepping && !latches.alignmentChecks ? try moveChunk(op, walk, count) : 0
       if done == 0 {
         try moveElement(op, walk)
         count = count &- 1
@@ -170,7 +170,7 @@ extension CPU {
     }
     var count = countRegister(op)
     while count != 0 {
-      let done = walk.forward && !isStepping ? try fillChunk(op, walk, count) : 0
+      let done = walk.forward && !isStepping && !latches.alignmentChecks ? try fillChunk(op, walk, count) : 0
       if done == 0 {
         try storeElement(op, walk)
         count = count &- 1

@@ -11,6 +11,8 @@ struct SystemLatches {
   var watchesCode = false
   /// DR7 enables a breakpoint on ports, and CR4.DE is set.
   var watchesPorts = false
+  /// The running instruction has loaded RF, which holds for the next one (Intel SDM vol. 3B, 18.3.1.1).
+  var resumes = false
   /// DR6 bits of breakpoints hit by the running instruction.
   var debugHits: UInt64 = 0
   /// TF was set when the running instruction began.

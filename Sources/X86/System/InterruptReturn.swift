@@ -19,6 +19,7 @@ extension CPU {
     setFlags(image, mask: mask)
     // RF matters to instruction breakpoints only; kept out otherwise so that nothing has to clear it.
     if !latches.watchesCode { s.pointee.eflags &= ~EFLAGS.rf }
+    latches.resumes = s.pointee.eflags & EFLAGS.rf != 0
     updateDebugPending()
   }
 

@@ -108,7 +108,8 @@ extension CPU {
       latches.stackShadow = false
       if s.pointee.activity == UInt32(VM_ACTIVE) { withdraw(UInt32(VM_PENDING_SHADOW)) }
     }
-    if latches.watchesCode { s.pointee.eflags &= ~EFLAGS.rf }
+    if latches.watchesCode && !latches.resumes { s.pointee.eflags &= ~EFLAGS.rf }
+    latches.resumes = false
     var traps = latches.debugHits
     if latches.traceArmed { traps |= 1 << 14 }
     latches.traceArmed = false

@@ -141,7 +141,8 @@ extension CPU {
     case .lar:
       let selector = try readWord(op)
       guard let found = try visibleDescriptor(selector, forLimit: false) else { return setZero(false) }
-      let rights = found.low &>> 32 & 0x00f0_ff00
+      // The limit's upper bits are undefined in the manual and shown by processors.
+      let rights = found.low &>> 32 & 0x00ff_ff00
       writeRegister(Int(op.pointee.reg), rights, size: Int(op.pointee.operand_size))
       setZero(true)
     case .lsl:

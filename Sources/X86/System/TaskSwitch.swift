@@ -150,6 +150,7 @@ extension CPU {
     if nested { flags |= EFLAGS.nt }
     let mask = wide ? EFLAGS.defined : EFLAGS.defined & 0xffff
     setFlags(flags, mask: mask)
+    latches.resumes = s.pointee.eflags & EFLAGS.rf != 0
     for index in 0..<6 {
       segmentRegister(index).pointee = vm_segment(base: 0, limit: 0, selector: new.segments[index], attributes: 0)
     }
