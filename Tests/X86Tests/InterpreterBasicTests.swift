@@ -5,7 +5,7 @@ import Testing
 @testable import X86
 
 /// The inner loop: blocks, links, faults, overwritten code.
-@Suite struct InterpreterBasicTests {
+@Suite(.bothAccelerators) struct InterpreterBasicTests {
   @Test func aLoopRunsToItsEnd() throws {
     let machine = try InterpreterMachine(bits: 64)
     // mov ecx, 1000; L: add rax, rcx; dec ecx; jnz L

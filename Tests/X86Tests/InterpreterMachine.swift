@@ -18,6 +18,7 @@ final class InterpreterMachine {
     memory = try PhysicalMemory(size: 4 << 20)
     cpu = CPU(
       index: 0, profile: CPUProfile.named("x86-64-v2")!, memory: memory, environment: CPUEnvironment())
+    TestAccelerator.apply(to: cpu)
     for vector in 0..<32 {
       memory.write(UInt64(vector * 4), UInt32(0x800 + vector))
       memory.write(UInt64(0x800 + vector), 0xf4 as UInt8)

@@ -4,7 +4,7 @@ import Testing
 
 @testable import X86
 
-@Suite struct MemoryPagingTests {
+@Suite(.bothAccelerators) struct MemoryPagingTests {
   /// Two-level paging: the page at linear 0x400000 is `pte`, everything below is identity-mapped by a 4 MiB page.
   private func paged(pte: UInt32, pde: UInt32 = 0x41007, cr0: UInt64 = 0x8001_0011) throws -> SystemMachine {
     let machine = try SystemMachine()

@@ -30,10 +30,12 @@ struct OracleRun {
   private(set) var window = [UInt8](repeating: 0, count: NativeOracleMachine.windowSize)
   private var round = 0
 
-  init(seed: UInt64, compat: Bool) throws {
+  init(seed: UInt64, compat: Bool, accelerator: Accelerator = .interpreter) throws {
     self.compat = compat
     try #require(NativeOracleMachine.hostWindow != nil, "the host did not give the window its address")
     machine = try NativeOracleMachine()
+    machine.cpu.accelerator = accelerator
+    machine.cpu.translationThreshold = 0
     generator = SplitMix(state: seed)
   }
 

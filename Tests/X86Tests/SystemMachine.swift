@@ -28,9 +28,10 @@ struct SystemMachine {
   static let idt: UInt64 = 0x21000
   static let tss: UInt64 = 0x22000
 
-  init(profile: CPUProfile = .x86_64_v2_extended) throws {
-    memory = try PhysicalMemory(size: 16 << 20)
+  init(profile: CPUProfile = .x86_64_v2_extended, megabytes: UInt64 = 16) throws {
+    memory = try PhysicalMemory(size: megabytes << 20)
     cpu = CPU(index: 0, profile: profile, memory: memory, environment: environment)
+    TestAccelerator.apply(to: cpu)
   }
 
   var s: vm_cpu_state { cpu.s.pointee }

@@ -41,7 +41,7 @@ extension SystemMachine {
 }
 
 /// Virtual-8086 mode and the virtual interrupt flag (Intel SDM vol. 3B, chapter 20).
-@Suite struct SystemV86Tests {
+@Suite(.bothAccelerators) struct SystemV86Tests {
   private func machine(cr4: UInt64, flags: UInt32 = 0x20202, code: [UInt8]) throws -> SystemMachine {
     let machine = try SystemMachine()
     try machine.enterProtected()
@@ -117,7 +117,7 @@ extension SystemMachine {
 }
 
 /// Tasks (Intel SDM vol. 3A, chapter 7).
-@Suite struct SystemTaskTests {
+@Suite(.bothAccelerators) struct SystemTaskTests {
   private static let other: UInt64 = 0x23000
 
   private func machine() throws -> SystemMachine {
@@ -206,7 +206,7 @@ extension SystemMachine {
 }
 
 /// SYSENTER, far transfers, descriptor queries, segment limits.
-@Suite struct SystemProtectionTests {
+@Suite(.bothAccelerators) struct SystemProtectionTests {
   private func protected() throws -> SystemMachine {
     let machine = try SystemMachine()
     try machine.enterProtected()

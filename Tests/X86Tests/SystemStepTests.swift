@@ -5,7 +5,7 @@ import Testing
 
 /// What happens between instructions: traps, shadows, blocking, restarts (Intel SDM vol. 3A, 6.7 to 6.9; vol. 3B,
 /// chapter 18).
-@Suite struct SystemStepTests {
+@Suite(.bothAccelerators) struct SystemStepTests {
   private func machine(_ code: [UInt8]) throws -> SystemMachine {
     let machine = try SystemMachine()
     try machine.enterProtected()
@@ -186,7 +186,7 @@ import Testing
 }
 
 /// Real mode: wraparounds and 16-bit stacks.
-@Suite struct RealModeEdgeTests {
+@Suite(.bothAccelerators) struct RealModeEdgeTests {
   @Test(
     arguments: [
       // mov ax, [ffffh]: beyond the limit of DS

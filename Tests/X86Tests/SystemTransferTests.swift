@@ -3,7 +3,7 @@ import Testing
 
 @testable import X86
 
-@Suite struct SystemTransferTests {
+@Suite(.bothAccelerators) struct SystemTransferTests {
   @Test func segmentLoadsFaultAsTheManualSays() throws {
     let machine = try SystemMachine()
     try machine.enterProtected()
