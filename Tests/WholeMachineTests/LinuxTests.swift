@@ -30,13 +30,11 @@ struct LinuxTests {
   func powerButton() throws {
     let host = try TestHost()
     let console = try host.startLinux("box")
-    let count = "cat /sys/firmware/acpi/interrupts/ff_pwr_btn"
-    let before = try console.shell(count)
-    #expect(before.split(separator: " ").first == "0", "\(before)")
+    // Debian's button driver is a module, which this guest lacks: the event stays latched in the status register.
+    let event = "cat /sys/firmware/acpi/interrupts/ff_pwr_btn"
+    #expect(!(try console.shell(event)).contains("STS"))
     try host.vmctl("controlvm", "box", "acpipowerbutton")
-    try poll("the button in the guest", within: 60) {
-      try console.shell(count).split(separator: " ").first == "1" ? () : nil
-    }
+    try poll("the button in the guest", within: 60) { try console.shell(event).contains("STS") ? () : nil }
     #expect(try host.state("box") == "running", "what happens is the guest's to decide")
   }
 

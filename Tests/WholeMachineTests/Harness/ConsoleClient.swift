@@ -33,12 +33,16 @@ extension TextStream {
     }
   }
 
-  /// Types a line at a shell's prompt and gives back what it answered.
+  /// Types a line at a shell's prompt and gives back what it answered. What was there before, prompts too, is passed
+  /// over: the answer ends with a mark of its own, and begins behind the last echo of it.
   @discardableResult
   func shell(_ line: String, prompt: String = "guest# ", within seconds: Double = 60) throws -> String {
-    try send(line + "\n")
-    try expect(line + "\r\n", within: seconds)
-    return try expect(prompt, within: seconds).replacingOccurrences(of: "\r\n", with: "\n")
+    let mark = String(UInt32.random(in: 100_000..<1_000_000))
+    try send("\(line)\(line.hasSuffix("&") ? "" : ";") printf '<%s>' \(mark)\n")
+    let all = try expect("<\(mark)>", within: seconds)
+    try expect(prompt, within: seconds)
+    let echo = all.range(of: "\(mark)\r\n", options: .backwards)?.upperBound ?? all.startIndex
+    return all[echo...].replacingOccurrences(of: "\r\n", with: "\n")
   }
 
   private var tail: String { String(decoding: pending.suffix(2000), as: UTF8.self) }
