@@ -28,9 +28,9 @@ struct SystemMachine {
   static let idt: UInt64 = 0x21000
   static let tss: UInt64 = 0x22000
 
-  init(profile: CPUProfile = .x86_64_v2_extended, megabytes: UInt64 = 16) throws {
+  init(profile: CPUProfile = .x86_64_v2_extended, megabytes: UInt64 = 16, index: Int = 0) throws {
     memory = try PhysicalMemory(size: megabytes << 20)
-    cpu = CPU(index: 0, profile: profile, memory: memory, environment: environment)
+    cpu = CPU(index: index, profile: profile, memory: memory, environment: environment)
     TestAccelerator.apply(to: cpu)
   }
 
