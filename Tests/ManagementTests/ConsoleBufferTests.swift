@@ -20,6 +20,15 @@ import Testing
     #expect(buffer.read(from: 10, limit: 3) == (0, [], 10))
   }
 
+  @Test func aLateReaderBeginsWithTheLast64KiB() {
+    var buffer = ConsoleBuffer()
+    buffer.append(Array(repeating: 1, count: 1000))
+    #expect(buffer.recent == 0)
+    buffer.append(Array(repeating: 2, count: 200_000))
+    #expect(buffer.recent == 201_000 - 65536)
+    #expect(buffer.read(from: 0, limit: 10).lost == 0, "who watches may be that far behind")
+  }
+
   @Test func anyPiecesGiveTheSameStream() {
     var expected: [UInt8] = []
     var buffer = ConsoleBuffer(capacity: 64)

@@ -6,7 +6,9 @@ struct ConsoleBuffer {
   /// Position after the newest byte.
   private(set) var end = 0
 
-  init(capacity: Int = 65536) {
+  /// - Parameter capacity: how far a reader may fall behind: a megabyte is several seconds of a guest that writes as fast as
+  ///   it can.
+  init(capacity: Int = 1 << 20) {
     self.capacity = capacity
     bytes = Array(repeating: 0, count: capacity)
   }
@@ -22,6 +24,9 @@ struct ConsoleBuffer {
     }
     end += new.count
   }
+
+  /// Where one begins who comes late: what is kept, but no more than fits in a terminal's memory of lines.
+  var recent: Int { max(start, end - 65536) }
 
   /// Up to `limit` bytes from `position` on, and how many before them are gone.
   func read(from position: Int, limit: Int) -> (lost: Int, bytes: [UInt8], next: Int) {

@@ -14,11 +14,11 @@ final class ConsoleHandler: ChannelInboundHandler, @unchecked Sendable {
   private var position: Int
   private var context: ChannelHandlerContext?
 
-  /// - Parameter position: where in the output this client begins; nil: the oldest kept.
+  /// - Parameter position: where in the output this client begins; nil: some way back (`ConsoleBuffer.recent`).
   init(console: SerialConsole, telnet: Bool, from position: Int? = nil) {
     self.console = console
     self.telnet = telnet ? TelnetCodec() : nil
-    self.position = position ?? console.start
+    self.position = position ?? console.recent
   }
 
   func handlerAdded(context: ChannelHandlerContext) {

@@ -64,8 +64,8 @@ final class SerialConsole: Sendable {
     if !early.isEmpty { input?(early) }
   }
 
-  /// Position of the oldest output kept.
-  var start: Int { inner.withLockedValue { $0.buffer.start } }
+  /// Position where one begins who comes late.
+  var recent: Int { inner.withLockedValue { $0.buffer.recent } }
   var end: Int { inner.withLockedValue { $0.buffer.end } }
 
   func read(from position: Int, limit: Int) -> (lost: Int, bytes: [UInt8], next: Int) {
