@@ -10,8 +10,9 @@ public protocol SerialBackend: AnyObject {
 
 /// A 16550A serial port: eight I/O ports and an interrupt line.
 ///
-/// Bytes for the guest wait in a queue of 64 KiB, which is part of the saved state, and enter the FIFO at the pace of the
-/// line's speed. Nothing typed is lost: a back end asks `receiveRoom` and keeps the rest until `onReceiveRoom`.
+/// Bytes for the guest wait in a queue of 64 KiB, which is part of the saved state, and enter the FIFO when the guest
+/// has emptied it, at the pace of 115,200 baud whatever speed it has set: Linux leaves a console at 9600 baud, which makes
+/// typing a file a matter of hours, and a guest that is slower empties the FIFO later. Nothing typed is lost: a back end asks `receiveRoom` and keeps the rest until `onReceiveRoom`.
 public final class UART16550: Device, PortIO {
   public static let queueSize = 65_536
 
@@ -91,7 +92,7 @@ public final class UART16550: Device, PortIO {
       core.receive(queue[queueHead], now: now)
       queueHead += 1
     }
-    wireBusyUntil = now &+ UInt64(count) &* core.characterTime
+    wireBusyUntil = now &+ UInt64(count) &* core.shortestCharacterTime
     if queueHead == queue.count {
       queue.removeAll(keepingCapacity: true)
       queueHead = 0

@@ -96,12 +96,15 @@ struct UART16550Core {
   }
 
   /// Nanoseconds one character takes on the wire: a 1.8432 MHz crystal, 16 clocks a bit.
-  var characterTime: UInt64 {
+  var characterTime: UInt64 { shortestCharacterTime * UInt64(max(state.divisor, 1)) }
+
+  /// The same at the highest speed, 115,200 baud.
+  var shortestCharacterTime: UInt64 {
     let dataBits = UInt64(state.lineControl & 3) + 5
     let stopBits: UInt64 = state.lineControl & 4 != 0 ? 2 : 1
     let parityBits: UInt64 = state.lineControl & 8 != 0 ? 1 : 0
     let bits = 1 + dataBits + parityBits + stopBits
-    return bits * UInt64(max(state.divisor, 1)) * 1_000_000_000 / 115_200
+    return bits * 1_000_000_000 / 115_200
   }
 
   /// The interrupt identification of the highest pending cause, or 1 for none (8.6, table III).

@@ -148,8 +148,13 @@ final class RecordingBackend: SerialBackend {
     #expect(get(5) & 2 == 0)
   }
 
-  @Test func bytesComeAtThePaceOfTheLine() {
+  @Test(arguments: [1, 12] as [UInt8])
+  func bytesComeAtThePaceOfAFastLineWhateverItsSpeed(_ divisor: UInt8) {
     open(fifo: 0xC1, interrupts: 1)
+    put(3, 0x83)
+    put(0, divisor)
+    put(1, 0)
+    put(3, 0x03)
     uart.receive(Array(repeating: 0x41, count: 32))
     for _ in 0..<16 { _ = get(0) }
     #expect(get(5) & 1 == 0)
