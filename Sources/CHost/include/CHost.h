@@ -6,4 +6,5 @@
 #include "simd.h"
 #include "fpu.h"
 #include "code_memory.h"
+#include "runs.h"
 #endif

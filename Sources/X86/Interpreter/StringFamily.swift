@@ -283,6 +283,10 @@ extension CPU {
     if count == 0 { return true }
     let whileEqual = Int(op.pointee.prefixes) & VM_PREFIX_REP != 0
     while true {
+      if count > 8 && walk.forward && !isStepping {
+        count = count &- (try skipRun(op, walk, count, scan: scan, whileEqual: whileEqual))
+        setCountRegister(op, count)
+      }
       var a = s.get(0, T.self)
       if !scan { a = try load(sourceLinear(op, s.slots[6] & walk.mask, size: walk.size), as: T.self) }
       let target = try targetLinear(s.slots[7] & walk.mask, size: walk.size, write: false)
@@ -300,5 +304,44 @@ extension CPU {
         return false
       }
     }
+  }
+
+  /// Goes over elements that end nothing: within a page of each side, and short of the last one, which
+  /// `compareElements` is to find. Returns how many; 0 when it is not plain memory.
+  private func skipRun(
+    _ op: Op, _ walk: Walk, _ count: UInt64, scan: Bool, whileEqual: Bool
+  ) throws(GuestFault) -> UInt64 {
+    let to = s.slots[7] & walk.mask
+    let target = try targetLinear(to, size: walk.size, write: false)
+    var elements = min(count &- 1, room(target, to, walk))
+    let from = s.slots[6] & walk.mask
+    var source: UInt64 = 0
+    if !scan {
+      source = try sourceLinear(op, from, size: walk.size)
+      elements = min(elements, room(source, from, walk))
+    }
+    // Whether an access that is not aligned faults is for the single elements to find out.
+    guard elements > 1, (target | source) & UInt64(walk.size &- 1) == 0 else { return 0 }
+    let bytes = Int(elements) &* walk.size
+    do throws(GuestFault) {
+      if !scan { _ = try sourceLinear(op, from, size: bytes) }
+      _ = try targetLinear(to, size: bytes, write: false)
+    } catch {
+      return 0
+    }
+    let done: UInt64
+    if scan {
+      guard let targetHost = try hostPointerForRead(target) else { return 0 }
+      done = vm_run_length(targetHost, s.slots, Int32(walk.size), elements, 1, whileEqual ? 1 : 0)
+    } else {
+      // The source's fault comes first.
+      guard let sourceHost = try hostPointerForRead(source), let targetHost = try hostPointerForRead(target) else {
+        return 0
+      }
+      done = vm_run_length(sourceHost, targetHost, Int32(walk.size), elements, 0, whileEqual ? 1 : 0)
+      advance(6, op, done &* walk.step)
+    }
+    advance(7, op, done &* walk.step)
+    return done
   }
 }
