@@ -16,6 +16,8 @@ extension CPU {
     var mask: UInt64
     var step: UInt64
     var size: Int
+    /// The size's logarithm.
+    var shift: UInt64
     var repeats: Bool
     var forward: Bool
   }
@@ -25,7 +27,8 @@ extension CPU {
     let forward = s.pointee.eflags & Flag.df == 0
     let step = forward ? UInt64(size) : 0 &- UInt64(size)
     let repeats = Int(op.pointee.prefixes) & (VM_PREFIX_REP | VM_PREFIX_REPNE) != 0
-    return Walk(mask: addressMask(op), step: step, size: size, repeats: repeats, forward: forward)
+    let shift = UInt64(size.trailingZeroBitCount)
+    return Walk(mask: addressMask(op), step: step, size: size, shift: shift, repeats: repeats, forward: forward)
   }
 
   /// Moves rSI (6) or rDI (7) by `bytes` within the address size.
@@ -53,7 +56,7 @@ extension CPU {
     let page = 4096 &- (linear & 0xfff)
     let wrap = walk.mask &- offset
     let bytes = wrap < page ? wrap &+ 1 : page
-    return bytes / UInt64(walk.size)
+    return bytes &>> walk.shift
   }
 
   /// In single steps each repetition counts.
