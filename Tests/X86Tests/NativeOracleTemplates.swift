@@ -23,6 +23,8 @@ struct InstructionTemplate: CustomStringConvertible {
   var undefined: UInt64 = 0
   /// Bits of the x87 status word that one vendor's processors leave alone.
   var undefinedStatus: UInt16 = 0
+  /// #UD in 64-bit code: how long it is then differs by processor.
+  var isInvalid64 = false
   /// Whether unmasked exceptions leave the same on every vendor's processors.
   var unmasks = true
   /// Which of two faulty operands is reported differs by processor.
@@ -41,7 +43,7 @@ struct InstructionTemplate: CustomStringConvertible {
   var addresses: Bool {
     switch operands {
     case .none, .register, .digitRegister, .fixed:
-      family == .xlat || family.isString || immediates.contains(.address) || name.hasPrefix("maskmov")
+      family == .xlat || family.isString || immediates.contains(.address)
     default: true
     }
   }
@@ -152,6 +154,7 @@ enum OracleTemplates {
       }
     }
     template.undefined = undefined(row)
+    template.isInvalid64 = row.attributes.contains(.not64)
     if row.attributes.contains(.f3) { template.prefix = [0xF3] }
     // FS and GS are the process's own; BOUND, LES and LDS are prefixes of later extensions in 64-bit code.
     if [.FS, .GS].contains(row.first) && row.family == .system { return }
@@ -160,12 +163,14 @@ enum OracleTemplates {
     // 66 before a near branch in 64-bit code is ignored by one vendor's processors and not by the other's.
     template.sizes = !(row.attributes.contains(.force64) && row.family != .system)
     template.takesOddPrefixes = opcode.count == 1 && !row.family.isString && row.family != .loop
-    template.mayFaultElsewhere = row.family == .cmps || template.system == .arpl
+    template.mayFaultElsewhere = row.family == .cmps || row.family == .undefined || template.system == .arpl
     switch row.family {
     // Counts beyond 16 leave anything in a 16-bit operand.
     case .shld, .shrd: template.sizes = false
     default: break
     }
+    // Whether a register of 32 bits that compares unequal is written, and its upper half cleared.
+    if !isAMD && row.family == .cmpxchg { template.operands = .memory }
     if isAMD {
       // Far pointers have no 64-bit offsets there, and PREFETCHW no register.
       if [.farJumpIndirect, .farCallIndirect, .loadFarPointer].contains(template.system) { template.wide = false }
@@ -289,6 +294,8 @@ enum OracleTemplates {
       let shape = Int(row.shape)
       // The host's XCR0, and images with pointers. Approximations are each processor's own.
       let own = [VM_SIMD_FXSAVE, VM_SIMD_FXRSTOR, VM_SIMD_XSAVE, VM_SIMD_XRSTOR, VM_SIMD_XSAVEOPT]
+      // MXCSR has a bit more there.
+      if isAMD && shape == VM_SIMD_LDMXCSR { continue }
       if own.contains(shape) || row.flags & UInt8(VM_SIMD_APPROXIMATE) != 0 { continue }
       let escape: [UInt8] = [[0x0F], [0x0F, 0x38], [0x0F, 0x3A]][Int(row.map) - 1]
       let prefix: [UInt8] = [[], [0x66], [0xF3], [0xF2]][Int(row.prefix)]

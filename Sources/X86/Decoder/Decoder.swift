@@ -188,6 +188,8 @@ struct Decoder {
   private mutating func readOperands() {
     setSizes()
     if row.hasModRM { readModRM(immediate: immediateBytes) }
+    // An opcode that does not exist has no immediates.
+    if is64 && row.attributes.contains(.not64) { return }
     readOperand(row.first)
     readOperand(row.second)
     readOperand(row.third)

@@ -199,7 +199,7 @@ extension CPU {
       if old == expected {
         s.set(op.pointee.rm, new)
       } else {
-        s.set(op.pointee.rm, old)
+        // A register is not written then: its upper half stays.
         s.set(0, old)
       }
     }

@@ -17,6 +17,8 @@ extension CPU {
   @inline(__always)
   func checkAlignment(_ linear: UInt64, size: Int, set: Int) throws(GuestFault) {
     if latches.alignmentChecks && set == VM_MMU_USER && linear & UInt64(size &- 1) != 0 {
+      // An address that is not canonical is refused as such.
+      if isLongMode && !CPU.isCanonical(linear) { return }
       throw .alignment
     }
   }
