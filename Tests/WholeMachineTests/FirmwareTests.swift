@@ -83,6 +83,65 @@ import Testing
     try host.vmctl("controlvm", "box", "keyboardputscancode", "2d", "ad", "2a", "2d", "ad", "aa", "1c", "9c")
     try host.waitForLog("box", " xX\n")
     try host.refused("controlvm", "box", "keyboardputscancode", "zz", saying: ["zz", "hexadecimal"])
+    // Much more than the fifteen keys that the BIOS keeps.
+    let long = (0..<25).map { "word\($0)" }.joined(separator: " ")
+    try host.vmctl("controlvm", "box", "keyboardputstring", long + "\n")
+    try host.waitForLog("box", long + "\n")
+  }
+
+  /// A screen mode, what a boot sector draws in it, and what the picture then is.
+  struct ScreenMode: CustomTestStringConvertible, Sendable {
+    var testDescription: String
+    var code: [UInt8]
+    var width: Int
+    var height: Int
+    /// Percent of the picture's bytes that cannot be 0.
+    var lit: Int
+  }
+
+  private static let screenModes: [ScreenMode] = {
+    // mov ax, 0xA000; mov es, ax; xor di, di; mov cx, count
+    func window(_ count: UInt16) -> [UInt8] {
+      [0xB8, 0x00, 0xA0, 0x8E, 0xC0, 0x31, 0xFF, 0xB9, UInt8(count & 0xFF), UInt8(count >> 8)]
+    }
+    let ramp: [UInt8] = [0x89, 0xF8, 0xAA, 0xE2, 0xFB]  // l: mov ax, di; stosb; loop l
+    let stripes: [UInt8] = [0xB0, 0xAA, 0xF3, 0xAA]  // mov al, 0xAA; rep stosb
+    let int10: [UInt8] = [0xCD, 0x10]
+    return [
+      ScreenMode(
+        testDescription: "text, 80 x 50", code: [0xB8, 0x12, 0x11, 0x31, 0xDB] + int10, width: 720, height: 400, lit: 0),
+      ScreenMode(
+        testDescription: "16 colours, planar", code: [0xB8, 0x12, 0] + int10 + window(38_400) + stripes, width: 640,
+        height: 480, lit: 90),
+      ScreenMode(
+        testDescription: "256 colours", code: [0xB8, 0x13, 0] + int10 + window(64_000) + ramp, width: 640, height: 400,
+        lit: 15),
+      ScreenMode(
+        testDescription: "VBE, true colour, through its window",
+        code: [0xB8, 0x02, 0x4F, 0xBB, 0x15, 0x01] + int10 + window(65_535) + ramp, width: 800, height: 600, lit: 2),
+    ]
+  }()
+
+  @Test("a picture of the screen shows text and graphics modes as the VGA BIOS sets them", arguments: screenModes)
+  func pictures(_ mode: ScreenMode) throws {
+    let host = try TestHost()
+    try host.create("box", ["--debug-ports", "on", "--boot1", "disk"])
+    // Then "go", and nothing more.
+    let end: [UInt8] = [0xB0, 0x67, 0xE6, 0xE9, 0xB0, 0x6F, 0xE6, 0xE9, 0xB0, 0x0A, 0xE6, 0xE9, 0xF4, 0xEB, 0xFD]
+    let disk = try host.write("disk.img", Self.padded(mode.code + end) + Array(repeating: 0, count: (1 << 20) - 512))
+    try host.attach("box", port: 0, disk)
+    try host.vmctl("startvm", "box")
+    try host.waitForLog("box", " go\n")
+    let file = host.folder + "/screen.png"
+    try host.vmctl("controlvm", "box", "screenshotpng", file)
+    let picture = try Picture(png: try Data(contentsOf: URL(fileURLWithPath: file)))
+    #expect(picture.width == mode.width && picture.height == mode.height, "\(picture.width) x \(picture.height)")
+    #expect(picture.litBytes > 0 && picture.litBytes * 100 >= picture.bytes * mode.lit, "\(picture.litBytes) are lit")
+    if mode.lit == 0 {
+      let lines = try host.vmctl("debugvm", "box", "info", "screen").split(
+        separator: "\n", omittingEmptySubsequences: false)
+      #expect(lines.count >= 50, "\(lines.count) lines of text")
+    }
   }
 }
 
