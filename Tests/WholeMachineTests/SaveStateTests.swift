@@ -65,6 +65,21 @@ import Testing
     try host.waitForLog("box", "heartbeat 4")
   }
 
+  @Test("what a process has left that was killed while it saved is taken away at the next start")
+  func killedWhileSaving() throws {
+    let host = try hostWithWalker()
+    try host.vmctl("startvm", "box")
+    try host.waitForLog("box", "heartbeat 1")
+    let part = host.home + "/machines/box/saved.state.77.part"
+    try host.killMachine("box")
+    try Data(count: 5000).write(to: URL(fileURLWithPath: part))
+    #expect(try host.state("box") == "aborted")
+    try host.vmctl("startvm", "box")
+    try host.waitForLog("box", "heartbeat 1")
+    let left = try FileManager.default.contentsOfDirectory(atPath: host.home + "/machines/box")
+    #expect(!left.contains { $0.hasSuffix(".part") || $0 == "saved.state" }, "\(left)")
+  }
+
   @Test("when there is no room for the state the machine runs on")
   func diskFull() throws {
     let host = try hostWithWalker()

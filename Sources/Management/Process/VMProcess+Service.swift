@@ -125,7 +125,7 @@ extension VMProcess {
       }
     } catch {
       if claim.before == .running { claim.vm.resume() }
-      try? change(claim.before)
+      settle(claim.before)
       finishPending()
       throw ManagementError(
         "the state cannot be saved: \(ManagementError.line(for: error))",
@@ -194,7 +194,7 @@ extension VMProcess {
     } catch {
       lock.withLock { inner.source = nil }
       if [.teleporting, .teleportingpausedvm].contains(state) {
-        try? change(lock.withLock { inner.vm?.runState } == .paused ? .paused : .running)
+        settle(lock.withLock { inner.vm?.runState } == .paused ? .paused : .running)
       }
       finishPending()
       logger.error("teleport failed: \(error)")

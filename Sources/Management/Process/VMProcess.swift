@@ -23,6 +23,8 @@ public final class VMProcess: @unchecked Sendable {
   private var consoles: [ConsoleEndpoint] = []
   private var control: ControlServer?
 
+  /// The files of the record are written by one thread at a time.
+  private let recordLock = NSLock()
   let lock = NSLock()
   /// Guarded by `lock`.
   var inner: Inner
@@ -70,6 +72,7 @@ public final class VMProcess: @unchecked Sendable {
   public func start() throws -> [String] {
     let before = inner.record.state
     logger.info("starting \(definition.name) (\(definition.uuid.uuidString.lowercased())), process \(getpid())")
+    folder.removeLeftovers()
     do {
       try settleEarlierTeleport()
       let origin = try origin(before)
@@ -105,7 +108,7 @@ public final class VMProcess: @unchecked Sendable {
       let earlier = inner.record.state == .teleported ? VMState.teleported : before
       var record = StatusRecord(state: earlier.isLive ? .aborted : earlier)
       record.reason = ManagementError.line(for: error)
-      try? folder.write(record)
+      try? write(record)
       fileLock.unlock(.running)
       throw error
     }
@@ -250,7 +253,7 @@ public final class VMProcess: @unchecked Sendable {
       inner.record.teleporterPort = nil
       inner.record.teleporterAddress = nil
     }
-    try? change(vm.runState == .paused ? .paused : .running)
+    settle(vm.runState == .paused ? .paused : .running)
     do {
       try folder.whileEditing {
         var definition = try folder.readDefinition(checkingHost: false)
@@ -273,15 +276,30 @@ public final class VMProcess: @unchecked Sendable {
     record.since = Date()
     record.process = getpid()
     record.reason = reason
-    try folder.write(record)
+    try write(record)
     lock.withLock { inner.record = record }
     logger.info("state: \(state.rawValue)\(reason.map { ": \($0)" } ?? "")")
   }
 
+  /// As `change`, for a state that holds whether it can be written down or not.
+  func settle(_ state: VMState, reason: String? = nil) {
+    do {
+      try change(state, reason: reason)
+    } catch {
+      lock.withLock {
+        inner.record.state = state
+        inner.record.reason = reason
+      }
+      logger.error("state: \(state.rawValue), which cannot be written down: \(error)")
+    }
+  }
+
   private func writeRecord() {
     let record = lock.withLock { inner.record }
-    try? folder.write(record)
+    try? write(record)
   }
+
+  private func write(_ record: StatusRecord) throws { try recordLock.withLock { try folder.write(record) } }
 
   func note(_ progress: TeleportProgress) {
     let isNew = lock.withLock {
@@ -299,8 +317,8 @@ public final class VMProcess: @unchecked Sendable {
   /// What a transfer means for the VM's state.
   func teleport(_ state: TeleportState) {
     switch state {
-    case .teleporting(let paused): try? change(paused ? .teleportingpausedvm : .teleporting)
-    case .kept(let paused): try? change(paused ? .paused : .running)
+    case .teleporting(let paused): settle(paused ? .teleportingpausedvm : .teleporting)
+    case .kept(let paused): settle(paused ? .paused : .running)
     case .inDoubt:
       logger.warning("the machine is handed over, but the target does not answer; see vmctl controlvm resolveteleport")
     case .handedOver, .waiting: break
@@ -326,7 +344,7 @@ public final class VMProcess: @unchecked Sendable {
       case .exited(let status): finish(.poweroff, status: status)
       case .gurumeditation(let text):
         logger.critical("gurumeditation: \(text)")
-        try? change(.gurumeditation, reason: text)
+        settle(.gurumeditation, reason: text)
       }
     }
   }
@@ -365,14 +383,14 @@ public final class VMProcess: @unchecked Sendable {
       return !inner.hasEnded
     }
     guard isFirst else { return }
-    if state == .poweroff { try? change(.stopping) }
+    if state == .poweroff { settle(.stopping) }
     let (vm, target) = lock.withLock { (inner.vm, inner.target) }
     target?.stop()
     for endpoint in consoles { endpoint.console.connect(nil) }
     vm?.powerOff()
     var record = StatusRecord(state: state)
     record.reason = reason
-    try? folder.write(record)
+    try? write(record)
     logger.info("ended: \(state.rawValue)")
     // From here on the VM may be started again, though the answer to the request that ended it is still on its way.
     stopServers()

@@ -39,7 +39,21 @@ public struct VMFolder: Equatable, Sendable {
   func write(_ record: StatusRecord) throws {
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.sortedKeys, .prettyPrinted]
-    try Files.replace(status, with: String(decoding: encoder.encode(record), as: UTF8.self) + "\n")
+    let text = try String(decoding: encoder.encode(record), as: UTF8.self) + "\n"
+    do {
+      try Files.replace(status, with: text)
+    } catch {
+      // A full disk must not make the record a lie.
+      do { try Files.overwrite(status, with: text) } catch _ { throw error }
+    }
+  }
+
+  /// Takes away what a process has left half-written that was killed. For who holds the VM's lock.
+  func removeLeftovers() {
+    for name in (try? FileManager.default.contentsOfDirectory(atPath: path)) ?? []
+    where name.hasSuffix(".part") && (name.hasPrefix("saved.state.") || name.hasPrefix("teleport.json.")) {
+      unlink(path + "/" + name)
+    }
   }
 
   /// Runs `body` while nobody else changes the definition or starts the VM.

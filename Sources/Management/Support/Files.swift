@@ -56,6 +56,18 @@ enum Files {
     syncDirectory(of: path)
   }
 
+  /// Writes over a short text where it stands, which needs no room on the disk; spaces fill up to the old length.
+  static func overwrite(_ path: String, with text: String) throws {
+    let descriptor = open(path, O_WRONLY | O_CLOEXEC)
+    guard descriptor >= 0 else { throw ManagementError.system("cannot write \(path)") }
+    defer { close(descriptor) }
+    var bytes = Array(text.utf8)
+    let old = Int(lseek(descriptor, 0, SEEK_END))
+    if old > bytes.count { bytes += Array(repeating: 0x20, count: old - bytes.count) }
+    // In one call, so that no reader sees a part of it.
+    guard pwrite(descriptor, bytes, bytes.count, 0) == bytes.count else { throw ManagementError.system("cannot write \(path)") }
+  }
+
   static func writeAll(_ descriptor: Int32, _ bytes: [UInt8], path: String) throws {
     var done = 0
     while done < bytes.count {

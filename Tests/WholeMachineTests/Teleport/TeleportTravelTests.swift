@@ -75,6 +75,38 @@ import Testing
     #expect(!after.contains("MEMORY ERROR"))
   }
 
+  @Test(
+    "Linux with several CPUs travels, is saved and travels on, in the translator", .enabled(if: Guests.hasLinux),
+    arguments: [2, 4])
+  func severalCPUs(_ cpus: Int) throws {
+    let options = Guests.linux(append: "workload=16 beat=200") + ["--cpus", String(cpus), "--accel", "translator"]
+    let hosts = try TwoHosts(memory: 256, options)
+    try hosts.start(hosts.a, Self.fullProof)
+    var console = try hosts.a.console("box")
+    try console.expect("guest# ", within: 240)
+    // One checker for each CPU, and the one that is there already.
+    for _ in 0..<cpus { try console.send("memcheck 8 2000 20 &\n") }
+    try console.send("nproc >n; echo $(cat n) CPUs\n")
+    try console.expect("\n\(cpus) CPUs")
+    var (here, there) = (hosts.a, hosts.b)
+    for hop in 0..<3 {
+      let port = try hosts.await(there, [], Self.fullProof)
+      let child = try hosts.send(here, to: port)
+      guard try child.wait(within: 120) == 0 else { throw Failure("teleport: \(child.errors)") }
+      (here, there) = (there, here)
+      if hop == 1 {
+        try here.vmctl("controlvm", "box", "savestate")
+        try hosts.start(here, Self.fullProof)
+      }
+    }
+    console = try here.console("box")
+    var seen = ""
+    for _ in 0..<10 { seen += try console.expect("heartbeat") }
+    try console.send("\necho all: $(cat n) $(grep -c ^processor /proc/cpuinfo) $(pidof memcheck | wc -w) there\n")
+    seen += try console.expect("\nall: \(cpus) \(cpus) \(cpus + 1) there")
+    #expect(!seen.contains("MEMORY ERROR"))
+  }
+
   @Test("a guest that writes faster than the connection takes it is slowed down until the rest fits")
   func busy() throws {
     let hosts = try TwoHosts(guest: "walker32")
