@@ -81,6 +81,20 @@ import Testing
     }
   }
 
+  /// The address that the loop increments, and the sum that comes of it.
+  @Test(arguments: [(0x3000, 0x46_0046), (0x1fff, 0x46_0046 + 45), (0x2000, 0x46_0046 + 45 << 8)] as [(UInt64, UInt64)])
+  func anInstructionInTwoPagesIsReadAnew(_ address: UInt64, _ sum: UInt64) throws {
+    let machine = try InterpreterMachine(bits: 64)
+    machine[1] = 10
+    // L: mov eax, 0x70007; add ebx, eax; inc byte [address]; dec ecx; jnz L; hlt, with the first two bytes in one page
+    let low = UInt8(address & 0xff)
+    let high = UInt8(address >> 8)
+    machine.write(
+      [0xb8, 7, 0, 7, 0, 0x01, 0xc3, 0xfe, 0x04, 0x25, low, high, 0, 0, 0xff, 0xc9, 0x75, 0xee, 0xf4], at: 0x1ffe)
+    #expect(machine.run([0xe9, 0xf9, 0x0f, 0, 0]) == .halted)
+    #expect(machine[3] == sum)
+  }
+
   @Test func sixteenBytesAreTooMany() throws {
     let machine = try InterpreterMachine(bits: 16)
     machine.run([UInt8](repeating: 0x66, count: 15) + [0x90])

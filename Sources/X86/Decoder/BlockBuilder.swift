@@ -9,7 +9,7 @@ extension CPU {
     _ linear: UInt64, rip: UInt64, mode: UInt32, entry: UnsafeMutablePointer<vm_fetch_entry>
   ) throws(GuestFault) -> UnsafeMutablePointer<vm_block> {
     let host = entry.pointee.host
-    guard host != 0 else { return try scratchBlock(linear, rip: rip, mode: mode) }
+    guard host != 0, !startsCrossing(linear, mode, host) else { return try scratchBlock(linear, rip: rip, mode: mode) }
     if !code.hasRoom { flushCode() }
     let page = code.page(host: host)
     entry.pointee.page = UnsafeMutableRawPointer(page)
@@ -75,17 +75,26 @@ extension CPU {
   @inline(never)
   func scratchBlock(_ linear: UInt64, rip: UInt64, mode: UInt32) throws(GuestFault) -> UnsafeMutablePointer<vm_block> {
     let block = code.scratch
-    var buffer: (UInt64, UInt64) = (0, 0)
-    let offset = Int(linear & 0xfff)
-    var available = min(15, 4096 - offset)
-    try fetchBytes(linear, into: &buffer, from: 0, count: available)
-    var status = decodeScratch(block.ops, &buffer, available, mode)
-    if status == .needsMoreBytes && available < 15 {
-      try fetchBytes(linear &+ UInt64(available), into: &buffer, from: available, count: 15 - available)
-      available = 15
-      status = decodeScratch(block.ops, &buffer, available, mode)
-    }
     let op = block.ops
+    var bytes = InstructionBytes()
+    let offset = Int(linear & 0xfff)
+    let available = min(15, 4096 - offset)
+    try fetchBytes(linear, into: &bytes, from: 0, count: available)
+    let known = available < 15 && code.crossing.matches(offset, mode, bytes)
+    var status = known ? .needsMoreBytes : decodeScratch(op, bytes, available, mode)
+    if status == .needsMoreBytes && available < 15 {
+      try fetchBytes(linear &+ UInt64(available), into: &bytes, from: available, count: 15 - available)
+      if known && bytes.prefix(Int(code.crossing.op.length)) == code.crossing.bytes {
+        op.initialize(to: code.crossing.op)
+        status = .complete
+      } else {
+        status = decodeScratch(op, bytes, 15, mode)
+        if status == .complete {
+          let kept = bytes.prefix(Int(op.pointee.length))
+          code.crossing = CrossingInstruction(mode: mode, offset: offset, bytes: kept, op: op.pointee)
+        }
+      }
+    }
     if status != .complete {
       op.pointee.kind = OpKind.tooLong.rawValue
       op.pointee.length = 1
@@ -102,10 +111,22 @@ extension CPU {
     return block
   }
 
+  /// Whether the instruction there is the one that crossed a page last, as far as its first page tells.
+  @inline(__always)
+  private func startsCrossing(_ linear: UInt64, _ mode: UInt32, _ host: UInt64) -> Bool {
+    let offset = Int(linear & 0xfff)
+    guard offset == code.crossing.offset, mode == code.crossing.mode else { return false }
+    var bytes = InstructionBytes()
+    for index in 0..<4096 - offset {
+      bytes[index] = CPU.host(host).load(fromByteOffset: offset + index, as: UInt8.self)
+    }
+    return code.crossing.matches(offset, mode, bytes)
+  }
+
   private func decodeScratch(
-    _ op: UnsafeMutablePointer<vm_op>, _ buffer: inout (UInt64, UInt64), _ available: Int, _ mode: UInt32
+    _ op: UnsafeMutablePointer<vm_op>, _ bytes: InstructionBytes, _ available: Int, _ mode: UInt32
   ) -> DecodeStatus {
-    withUnsafeBytes(of: &buffer) { raw in
+    withUnsafeBytes(of: bytes) { raw in
       let bytes = raw.baseAddress!.assumingMemoryBound(to: UInt8.self)
       var decoder = Decoder(bytes: bytes, available: available, mode: mode, blockOffset: 0)
       let status = decoder.decode()
@@ -116,7 +137,7 @@ extension CPU {
 
   /// Code bytes of one page, also where there is only a device.
   private func fetchBytes(
-    _ address: UInt64, into buffer: inout (UInt64, UInt64), from: Int, count: Int
+    _ address: UInt64, into bytes: inout InstructionBytes, from: Int, count: Int
   ) throws(GuestFault) {
     let linear = dataLinear(address)
     let entry = try fetchEntry(linear)
@@ -129,7 +150,7 @@ extension CPU {
         let physical = entry.pointee.physical & ~0xfff + UInt64(offset + index)
         value = UInt8(truncatingIfNeeded: environment.readIO(physical, size: 1))
       }
-      withUnsafeMutableBytes(of: &buffer) { $0[from + index] = value }
+      bytes[from + index] = value
     }
   }
 

@@ -82,8 +82,10 @@ final class CodeCache {
   private let byRAMPage: UnsafeMutablePointer<UnsafeMutablePointer<CodePage>?>
   private var byROM: [UInt64: UnsafeMutablePointer<CodePage>] = [:]
   private var pages: UnsafeMutablePointer<CodePage>?
-  /// For instructions that cross a page, single steps and code in device memory: decoded anew each time.
+  /// For instructions that cross a page, single steps and code in device memory: made anew each time.
   let scratch: UnsafeMutablePointer<vm_block>
+  /// The instruction that crossed a page last: in a loop it is not decoded again, but its bytes are compared.
+  var crossing = CrossingInstruction()
 
   /// This CPU's bit in `PhysicalMemory.codePages` and `writers`.
   let cpuBit: UInt16
