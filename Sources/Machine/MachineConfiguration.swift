@@ -8,7 +8,11 @@ public struct MachineConfiguration: Codable, Equatable, Sendable {
   public var cpus: Int = 1
   public var cpuProfile: String = "x86-64-v2"
   public var cpuidOverrides: [CPUIDOverride] = []
-  public var accelerator: Accelerator = .interpreter
+  #if arch(x86_64)
+    public var accelerator: Accelerator = .translator
+  #else
+    public var accelerator: Accelerator = .interpreter
+  #endif
   /// Path of a ROM image, or nil for the distribution's SeaBIOS.
   public var firmware: String?
   /// Boot devices in order.

@@ -51,6 +51,11 @@ extension VirtualMachine {
     atSafePoint { board.cpus.map { "CPU \($0.index)\n" + $0.registersDump() }.joined(separator: "\n") }
   }
 
+  /// What executing guest code has taken, a line each.
+  public func executionStatistics() -> String {
+    atSafePoint { board.cpus.compactMap(\.translationReport).joined(separator: "\n") }
+  }
+
   /// What `debugvm NAME info` knows about.
   public static let infoTopics = ["memory", "pci", "devices", "clock", "screen"]
 

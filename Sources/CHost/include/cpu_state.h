@@ -126,9 +126,12 @@ typedef struct vm_cpu_state {
   struct vm_op *code_left_by;      ///< the indirect branch that VM_EXIT_INDIRECT is about
   uint64_t code_exit;       ///< VM_EXIT_*, or the address of the vm_code_link that was not linked yet
   void *owner;              ///< the CPU object
-  uint32_t vector_ready;    ///< 0: SSE instructions must be interpreted
+  uint32_t vector_ready;    ///< the host's XMM registers and MXCSR are the guest's
+  uint32_t vectors_allowed; ///< they may be: SSE is on and its exceptions are masked
   uint32_t host_mxcsr;      ///< what the host runs under otherwise
-  uint32_t mxcsr_loaded;    ///< the host runs under the guest's MXCSR
+  uint32_t x87_ready;       ///< the host's x87 state is the guest's
+  uint32_t x87_allowed;     ///< it may be
+  uint32_t plain_segments;  ///< bit n: segment register n has no limit to check and may be written
 
   /// Lazy arithmetic flags. `flag_result` is the last result sign-extended to 64 bits: ZF, SF and PF come from it.
   /// `flag_carries` is the carry-out vector of the operation, shifted so that the carry out of the top bit is bit 63

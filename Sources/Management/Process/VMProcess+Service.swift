@@ -151,13 +151,14 @@ extension VMProcess {
     let user = Double(usage.ru_utime.tv_sec) + Double(usage.ru_utime.tv_usec) / 1e6
     let system = Double(usage.ru_stime.tv_sec) + Double(usage.ru_stime.tv_usec) / 1e6
     let record = lock.withLock { inner.record }
+    let execution = lock.withLock { inner.vm }.map { "\n" + $0.executionStatistics() } ?? ""
     return """
       state: \(record.state.rawValue)
       seconds in this state: \(Int(Date().timeIntervalSince(record.since)))
       host CPU seconds, user: \(user)
       host CPU seconds, system: \(system)
       host memory, most: \(usage.ru_maxrss >> 10) MB
-      """
+      """ + execution
   }
 
   // MARK: Teleport

@@ -52,7 +52,7 @@ extension CPU {
     let isMove = sub & 0x6e0 == 0x2c0
     var flags: UInt64 = isMove ? flagsImage() : 0
     // An undefined encoding is #UD before a pending exception is looked at.
-    if !x87IsDefined(sub) { throw GuestFault.undefined }
+    if !CPU.x87IsDefined(sub) { throw GuestFault.undefined }
     try x87Wait()
     let result = vm_x87_run_register(s, sub, &flags)
     if result == 0 { throw GuestFault.undefined }
@@ -62,7 +62,7 @@ extension CPU {
   }
 
   /// Whether an encoding with register operands means something (Intel SDM vol. 2D, tables ).
-  private func x87IsDefined(_ sub: UInt32) -> Bool {
+  static func x87IsDefined(_ sub: UInt32) -> Bool {
     let group = (sub >> 3) & 7
     switch sub >> 8 {
     case 1:

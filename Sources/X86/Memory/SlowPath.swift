@@ -254,7 +254,9 @@ extension CPU {
     if found.size != .small { noteLargePage(page, found.size) }
     let host = memory.target(found.physical).read
     // Targets in the jump cache hold as long as their page's entry here does.
-    if entry.pointee.tag != VM_TLB_INVALIDATED { translator?.invalidateJumps() }
+    if entry.pointee.tag != VM_TLB_INVALIDATED {
+      translator?.invalidateJumps(set: access.user ? VM_MMU_USER : VM_MMU_SUPERVISOR)
+    }
     entry.pointee = vm_fetch_entry(
       tag: page, physical: found.physical | flags, host: UInt64(UInt(bitPattern: host)), page: nil)
     let set = access.user ? VM_MMU_USER : VM_MMU_SUPERVISOR

@@ -92,16 +92,18 @@ extension CPU {
 
   /// Drops every translation, global ones too.
   func flushAllTranslations() {
-    translator?.invalidateJumps()
     for set in 0..<TLBUse.dataSets {
       sweep(set) { slot in
         clearData(set &* Self.dataSetSize &+ slot)
         return false
       }
+      var dropped = false
       sweep(set + TLBUse.dataSets) { slot in
         clearFetch(set &* Self.fetchSetSize &+ slot)
+        dropped = true
         return false
       }
+      if dropped { translator?.invalidateJumps(set: set) }
     }
     latches.largeLow = .max
     latches.largeHigh = 0
@@ -109,7 +111,6 @@ extension CPU {
 
   /// Drops what a load of CR3 drops: all but global translations.
   func flushNonGlobal() {
-    translator?.invalidateJumps()
     for set in 0..<TLBUse.dataSets {
       sweep(set) { slot in
         let index = set &* Self.dataSetSize &+ slot
@@ -117,12 +118,15 @@ extension CPU {
         clearData(index)
         return false
       }
+      var dropped = false
       sweep(set + TLBUse.dataSets) { slot in
         let index = set &* Self.fetchSetSize &+ slot
         if (fetchTLBs + index).pointee.physical & UInt64(VM_TLB_GLOBAL) != 0 { return true }
         clearFetch(index)
+        dropped = true
         return false
       }
+      if dropped { translator?.invalidateJumps(set: set) }
     }
   }
 
@@ -150,7 +154,7 @@ extension CPU {
       let fetch = set &* Self.fetchSetSize &+ fetchSlot
       if (fetchTLBs + fetch).pointee.tag == page {
         clearFetch(fetch)
-        translator?.invalidateJumps()
+        translator?.invalidateJumps(set: set)
       }
     }
   }
@@ -169,7 +173,7 @@ extension CPU {
         let entry = (fetchTLBs + index).pointee
         guard Self.isPiece(entry.physical, entry.tag, of: page) else { return true }
         clearFetch(index)
-        translator?.invalidateJumps()
+        translator?.invalidateJumps(set: set)
         return false
       }
     }

@@ -182,6 +182,15 @@ struct Assembler {
     byte(count)
   }
 
+  /// PDEP or PEXT (BMI2): `to` = bits of `from` by `mask`, 32 bits.
+  mutating func bits(deposit: Bool, _ to: UInt8, _ from: UInt8, _ mask: UInt8) {
+    byte(0xc4)
+    byte((to < 8 ? 0x80 : 0) | 0x40 | (mask < 8 ? 0x20 : 0) | 2)
+    byte((~from & 15) << 3 | (deposit ? 3 : 2))
+    byte(0xf5)
+    byte(0xc0 | (to & 7) << 3 | mask & 7)
+  }
+
   // MARK: Branches
 
   /// Jcc with a displacement to be filled in; returns its place.
@@ -202,6 +211,10 @@ struct Assembler {
     byte(0xe9)
     word32(0)
     Assembler.patch(cursor - 4, target)
+  }
+
+  mutating func jump(to target: UnsafeMutablePointer<UInt8>, if condition: UInt8) {
+    Assembler.patch(jumpIf(condition), target)
   }
 
   mutating func call(_ target: UnsafeMutablePointer<UInt8>) {

@@ -21,11 +21,21 @@ struct BlockTranslator {
 
   /// The instruction being translated.
   var index = 0
+  /// The access being checked must be aligned to 16 bytes, as that of the host's instruction.
+  private var aligned = false
   private var misses: [Miss] = []
   private var leaves: [Leave] = []
   private var indirectMisses: [(UnsafeMutablePointer<UInt8>, Int)] = []
   private var entrySite: UnsafeMutablePointer<UInt8>?
   private var budgetSite: UnsafeMutablePointer<UInt8>?
+
+  /// The guest's XMM registers are the host's from here on.
+  var hasVectors = false
+  var vectorLoads: [VectorLoad] = []
+  /// The guest's x87 state is the host's from here on.
+  var hasX87 = false
+  /// The last x87 instruction whose address is not kept yet, or -1.
+  var lastX87 = -1
 
   struct FlagPlaces: OptionSet {
     var rawValue: UInt8
@@ -43,6 +53,8 @@ struct BlockTranslator {
     /// Where to go on, and where the flags must be there.
     var join: UnsafeMutablePointer<UInt8>?
     var joinFlags: FlagPlaces
+    /// The last x87 instruction whose address is not kept yet, or -1.
+    var x87: Int
   }
 
   /// A branch to another address of the page, not linked yet.
@@ -84,7 +96,11 @@ struct BlockTranslator {
       let first = misses.count
       if CPU.endsBlock(OpKind(trusted: op.pointee.kind)) {
         ended = true
+        if lastX87 >= 0 { noteX87(lastX87) }
+        lastX87 = -1
         if !branch(op) { step() }
+        // Most system instructions go on behind.
+        if OpKind(trusted: op.pointee.kind) == .system { leave(to: nextOffset(op)) }
       } else if !instruction(op) {
         step()
       }
@@ -94,9 +110,11 @@ struct BlockTranslator {
       }
       index += 1
     }
+    if !ended && lastX87 >= 0 { noteX87(lastX87) }
     if !ended { leave(to: Int(block.pointee.start) + Int(block.pointee.bytes)) }
     emitMisses()
     emitIndirectMisses()
+    emitVectorLoads()
     emitLeaves()
     emitEntryStub()
 
@@ -304,28 +322,43 @@ struct BlockTranslator {
   func canReach(_ op: UnsafeMutablePointer<vm_op>) -> Bool {
     switch Int(op.pointee.form) {
     case VM_FORM_FLAT64, VM_FORM_FLAT32, VM_FORM_BASED64: true
-    default: false
+    default: isPlainSegment(op)
     }
+  }
+
+  /// FS or GS in flat 32-bit code: where they are as they mostly are, nothing but their base matters.
+  private func isPlainSegment(_ op: UnsafeMutablePointer<vm_op>) -> Bool {
+    !is64 && op.pointee.address_size == 4 && op.pointee.segment >= UInt8(VM_FS)
   }
 
   /// The operand of `op` for an access of `size` bytes, checked. Flags are kept, RAX is free afterwards if
   /// `accumulator`.
   mutating func memory(
-    _ op: UnsafeMutablePointer<vm_op>, size: Int, write: Bool, accumulator: Bool
+    _ op: UnsafeMutablePointer<vm_op>, size: Int, write: Bool, accumulator: Bool, aligned: Bool = false
   ) -> Access {
     keepFlags(accumulator: accumulator)
-    let parts = components(op)
+    self.aligned = aligned
+    defer { self.aligned = false }
     let form = Int(op.pointee.form)
+    let plainSegment = form == VM_FORM_GENERAL
+    if plainSegment {
+      a.emit(0xf6, 0, StateField.plainSegments, size: 1)
+      a.byte(1 << op.pointee.segment)
+      missIf(Condition.equal)
+    }
+    let parts = components(op)
     let second = GuestRegisters.second
-    emitAddress(parts, to: second, size: form == VM_FORM_FLAT32 ? 4 : 8)
-    if form == VM_FORM_BASED64 {
+    let narrow = form == VM_FORM_FLAT32 || plainSegment
+    emitAddress(parts, to: second, size: narrow ? 4 : 8)
+    let based = form == VM_FORM_BASED64 || plainSegment
+    if based {
       let segment = StateField.segments + Int(op.pointee.segment) * MemoryLayout<vm_segment>.stride
-      a.emit(0x03, second, .at(GuestRegisters.state, segment - GuestRegisters.bias), size: 8)
+      a.emit(0x03, second, .at(GuestRegisters.state, segment - GuestRegisters.bias), size: narrow ? 4 : 8)
     }
     if form == VM_FORM_FLAT64 && parts.isPlain {
       return check(plainBase: parts.base, disp: Int(parts.disp), size: size, write: write)
     }
-    let again = form == VM_FORM_BASED64 || parts.base == second ? nil : parts
+    let again = based || parts.base == second ? nil : parts
     return check(again: again, wide: form != VM_FORM_FLAT32, size: size, write: write)
   }
 
@@ -409,13 +442,19 @@ struct BlockTranslator {
   private mutating func compare(_ size: Int) {
     a.arithmetic(7, .register(GuestRegisters.second), Int64(4096 - size), size: 8)
     let site = a.jumpIf(Condition.above)
-    misses.append(Miss(index: index, site: site, flags: flags, join: nil, joinFlags: []))
+    misses.append(Miss(index: index, site: site, flags: flags, join: nil, joinFlags: [], x87: lastX87))
+    if aligned {
+      // The offset in the page.
+      a.emit(0xf6, 0, .register(GuestRegisters.second), size: 1)
+      a.byte(15)
+      missIf(Condition.notEqual)
+    }
   }
 
   /// Goes to the interpreter for this instruction when `condition` holds. The guest's flags must be kept by then.
   mutating func missIf(_ condition: UInt8) {
     let site = a.jumpIf(condition)
-    misses.append(Miss(index: index, site: site, flags: flags, join: nil, joinFlags: []))
+    misses.append(Miss(index: index, site: site, flags: flags, join: nil, joinFlags: [], x87: lastX87))
   }
 
   // MARK: The interpreter
@@ -423,6 +462,8 @@ struct BlockTranslator {
   /// Has this instruction interpreted.
   mutating func step() {
     flagsToAccumulator()
+    if lastX87 >= 0 { noteX87(lastX87) }
+    lastX87 = -1
     emitStep(index)
     flags = [.rax, .memory]
   }
@@ -438,6 +479,7 @@ struct BlockTranslator {
     for miss in misses {
       Assembler.patch(miss.site, a.cursor)
       if !miss.flags.contains(.rax) && !miss.flags.isEmpty { a.load(Host.rax, StateField.rawFlags, size: 4) }
+      if miss.x87 >= 0 { noteX87(miss.x87) }
       emitStep(miss.index)
       guard let join = miss.join else { continue }
       if miss.joinFlags.contains(.host) {
@@ -515,6 +557,12 @@ struct BlockTranslator {
     a.moveImmediate(GuestRegisters.first, reason)
     a.store(StateField.exit, GuestRegisters.first)
     a.jump(to: translator.exitThunk)
+  }
+
+  /// Goes to the dispatcher with RIP at an instruction of this block. Flags are in RAX.
+  mutating func leaveForInterpreter(_ index: Int) {
+    storeRip(Int(block.pointee.start) + Int(ops[index].offset))
+    exit(UInt64(VM_EXIT_ENTRY))
   }
 
   private mutating func storeRip(_ offset: Int) {

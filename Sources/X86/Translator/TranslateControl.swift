@@ -13,6 +13,24 @@ extension BlockTranslator {
       leave(to: targetOffset(op), if: kind.rawValue - OpKind.jo.rawValue)
       leave(to: nextOffset(op))
       return true
+    case .loop:
+      guard op.pointee.disp != 0xffff, op.pointee.sub == 2, op.pointee.address_size >= 4 else { return false }
+      flagsToAccumulator()
+      flags = .rax
+      let wide = op.pointee.address_size == 8 ? 8 : 4
+      a.emit(0x8d, Host.rcx, .at(Host.rcx, -1), size: wide)
+      a.emit(0x85, Host.rcx, .register(Host.rcx), size: wide)
+      leave(to: targetOffset(op), if: Condition.notEqual)
+      leave(to: nextOffset(op))
+      return true
+    case .jcxz:
+      guard op.pointee.disp != 0xffff, op.pointee.address_size >= 4 else { return false }
+      flagsToAccumulator()
+      flags = .rax
+      a.emit(0x85, Host.rcx, .register(Host.rcx), size: op.pointee.address_size == 8 ? 8 : 4)
+      leave(to: targetOffset(op), if: Condition.equal)
+      leave(to: nextOffset(op))
+      return true
     case .jmp:
       guard op.pointee.disp != 0xffff else { return false }
       leave(to: targetOffset(op))
@@ -63,7 +81,7 @@ extension BlockTranslator {
 
   /// Offsets from the page's start; a target may lie in another page.
   private func targetOffset(_ op: Op) -> Int { Int(block.pointee.start) + Int(op.pointee.imm) }
-  private func nextOffset(_ op: Op) -> Int {
+  func nextOffset(_ op: Op) -> Int {
     Int(block.pointee.start) + Int(op.pointee.offset) + Int(op.pointee.length)
   }
 

@@ -117,6 +117,10 @@ extension BlockTranslator {
     case .bitScan: return bitScan(op, size)
     case .popcnt: return populationCount(op, size)
     case .flag: return flagInstruction(op)
+    case .simd: return vector(op)
+    case .x87: return floating(op)
+    case .cmpxchg8b: return compareExchangeWide(op, 8)
+    case .cmpxchg16b: return compareExchangeWide(op, 16)
     default: return false
     }
   }
@@ -406,6 +410,24 @@ extension BlockTranslator {
     a.emit(size == 1 ? 0x0fb0 : 0x0fb1, register, access.operand, size: size, prefix: lockPrefix(op))
     a.move(Host.r11, Host.rax)
     flagsWritten()
+    return true
+  }
+
+  /// CMPXCHG8B and CMPXCHG16B: of the flags ZF alone is written.
+  private mutating func compareExchangeWide(_ op: Op, _ size: Int) -> Bool {
+    guard isMemory(op) else { return false }
+    let access = memory(op, size: size, write: true, accumulator: true, aligned: size == 16)
+    a.move(Host.rax, Host.r11)
+    a.emit(0x0fc7, 1, access.operand, size: size == 16 ? 8 : 4, prefix: lockPrefix(op))
+    a.move(Host.r11, Host.rax)
+    // ZF is bit 6 of what LAHF keeps in AH.
+    a.emit(0x0f94, 0, .register(GuestRegisters.second), size: 1)
+    a.emit(0x0fb6, GuestRegisters.second, .register(GuestRegisters.second), size: 4, byteRM: true)
+    a.emit(0xc1, 4, .register(GuestRegisters.second), size: 4)
+    a.byte(14)
+    a.arithmetic(4, StateField.rawFlags, ~0x4000, size: 4)
+    a.emit(0x09, GuestRegisters.second, StateField.rawFlags, size: 4)
+    flags = .memory
     return true
   }
 

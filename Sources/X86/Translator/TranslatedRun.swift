@@ -28,6 +28,26 @@ extension CPU {
 
   public var translatorStatistics: TranslatorStatistics? { translator?.statistics }
 
+  /// The same as text, nil when nothing was ever translated.
+  public var translationReport: String? {
+    guard let translator else { return nil }
+    let now = translator.statistics
+    return """
+      cpu \(index) blocks translated: \(now.blocks)
+      cpu \(index) instructions translated: \(now.instructions)
+      cpu \(index) host code emitted: \(now.bytes) bytes
+      cpu \(index) host code in memory: \(translator.bytesInUse) of \(Translator.codeBytes) bytes
+      cpu \(index) times all code was dropped: \(now.flushes)
+      cpu \(index) entries to host code: \(now.entries)
+      cpu \(index) exits to link a branch: \(now.linkExits)
+      cpu \(index) exits by an indirect branch: \(now.indirectExits)
+      cpu \(index) exits before a block: \(now.entryExits)
+      cpu \(index) exits by an interpreted instruction: \(now.stepExits)
+      cpu \(index) interpreted instructions within host code: \(now.steps)
+      cpu \(index) interpreted turns between: \(now.interpretedBlocks)
+      """
+  }
+
   func runTranslated(budget: Int) -> RunExit {
     guard let translator = readyTranslator() else { return interpret(budget: budget) }
     let s = self.s
@@ -177,16 +197,42 @@ extension CPU {
   }
 
   @inline(__always)
+  func currentJumpKey() -> UInt64 { translator?.jumpKey(s.pointee.mode) ?? 0 }
+
+  @inline(__always)
   private func enter(_ translator: Translator, _ address: UInt64, _ limit: UInt64) {
     s.pointee.code_page = s.pointee.rip & ~0xfff
     s.pointee.code_budget = Int64(bitPattern: limit &- s.pointee.instructions)
     s.pointee.jump_key = translator.jumpKey(s.pointee.mode)
-    let vectors = s.pointee.cr0 & 0xc == 0 && s.pointee.cr4 & 0x200 != 0
-    // An exception that is not masked must be found by the interpreter.
-    let masked = s.pointee.mxcsr & 0x1f80 == 0x1f80
-    s.pointee.vector_ready = (vectors ? 1 : 0) | (vectors && masked ? 2 : 0)
+    s.pointee.vector_ready = 0
+    s.pointee.vectors_allowed = vectorsAllowed ? 1 : 0
+    s.pointee.x87_ready = 0
+    s.pointee.x87_allowed = x87Allowed ? 1 : 0
+    s.pointee.plain_segments = plainSegments
     translator.statistics.entries &+= 1
     vm_code_enter(translator.enterThunk, s, address)
     if translator.counts { s.pointee.instructions = limit &- UInt64(bitPattern: s.pointee.code_budget) }
+  }
+
+  /// The same of x87 instructions. The host must have PEXT and PDEP.
+  @inline(__always)
+  var x87Allowed: Bool {
+    s.pointee.cr0 & 0xc == 0 && s.pointee.fpu_control & 0x3f == 0x3f && s.pointee.fpu_status & 0x80 == 0
+      && Translator.hasRotate
+  }
+
+  /// FS and GS (bits 4 and 5) when they are present, writable and as large as the address space.
+  @inline(__always)
+  var plainSegments: UInt32 {
+    var plain: UInt32 = 0
+    if s.pointee.segments.4.limit == .max && s.pointee.segments.4.attributes & 0x9e == 0x92 { plain |= 16 }
+    if s.pointee.segments.5.limit == .max && s.pointee.segments.5.attributes & 0x9e == 0x92 { plain |= 32 }
+    return plain
+  }
+
+  /// Whether SSE instructions may run as they are: an exception that is not masked must be found by the interpreter.
+  @inline(__always)
+  var vectorsAllowed: Bool {
+    s.pointee.cr0 & 0xc == 0 && s.pointee.cr4 & 0x200 != 0 && s.pointee.mxcsr & 0x1f80 == 0x1f80
   }
 }

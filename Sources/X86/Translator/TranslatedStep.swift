@@ -34,7 +34,10 @@ extension CPU {
     do throws(GuestFault) {
       switch try executeAlone(op, blockRip) {
       case .next:
-        if block.pointee.dead == 0 && code.generation == generation {
+        // An instruction that has unmasked an exception ends the use of the host's vector registers.
+        let mayStay =
+          (s.pointee.vectors_allowed == 0 || vectorsAllowed) && (s.pointee.x87_allowed == 0 || x87Allowed)
+        if block.pointee.dead == 0 && code.generation == generation && mayStay {
           s.rawFlagsFromLazy()
           return 0
         }
@@ -60,9 +63,16 @@ extension CPU {
     case .system:
       // The count must be exact: the instruction may read it, and takes itself back when it faults.
       s.pointee.instructions = codeLimit &- UInt64(bitPattern: s.pointee.code_budget)
+      let mode = s.pointee.mode
+      let next = nextRIP(UnsafePointer(op))
       runSystem(op)
       s.pointee.code_budget = Int64(bitPattern: codeLimit &- s.pointee.instructions)
-      return .elsewhere
+      s.pointee.plain_segments = plainSegments
+      // Emitted code may go on behind it when nothing that it was made for has changed.
+      let goesOn =
+        s.pointee.rip == next && s.pointee.mode == mode && Int(s.pointee.activity) == VM_ACTIVE
+        && s.pointee.jump_key == currentJumpKey()
+      return goesOn ? .next : .elsewhere
     case .movs: return try executeMovs(op) ? .next : .again
     case .stos: return try executeStos(op) ? .next : .again
     case .lods: return try executeLods(op) ? .next : .again

@@ -50,12 +50,18 @@ final class Translator {
   /// Writable addresses: have an instruction interpreted (R14: the vm_op, R15: its index); leave.
   private(set) var stepThunk: UnsafeMutablePointer<UInt8>
   private(set) var exitThunk: UnsafeMutablePointer<UInt8>
+  /// Loads the vector registers; ZF: they must not be.
+  private(set) var vectorThunk: UnsafeMutablePointer<UInt8>
+  /// The same for the x87 state, and what stores that.
+  private(set) var x87Thunk: UnsafeMutablePointer<UInt8>
+  private var x87StoreThunk: UnsafeMutablePointer<UInt8>
 
   private let links: UnsafeMutablePointer<vm_code_link>
   private var linkCursor = 0
   private let jumpCache: UnsafeMutablePointer<vm_jump_entry>
-  /// Part of the jump key: entries of older generations are void.
+  /// Parts of the jump key of supervisor and user code: entries of older generations are void.
   private var jumpGeneration: UInt64 = 1
+  private var userGeneration: UInt64 = 1
   /// Modes that have a number, in the jump key.
   private var modes: [UInt32] = []
 
@@ -76,6 +82,9 @@ final class Translator {
     firstBlock = writable
     stepThunk = writable
     exitThunk = writable
+    vectorThunk = writable
+    x87Thunk = writable
+    x87StoreThunk = writable
     // Pages that are never written stay unallocated.
     links = calloc(Self.linkCount, MemoryLayout<vm_code_link>.stride)!.assumingMemoryBound(to: vm_code_link.self)
     self.jumpCache = jumpCache
@@ -87,6 +96,8 @@ final class Translator {
     vm_code_memory_unmap(memory)
     free(links)
   }
+
+  var bytesInUse: Int { cursor - memory.writable }
 
   var hasRoom: Bool { end - cursor > Self.blockReserve && linkCursor + 8 < Self.linkCount }
 
@@ -151,12 +162,19 @@ final class Translator {
 
   /// Targets that the jump cache holds may mean something else now.
   func invalidateJumps() {
-    jumpGeneration &+= 1
-    if jumpGeneration > 0x7ff { clearJumps() }
+    invalidateJumps(set: VM_MMU_SUPERVISOR)
+    invalidateJumps(set: VM_MMU_USER)
+  }
+
+  /// A translation of the fetch TLB's `set` has been dropped.
+  func invalidateJumps(set: Int) {
+    if set == VM_MMU_USER { userGeneration &+= 1 } else { jumpGeneration &+= 1 }
+    if jumpGeneration > 0x7ff || userGeneration > 0x7ff { clearJumps() }
   }
 
   private func clearJumps() {
     jumpGeneration = 1
+    userGeneration = 1
     let bytes = MemoryLayout<vm_jump_entry>.stride << Self.jumpCacheBits
     UnsafeMutableRawPointer(jumpCache).initializeMemory(as: UInt8.self, repeating: 0, count: bytes)
   }
@@ -173,7 +191,8 @@ final class Translator {
       }
       modes.append(mode)
     }
-    return (jumpGeneration &<< 4 | UInt64(number)) &<< 48
+    let isUser = Int(mode &>> UInt32(VM_MODE_MMU_SHIFT)) & 3 == VM_MMU_USER
+    return ((isUser ? userGeneration : jumpGeneration) &<< 4 | UInt64(number)) &<< 48
   }
 
   func fillJump(_ rip: UInt64, key: UInt64, code: UInt64) {
@@ -195,30 +214,40 @@ final class Translator {
     fill(&a)
     a.emit(0xff, 4, .register(Host.r14), size: 4)  // jmp r14
 
+    x87StoreThunk = a.cursor
+    emitX87Store(&a)
+    x87Thunk = a.cursor
+    emitX87Load(&a)
+
     exitThunk = a.cursor
     spill(&a)
-    restoreControl(&a)
+    a.arithmetic(7, StateField.x87Ready, 0, size: 4)
+    let noX87 = a.jumpIf(Condition.equal)
+    a.call(x87StoreThunk)
+    Assembler.patch(noX87, a.cursor)
+    a.arithmetic(7, StateField.vectorReady, 0, size: 4)
+    let noVectors = a.jumpIf(Condition.equal)
+    moveVectors(&a, load: false)
+    Assembler.patch(noVectors, a.cursor)
     let leave = a.cursor
     a.arithmetic(0, .register(Host.rsp), 8, size: 8)
     for register in pushed.reversed() { pop(&a, register) }
     a.byte(0xc3)
 
+    // Two kinds of step: vectors that were loaded before are loaded again after.
     stepThunk = a.cursor
-    a.arithmetic(5, .register(Host.rsp), 8, size: 8)
-    spill(&a)
-    restoreControl(&a)
-    a.emit(0x8d, Host.rdi, .at(GuestRegisters.state, -GuestRegisters.bias), size: 8)
-    a.move(Host.rsi, Host.r14)
-    a.move(Host.rdx, Host.r15, size: 4)
-    a.moveImmediate(Host.rax, step)
-    a.emit(0xff, 2, .register(Host.rax), size: 4)  // call rax
-    a.emit(0x85, Host.rax, .register(Host.rax), size: 4)
-    let goesOn = a.jumpIf(Condition.equal)
-    a.arithmetic(0, .register(Host.rsp), 16, size: 8)
-    a.jump(to: leave)
-    Assembler.patch(goesOn, a.cursor)
-    fill(&a)
-    a.arithmetic(0, .register(Host.rsp), 8, size: 8)
+    a.arithmetic(7, StateField.vectorReady, 0, size: 4)
+    let withVectors = a.jumpIf(Condition.notEqual)
+    emitStepBody(&a, step, vectors: false, leave)
+    Assembler.patch(withVectors, a.cursor)
+    emitStepBody(&a, step, vectors: true, leave)
+
+    vectorThunk = a.cursor
+    a.arithmetic(7, StateField.vectorsAllowed, 0, size: 4)
+    let refused = a.jumpIf(Condition.equal)
+    moveVectors(&a, load: true)
+    // ZF is clear: the comparison above was not equal.
+    Assembler.patch(refused, a.cursor)
     a.byte(0xc3)
     advance(to: a.cursor)
     firstBlock = cursor
@@ -244,14 +273,53 @@ final class Translator {
     a.load(Host.rax, StateField.rawFlags, size: 4)
   }
 
-  /// The host's own MXCSR again, when the guest's was loaded.
-  private func restoreControl(_ a: inout Assembler) {
-    a.arithmetic(7, StateField.mxcsrLoaded, 0, size: 4)
-    let done = a.jumpIf(Condition.equal)
-    a.emit(0x0fae, 3, StateField.mxcsr, size: 4)
-    a.emit(0x0fae, 2, StateField.hostMXCSR, size: 4)
-    a.emit(0xc7, 0, StateField.mxcsrLoaded, size: 4)
-    a.word32(0)
-    Assembler.patch(done, a.cursor)
+  /// Has the interpreter run an instruction; the stack is that of a call from a block.
+  private func emitStepBody(
+    _ a: inout Assembler, _ step: UInt64, vectors: Bool, _ leave: UnsafeMutablePointer<UInt8>
+  ) {
+    a.arithmetic(5, .register(Host.rsp), 8, size: 8)
+    spill(&a)
+    if vectors { moveVectors(&a, load: false) }
+    a.emit(0x8d, Host.rdi, .at(GuestRegisters.state, -GuestRegisters.bias), size: 8)
+    a.move(Host.rsi, Host.r14)
+    a.move(Host.rdx, Host.r15, size: 4)
+    // The word above the return address remembers whether the x87 state is to be loaded again.
+    a.load(Host.rax, StateField.x87Ready, size: 4)
+    a.store(.at(Host.rsp, 0), Host.rax)
+    a.emit(0x85, Host.rax, .register(Host.rax), size: 4)
+    let noX87 = a.jumpIf(Condition.equal)
+    a.call(x87StoreThunk)
+    Assembler.patch(noX87, a.cursor)
+    a.moveImmediate(Host.rax, step)
+    a.emit(0xff, 2, .register(Host.rax), size: 4)  // call rax
+    a.emit(0x85, Host.rax, .register(Host.rax), size: 4)
+    let goesOn = a.jumpIf(Condition.equal)
+    a.arithmetic(0, .register(Host.rsp), 16, size: 8)
+    a.jump(to: leave)
+    Assembler.patch(goesOn, a.cursor)
+    if vectors { moveVectors(&a, load: true) }
+    a.arithmetic(7, .at(Host.rsp, 0), 0, size: 4)
+    let stays = a.jumpIf(Condition.equal)
+    a.call(x87Thunk)
+    Assembler.patch(stays, a.cursor)
+    fill(&a)
+    a.arithmetic(0, .register(Host.rsp), 8, size: 8)
+    a.byte(0xc3)
+  }
+
+  /// The guest's XMM registers and MXCSR from the state to the host's, or back. Flags are left alone.
+  private func moveVectors(_ a: inout Assembler, load: Bool) {
+    for number in 0..<16 {
+      let place = HostOperand.at(GuestRegisters.state, StateField.xmm + number * 16 - GuestRegisters.bias)
+      a.emit(load ? 0x0f28 : 0x0f29, UInt8(number), place, size: 4)
+    }
+    if load {
+      a.emit(0x0fae, 2, StateField.mxcsr, size: 4)
+    } else {
+      a.emit(0x0fae, 3, StateField.mxcsr, size: 4)
+      a.emit(0x0fae, 2, StateField.hostMXCSR, size: 4)
+    }
+    a.emit(0xc7, 0, StateField.vectorReady, size: 4)
+    a.word32(load ? 1 : 0)
   }
 }
