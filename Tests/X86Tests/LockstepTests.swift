@@ -164,7 +164,7 @@ struct LockstepRun {
     var run = try LockstepRun(seed: seed, compat: compat)
     var failures = 0
     for _ in 0..<800 where failures < 3 {
-      if !run.compare(12, from: OracleTemplates.x87 + OracleTemplates.mmx + LockstepRun.families) { failures += 1 }
+      if !run.compare(12, from: OracleTemplates.x87 + LockstepRun.families + LockstepRun.vectors) { failures += 1 }
     }
   }
 }
