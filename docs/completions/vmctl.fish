@@ -146,7 +146,7 @@ complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "v
 complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl modifyvm" vram' -l 'vram' -d 'Video memory in MB.' -rfka ''
 complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl modifyvm" cpus' -l 'cpus' -d 'The number of CPUs.' -rfka ''
 complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl modifyvm" cpu-profile' -l 'cpu-profile' -d 'The CPU model; see vmctl list cpu-profiles.' -rfka ''
-complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl modifyvm" accel' -l 'accel' -d 'How guest code is executed: interpreter.' -rfka ''
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl modifyvm" accel' -l 'accel' -d 'How guest code is executed: translator or interpreter.' -rfka ''
 complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl modifyvm"' -l 'cpuid-set' -d 'Sets a CPUID leaf.' -rfka ''
 complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl modifyvm" cpuid-remove' -l 'cpuid-remove' -d 'Takes a changed CPUID leaf away.' -rfka ''
 complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl modifyvm" firmware' -l 'firmware' -d 'bios for SeaBIOS, or the file of a ROM image.' -rF

@@ -140,7 +140,7 @@ _vmctl_modifyvm() {
         '--vram[Video memory in MB.]:mb:'
         '--cpus[The number of CPUs.]:cpus:'
         '--cpu-profile[The CPU model; see vmctl list cpu-profiles.]:cpu-profile:'
-        '--accel[How guest code is executed\: interpreter.]:accel:'
+        '--accel[How guest code is executed\: translator or interpreter.]:accel:'
         '--cpuid-set[Sets a CPUID leaf.]:leaf\[\:sub\] eax ebx ecx edx:'
         '--cpuid-remove[Takes a changed CPUID leaf away.]:leaf\[\:sub\]:'
         '--firmware[bios for SeaBIOS, or the file of a ROM image.]:firmware:_files'
