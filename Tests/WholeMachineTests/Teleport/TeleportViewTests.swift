@@ -8,10 +8,10 @@ import Testing
     let hosts = try TwoHosts(guest: "walker32")
     try hosts.start(hosts.a)
     try hosts.expectAlive(hosts.a)
-    let port = try hosts.await(hosts.b)
+    let port = try hosts.await(hosts.b, [], TwoHosts.patient)
     let proxy = try TCPProxy(to: port, bytesPerSecond: 8_000_000)
     let screen = try TerminalSession(
-      TestHost.vmctl, ["controlvm", "box", "teleport", "--host", "localhost", "--port", String(proxy.port)],
+      TestHost.vmctl, ["controlvm", "box", "teleport", "--host", "localhost", "--port", String(proxy.port), "--timeout", "30000"],
       environment: hosts.a.environment)
     let shown = try screen.expect("pages/s dirtied")
     for word in ["memory ", " %", " MB at ", " MB/s, ", " MB remaining, ", "\r\u{1B}[K"] {

@@ -57,12 +57,15 @@ final class TwoHosts {
       ["controlvm", "box", "teleport", "--host", "localhost", "--port", String(port), "--timeout", "2000"] + options)
   }
 
+  /// For transfers that must succeed, however busy the computer is.
+  static let patient = ["VMCTL_TELEPORT_PATIENCE": "30000"]
+
   /// One teleport that must succeed.
   /// - Returns: the figures.
   @discardableResult
   func hop(_ from: TestHost, _ to: TestHost, _ options: [String] = []) throws -> Figures {
-    let port = try self.await(to)
-    let child = try send(from, to: port, options)
+    let port = try self.await(to, [], Self.patient)
+    let child = try send(from, to: port, ["--timeout", "30000"] + options)
     guard try child.wait(within: 120) == 0 else { throw Failure("teleport: \(child.errors)\n\(to.log("box").suffix(1500))") }
     guard let figures = Figures(child.output) else { throw Failure("no figures in: \(child.output)") }
     return figures
