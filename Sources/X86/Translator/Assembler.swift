@@ -182,6 +182,16 @@ struct Assembler {
     byte(count)
   }
 
+  /// The same of 64 bits.
+  mutating func rotateRight64(_ to: UInt8, _ from: UInt8, _ count: UInt8) {
+    byte(0xc4)
+    byte((to < 8 ? 0x80 : 0) | 0x40 | (from < 8 ? 0x20 : 0) | 3)
+    byte(0xfb)
+    byte(0xf0)
+    byte(0xc0 | (to & 7) << 3 | from & 7)
+    byte(count)
+  }
+
   /// PDEP or PEXT (BMI2): `to` = bits of `from` by `mask`, 32 bits.
   mutating func bits(deposit: Bool, _ to: UInt8, _ from: UInt8, _ mask: UInt8) {
     byte(0xc4)

@@ -209,9 +209,13 @@ struct BlockTranslator {
 
   // MARK: Registers
 
-  /// A guest register as the source of an instruction.
+  /// In a register number: bits 8 to 15 of register 0 to 3.
+  static let highByte: UInt8 = 0x80
+
+  /// A guest register as the source of an instruction. Of AH, CH, DH and BH a copy is made in R14.
   @inline(__always)
-  func source(_ guest: UInt8) -> HostOperand {
+  mutating func source(_ guest: UInt8) -> HostOperand {
+    if guest & Self.highByte != 0 { return .register(change(guest, GuestRegisters.first)) }
     if let host = GuestRegisters.host(guest) { return .register(host) }
     return GuestRegisters.slot(Int(guest))
   }
@@ -219,6 +223,11 @@ struct BlockTranslator {
   /// The guest register in a host register to be changed: itself, or `temporary` loaded with it.
   @inline(__always)
   mutating func change(_ guest: UInt8, _ temporary: UInt8) -> UInt8 {
+    if guest & Self.highByte != 0 {
+      // The whole register, turned so that the byte is the lowest.
+      a.rotateRight64(temporary, GuestRegisters.host(guest & 3) ?? temporary, 8)
+      return temporary
+    }
     if let host = GuestRegisters.host(guest) { return host }
     a.load(temporary, GuestRegisters.slot(Int(guest)))
     return temporary
@@ -230,6 +239,10 @@ struct BlockTranslator {
 
   @inline(__always)
   mutating func commit(_ guest: UInt8, _ host: UInt8) {
+    if guest & Self.highByte != 0 {
+      a.rotateRight64(GuestRegisters.host(guest & 3) ?? host, host, 56)
+      return
+    }
     if GuestRegisters.host(guest) == nil { a.store(GuestRegisters.slot(Int(guest)), host) }
   }
 

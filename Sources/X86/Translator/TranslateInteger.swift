@@ -9,11 +9,13 @@ extension BlockTranslator {
   @inline(__always)
   func lockPrefix(_ op: Op) -> UInt8 { op.pointee.prefixes & UInt8(VM_PREFIX_LOCK) != 0 ? 0xf0 : 0 }
 
-  /// The number of a register operand of `size` bytes; nil for AH, CH, DH and BH.
+  /// The number of a register operand of `size` bytes, with `highByte` for AH, CH, DH and BH; nil when the host cannot
+  /// do those.
   @inline(__always)
   func number(_ field: UInt8, _ size: Int) -> UInt8? {
     if size != 1 { return field }
-    return field & 7 == 0 ? field >> 3 : nil
+    if field & 7 == 0 { return field >> 3 }
+    return Translator.hasRotate ? field >> 3 | Self.highByte : nil
   }
 
   mutating func instruction(_ op: Op) -> Bool {
@@ -384,6 +386,7 @@ extension BlockTranslator {
     }
     guard let rm = number(op.pointee.rm, size) else { return false }
     if rm == reg && size != 4 { return true }
+    if rm != reg && (rm | Self.highByte) == (reg | Self.highByte) { return false }
     let left = change(rm, GuestRegisters.second)
     let right = rm == reg ? left : change(reg, GuestRegisters.first)
     a.emit(opcode, right, .register(left), size: size)

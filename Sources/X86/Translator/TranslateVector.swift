@@ -53,6 +53,40 @@ extension BlockTranslator {
         emit(row, op, reg, .register(register))
         commit(rm, register)
       }
+    case VM_SIMD_PP, VM_SIMD_PSTORE:
+      requireX87()
+      let write = Int(row.shape) == VM_SIMD_PSTORE
+      let operand = isMemory ? vectorMemory(op, row, write: write, accumulator: false) : .register(rm & 7)
+      emit(row, op, reg & 7, operand)
+    case VM_SIMD_PI:
+      requireX87()
+      emit(row, op, row.group, .register(rm & 7))
+    case VM_SIMD_PG:
+      requireX87()
+      if isMemory {
+        emit(row, op, reg & 7, vectorMemory(op, row, write: false, accumulator: false))
+      } else {
+        emit(row, op, reg & 7, .register(value(rm, GuestRegisters.second)))
+      }
+    case VM_SIMD_GP:
+      guard !isMemory else { return false }
+      requireX87()
+      let register = target(reg, GuestRegisters.second)
+      emit(row, op, register, .register(rm & 7))
+      commit(reg, register)
+    case VM_SIMD_EP:
+      requireX87()
+      if isMemory {
+        emit(row, op, reg & 7, vectorMemory(op, row, write: true, accumulator: false))
+      } else {
+        let register = target(rm, GuestRegisters.second)
+        emit(row, op, reg & 7, .register(register))
+        commit(rm, register)
+      }
+    case VM_SIMD_EMMS:
+      requireX87()
+      a.byte(0x0f)
+      a.byte(0x77)
     case VM_SIMD_STRINGS: return compareStrings(op, row)
     case VM_SIMD_CRC32: return checksum(op, row)
     case VM_SIMD_FENCE:

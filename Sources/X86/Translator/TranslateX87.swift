@@ -84,7 +84,7 @@ extension BlockTranslator {
   }
 
   /// Has the guest's x87 state in the host's from here to the end of the block.
-  private mutating func requireX87() {
+  mutating func requireX87() {
     guard !hasX87 else { return }
     hasX87 = true
     keepFlags(accumulator: false)
