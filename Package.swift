@@ -31,11 +31,12 @@ let package = Package(
     .target(
       name: "Machine", dependencies: ["CHost", "X86", "Devices", "DiskImages", "GuestMemory", "SavedState"],
       resources: [.embedInCode("Resources/vmctl-boot.bin")]),
-    .target(name: "Teleport", dependencies: ["Machine", "SavedState", "GuestMemory", "CZstd", "CHost"]),
+    .target(name: "Teleport", dependencies: ["Machine", "X86", "SavedState", "GuestMemory", "DiskImages"]),
     .target(
       name: "Management",
       dependencies: [
-        "Machine", "Teleport", "DiskImages",
+        "Machine", "Teleport", "DiskImages", "SavedState", "X86",
+        .product(name: "NIOConcurrencyHelpers", package: "swift-nio"),
         .product(name: "NIOCore", package: "swift-nio"),
         .product(name: "NIOPosix", package: "swift-nio"),
         .product(name: "Logging", package: "swift-log"),
@@ -44,7 +45,7 @@ let package = Package(
     .executableTarget(
       name: "vmctl",
       dependencies: [
-        "Management", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        "Management", "Machine", .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ]),
     .target(name: "CNativeOracle", path: "Tests/CNativeOracle"),
     .testTarget(name: "X86Tests", dependencies: ["X86", "CNativeOracle"]),
