@@ -163,8 +163,10 @@ struct LockstepRun {
   func floatingPointProgramsRunAlike(seed: UInt64, compat: Bool) throws {
     var run = try LockstepRun(seed: seed, compat: compat)
     var failures = 0
+    // FNSTSW AX would show in a register the condition codes that processors do not agree on.
+    let x87 = OracleTemplates.x87.filter { $0.opcode != [0xDF, 0xE0] }
     for _ in 0..<800 where failures < 3 {
-      if !run.compare(12, from: OracleTemplates.x87 + LockstepRun.families + LockstepRun.vectors) { failures += 1 }
+      if !run.compare(12, from: x87 + LockstepRun.families + LockstepRun.vectors) { failures += 1 }
     }
   }
 }
