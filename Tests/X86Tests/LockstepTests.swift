@@ -163,8 +163,8 @@ struct LockstepRun {
   func floatingPointProgramsRunAlike(seed: UInt64, compat: Bool) throws {
     var run = try LockstepRun(seed: seed, compat: compat)
     var failures = 0
-    // FNSTSW AX would show in a register the condition codes that processors do not agree on.
-    let x87 = OracleTemplates.x87.filter { $0.opcode != [0xDF, 0xE0] }
+    // FNSTSW to AX (DF E0) and to memory (DD /7, decimal in names) would show condition codes on which processors differ.
+    let x87 = OracleTemplates.x87.filter { $0.opcode != [0xDF, 0xE0] && $0.name != "x87 221/7" }
     for _ in 0..<800 where failures < 3 {
       if !run.compare(12, from: x87 + LockstepRun.families + LockstepRun.vectors) { failures += 1 }
     }
