@@ -172,21 +172,11 @@ struct Assembler {
     byte(0x7f)
   }
 
-  /// RORX (BMI2): `to` = `from` rotated, 32 bits, no flags.
-  mutating func rotateRight(_ to: UInt8, _ from: UInt8, _ count: UInt8) {
+  /// RORX (BMI2): `to` = `from` rotated, of 4 or 8 bytes, no flags.
+  mutating func rotateRight(_ to: UInt8, _ from: UInt8, _ count: UInt8, size: Int) {
     byte(0xc4)
     byte((to < 8 ? 0x80 : 0) | 0x40 | (from < 8 ? 0x20 : 0) | 3)
-    byte(0x7b)
-    byte(0xf0)
-    byte(0xc0 | (to & 7) << 3 | from & 7)
-    byte(count)
-  }
-
-  /// The same of 64 bits.
-  mutating func rotateRight64(_ to: UInt8, _ from: UInt8, _ count: UInt8) {
-    byte(0xc4)
-    byte((to < 8 ? 0x80 : 0) | 0x40 | (from < 8 ? 0x20 : 0) | 3)
-    byte(0xfb)
+    byte(size == 8 ? 0xfb : 0x7b)
     byte(0xf0)
     byte(0xc0 | (to & 7) << 3 | from & 7)
     byte(count)
@@ -243,11 +233,10 @@ struct Assembler {
 
 /// Condition codes of Jcc.
 enum Condition {
-  static let overflow: UInt8 = 0
-  static let below: UInt8 = 2
   static let aboveOrEqual: UInt8 = 3
   static let equal: UInt8 = 4
   static let notEqual: UInt8 = 5
+  static let belowOrEqual: UInt8 = 6
   static let above: UInt8 = 7
   static let sign: UInt8 = 8
 }

@@ -48,7 +48,6 @@ enum GuestRegisters {
 enum StateField {
   static let pending = GuestRegisters.field(\.pending)
   static let rawFlags = GuestRegisters.field(\.raw_flags)
-  static let dataTLB = GuestRegisters.field(\.data_tlb)
   static let rip = GuestRegisters.field(\.rip)
   static let page = GuestRegisters.field(\.code_page)
   static let budget = GuestRegisters.field(\.code_budget)
@@ -70,7 +69,11 @@ enum StateField {
   static let x87DataSegment = GuestRegisters.field(\.fpu_ds)
   static let hostMXCSR = GuestRegisters.field(\.host_mxcsr)
   static let mxcsr = GuestRegisters.field(\.mxcsr)
-  static let eflags = GuestRegisters.field(\.eflags)
   static let segments = MemoryLayout<vm_cpu_state>.offset(of: \vm_cpu_state.segments)!
+  /// The place of a segment register's selector.
+  static func selector(_ segment: Int) -> HostOperand {
+    let field = MemoryLayout<vm_segment>.offset(of: \.selector)! - GuestRegisters.bias
+    return .at(GuestRegisters.state, segments + segment * MemoryLayout<vm_segment>.stride + field)
+  }
   static let xmm = MemoryLayout<vm_cpu_state>.offset(of: \vm_cpu_state.xmm)!
 }

@@ -36,12 +36,12 @@ extension BlockTranslator {
       leave(to: targetOffset(op))
       return true
     case .call64, .call:
-      guard op.pointee.disp != 0xffff, isNear(size) else { return false }
+      guard op.pointee.disp != 0xffff, isNativeWidth(size) else { return false }
       pushReturn(op, size)
       leave(to: targetOffset(op))
       return true
     case .ret64, .ret:
-      guard isNear(size) else { return false }
+      guard isNativeWidth(size) else { return false }
       let release = kind == .ret ? Int(op.pointee.imm & 0xffff) : 0
       let top = stack(Host.r12, 0, size: size, write: false, accumulator: false)
       a.load(GuestRegisters.second, top.operand, size: size)
@@ -50,13 +50,13 @@ extension BlockTranslator {
       leaveIndirect()
       return true
     case .jmpR64, .jmpIndirect:
-      guard isNear(size), !isMemory(op) || canReach(op) else { return false }
+      guard isNativeWidth(size), !isMemory(op) || canReach(op) else { return false }
       flagsToAccumulator()
       loadTarget(op, size, to: GuestRegisters.second)
       leaveIndirect()
       return true
     case .callR64, .callIndirect:
-      guard isNear(size), !isMemory(op) || canReach(op) else { return false }
+      guard isNativeWidth(size), !isMemory(op) || canReach(op) else { return false }
       keepFlags(accumulator: true)
       loadTarget(op, size, to: Host.rax)
       if is64 {
@@ -76,8 +76,6 @@ extension BlockTranslator {
     default: return false
     }
   }
-
-  private func isNear(_ size: Int) -> Bool { size == (is64 ? 8 : 4) }
 
   /// Offsets from the page's start; a target may lie in another page.
   private func targetOffset(_ op: Op) -> Int { Int(block.pointee.start) + Int(op.pointee.imm) }

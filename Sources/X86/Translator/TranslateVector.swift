@@ -139,15 +139,7 @@ extension BlockTranslator {
     let size = isByte ? 1 : wide ? 8 : prefixes & VM_PREFIX_OPSIZE != 0 ? 2 : 4
     if !isByte && size != Int(row.size) && size != 2 { return false }
     let reg = op.pointee.reg
-    var operand = HostOperand.register(0)
-    var temporary = GuestRegisters.first
-    if isMemory(op) {
-      var access = memory(op, size: size, write: false, accumulator: false)
-      if !isResident(reg) { temporary = freeTemporary(&access) }
-      operand = access.operand
-    } else {
-      operand = source(op.pointee.rm)
-    }
+    guard let (operand, temporary) = readOperand(op, size) else { return false }
     let register = change(reg, temporary)
     // CRC32: 66 before F2 is the 16-bit form.
     if size == 2 { a.byte(0x66) }
@@ -161,13 +153,16 @@ extension BlockTranslator {
 
   /// Has the guest's XMM registers and MXCSR in the host's from here to the end of the block.
   mutating func requireVectors() {
-    guard !hasVectors else { return }
+    if !hasVectors { requireLoaded(StateField.vectorReady, by: translator.vectorThunk) }
     hasVectors = true
+  }
+
+  /// Has `thunk` called unless the flag at `ready` says that the host's registers hold the guest's.
+  mutating func requireLoaded(_ ready: HostOperand, by thunk: UnsafeMutablePointer<UInt8>) {
     keepFlags(accumulator: false)
-    a.arithmetic(7, StateField.vectorReady, 0, size: 4)
+    a.arithmetic(7, ready, 0, size: 4)
     let site = a.jumpIf(Condition.equal)
-    vectorLoads.append(
-      VectorLoad(index: index, site: site, join: a.cursor, flags: flags, thunk: translator.vectorThunk))
+    vectorLoads.append(VectorLoad(index: index, site: site, join: a.cursor, flags: flags, thunk: thunk))
   }
 
   mutating func emitVectorLoads() {

@@ -63,9 +63,7 @@ extension BlockTranslator {
       a.emit(0x8d, second, .at(base, Int(disp)), size: 8)
     }
     a.store(StateField.x87Data, second, size: 8)
-    let segment = StateField.segments + Int(op.pointee.segment) * MemoryLayout<vm_segment>.stride
-    let selector = segment + MemoryLayout<vm_segment>.offset(of: \.selector)! - GuestRegisters.bias
-    a.emit(0x0fb7, second, .at(GuestRegisters.state, selector), size: 4)
+    a.emit(0x0fb7, second, StateField.selector(Int(op.pointee.segment)), size: 4)
     a.store(StateField.x87DataSegment, second, size: 2)
   }
 
@@ -75,9 +73,7 @@ extension BlockTranslator {
     a.load(second, StateField.page)
     a.emit(0x8d, second, .at(second, Int(block.pointee.start) + Int(ops[index].offset)), size: 8)
     a.store(StateField.x87Instruction, second, size: 8)
-    let segment = StateField.segments + VM_CS_INDEX * MemoryLayout<vm_segment>.stride
-    let selector = segment + MemoryLayout<vm_segment>.offset(of: \.selector)! - GuestRegisters.bias
-    a.emit(0x0fb7, second, .at(GuestRegisters.state, selector), size: 4)
+    a.emit(0x0fb7, second, StateField.selector(VM_CS), size: 4)
     a.store(StateField.x87CodeSegment, second, size: 2)
     a.moveImmediate(second, UInt64(ops[index].sub & 0x7ff))
     a.store(StateField.x87Opcode, second, size: 2)
@@ -85,17 +81,10 @@ extension BlockTranslator {
 
   /// Has the guest's x87 state in the host's from here to the end of the block.
   mutating func requireX87() {
-    guard !hasX87 else { return }
+    if !hasX87 { requireLoaded(StateField.x87Ready, by: translator.x87Thunk) }
     hasX87 = true
-    keepFlags(accumulator: false)
-    a.arithmetic(7, StateField.x87Ready, 0, size: 4)
-    let site = a.jumpIf(Condition.equal)
-    vectorLoads.append(
-      VectorLoad(index: index, site: site, join: a.cursor, flags: flags, thunk: translator.x87Thunk))
   }
 }
-
-private let VM_CS_INDEX = 1
 
 extension Translator {
   /// Emits the function that loads the host's FPU with the guest's state; ZF: that must not be. All registers but R14
@@ -120,11 +109,7 @@ extension Translator {
     a.moveImmediate(first, 0)
     a.store(.at(Host.rsp, 12), first)
     a.store(.at(Host.rsp, 20), first)
-    a.emit(0xc1, 5, .register(rax), size: 4)
-    a.byte(11)
-    a.arithmetic(4, .register(rax), 7, size: 4)
-    a.emit(0xc1, 4, .register(rax), size: 4)
-    a.byte(4)
+    offsetOfTop(&a)
     for number in 0..<8 {
       a.load(first, x87Register(0))
       a.store(.at(Host.rsp, 28 + 10 * number), first)
@@ -153,11 +138,7 @@ extension Translator {
     a.store(StateField.x87Control, first, size: 2)
     a.emit(0x0fb7, rax, .at(Host.rsp, 4), size: 4)
     a.store(StateField.x87Status, rax, size: 2)
-    a.emit(0xc1, 5, .register(rax), size: 4)
-    a.byte(11)
-    a.arithmetic(4, .register(rax), 7, size: 4)
-    a.emit(0xc1, 4, .register(rax), size: 4)
-    a.byte(4)
+    offsetOfTop(&a)
     for number in 0..<8 {
       a.load(first, .at(Host.rsp, 28 + 10 * number))
       a.store(x87Register(0), first)
@@ -182,6 +163,15 @@ extension Translator {
   private func x87Register(_ field: Int) -> HostOperand {
     let disp = MemoryLayout<vm_cpu_state>.offset(of: \.fpr)! + field - GuestRegisters.bias
     return .memory(base: GuestRegisters.state, index: Host.rax, scale: 0, disp: Int32(disp))
+  }
+
+  /// The byte offset of the top register from the status word in RAX, to RAX.
+  private func offsetOfTop(_ a: inout Assembler) {
+    a.emit(0xc1, 5, .register(Host.rax), size: 4)
+    a.byte(11)
+    a.arithmetic(4, .register(Host.rax), 7, size: 4)
+    a.emit(0xc1, 4, .register(Host.rax), size: 4)
+    a.byte(4)
   }
 
   private func nextX87Register(_ a: inout Assembler) {
