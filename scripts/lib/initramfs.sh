@@ -19,6 +19,22 @@ make_initramfs() {
   rm -rf "$root"
 }
 
+# make_load_initramfs INITRAMFS TREE OUTPUT: the initramfs with firmware/workload/compile-load in /bin, and TREE as /tree.
+make_load_initramfs() {
+  local root files
+  files=$(cd "$(dirname "${BASH_SOURCE[0]}")/../../firmware/workload" && pwd)
+  root=$(mktemp -d)
+  mkdir -p "$root/bin"
+  install -m 755 "$files/compile-load" "$root/bin/compile-load"
+  cp -r "$2/." "$root/tree"
+  # The kernel unpacks one archive after the other.
+  {
+    cat "$1"
+    (cd "$root" && find . -mindepth 1 | cpio --create --format=newc --owner=0:0 --quiet)
+  } >"$3"
+  rm -rf "$root"
+}
+
 # make_speed_initramfs BUSYBOX PROGRAMS OUTPUT: the one of scripts/benchmark-speed.
 make_speed_initramfs() {
   local root files

@@ -45,6 +45,16 @@ extension TextStream {
     return all[echo...].replacingOccurrences(of: "\r\n", with: "\n")
   }
 
+  /// How long the Linux guest says it has been running, in seconds.
+  func uptime() throws -> Double {
+    let text = try shell("cut -d ' ' -f 1 /proc/uptime")
+    // A line of a program in the background may stand beside it.
+    guard let seconds = text.split(separator: "\n").compactMap({ Double($0) }).last else {
+      throw Failure("no uptime: \(text)")
+    }
+    return seconds
+  }
+
   private var tail: String { String(decoding: pending.suffix(2000), as: UTF8.self) }
 }
 

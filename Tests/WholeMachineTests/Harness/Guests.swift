@@ -22,6 +22,8 @@ enum Guests {
   static func kernel(_ name: String) -> String { "\(cache)/\(name)/vmlinuz" }
   static func initrd(_ name: String) -> String { "\(cache)/initrd-\(name.split(separator: "-").last ?? "").cpio" }
 
+  static func busybox(_ name: String) -> String { "\(cache)/busybox-\(name.split(separator: "-").last ?? "")" }
+
   /// Whether Linux guests are there: without them their tests are skipped. `scripts/test` fetches them first.
   static func has(_ name: String) -> Bool { access(kernel(name), R_OK) == 0 && access(initrd(name), R_OK) == 0 }
   static let hasLinux = has("cloud-amd64")
