@@ -56,6 +56,22 @@ extension VirtualMachine {
     atSafePoint { board.cpus.compactMap(\.translationReport).joined(separator: "\n") }
   }
 
+  /// What the guest code at an address, hexadecimal, has become on the host: a block's guest and host instructions, for
+  /// each CPU. Without an address, where each CPU is.
+  ///
+  /// - Throws: `MachineError` when `address` is no number.
+  public func translatedBlock(_ address: String?) throws -> String {
+    var place: UInt64?
+    if let address {
+      let digits = address.lowercased().hasPrefix("0x") ? String(address.dropFirst(2)) : address
+      place = UInt64(digits, radix: 16)
+      guard place != nil else {
+        throw MachineError("\(address) is no address", remedy: "give it in hexadecimal, as in 0xffffffff81000000")
+      }
+    }
+    return atSafePoint { board.cpus.map { $0.blockReport(at: place) }.joined(separator: "\n\n") }
+  }
+
   /// What `debugvm NAME info` knows about.
   public static let infoTopics = ["memory", "pci", "devices", "clock", "screen"]
 

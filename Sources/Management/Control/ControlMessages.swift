@@ -6,7 +6,7 @@ import Teleport
 public struct ControlRequest: Codable, Sendable {
   public enum Command: String, Codable, CaseIterable, Sendable {
     case status, pause, resume, reset, poweroff, acpipowerbutton, savestate, screenshotpng, keyboardputscancode
-    case keyboardputstring, teleport, resolveteleport, console, getregisters, info, statistics, cancel
+    case keyboardputstring, teleport, resolveteleport, console, getregisters, info, statistics, block, cancel
   }
 
   public var command: Command

@@ -35,6 +35,7 @@ extension VMProcess {
     case .getregisters: return .done(try machine("inspected").registers())
     case .info: return .done(try machine("inspected").info(request.text ?? ""))
     case .statistics: return .done(statistics())
+    case .block: return .done(try machine("inspected").translatedBlock(request.text))
     case .console, .cancel: return .done()
     }
   }

@@ -132,6 +132,12 @@ final class CodeCache {
     end = cursor + Self.slabBytes
   }
 
+  /// The record of the page whose bytes are at host address `host`, if it has one.
+  func known(host: UInt64) -> UnsafeMutablePointer<CodePage>? {
+    let offset = host &- UInt64(UInt(bitPattern: memory.ram))
+    return offset < memory.size ? byRAMPage[Int(offset &>> 12)] : byROM[host]
+  }
+
   /// The record of the page whose bytes are at host address `host`.
   func page(host: UInt64) -> UnsafeMutablePointer<CodePage> {
     let offset = host &- UInt64(UInt(bitPattern: memory.ram))

@@ -36,6 +36,7 @@ public enum Disassembler {
     let isString = [.Xb, .Xv, .Yb, .Yv].contains { decoder.row.first == $0 || decoder.row.second == $0 }
     if isString && Int(op.prefixes) & VM_PREFIX_REPNE != 0 { words.append("repne") }
     if isString && Int(op.prefixes) & VM_PREFIX_REP != 0 { words.append("rep") }
+    if decoder.row.family == .x87 { return (words + [x87(decoder)]).joined(separator: " ") }
     words.append(mnemonic(decoder, op))
     if isString {
       words[words.count - 1] += suffix(op.operand_size)
@@ -43,8 +44,8 @@ public enum Disassembler {
     }
     var operands: [String] = []
     if decoder.row.family == .xchg && op.kind == OpKind.nop.rawValue { return words.joined(separator: " ") }
-    if decoder.row.family == .simd || decoder.row.family == .x87 {
-      operands = unnamed(decoder)
+    if decoder.row.family == .simd {
+      operands = vectorOperands(decoder)
     } else {
       for form in [decoder.row.first, decoder.row.second, decoder.row.third] where form != .none {
         operands.append(operand(form, decoder, address))
@@ -65,16 +66,6 @@ public enum Disassembler {
   }
 
   private static func suffix(_ size: UInt8) -> String { size == 1 ? "b" : size == 2 ? "w" : size == 4 ? "d" : "q" }
-
-  /// x87 and SIMD rows do not say which register files they use.
-  private static func unnamed(_ decoder: Decoder) -> [String] {
-    let op = decoder.op
-    if Int(op.prefixes) & VM_PREFIX_MEMORY != 0 {
-      let place = memory(decoder, size: nil)
-      return decoder.row.family == .x87 ? [place] : ["%\(op.reg)", place]
-    }
-    return decoder.row.family == .x87 ? ["\(hex(UInt64(op.sub)))"] : ["%\(op.reg)", "%\(op.rm)"]
-  }
 
   private static func operand(_ form: OperandForm, _ decoder: Decoder, _ address: UInt64) -> String {
     let op = decoder.op
@@ -129,7 +120,7 @@ public enum Disassembler {
     return number < 8 ? low[number] : "r\(number)b"
   }
 
-  private static func register(_ number: UInt8, _ size: UInt8) -> String {
+  static func register(_ number: UInt8, _ size: UInt8) -> String {
     if number >= 8 { return "r\(number)" + (size == 2 ? "w" : size == 4 ? "d" : "") }
     return (size == 8 ? "r" : size == 4 ? "e" : "") + names[Int(number)]
   }
@@ -141,7 +132,7 @@ public enum Disassembler {
     return hex(UInt64(bitPattern: value) & mask)
   }
 
-  private static func memory(_ decoder: Decoder, size: UInt8?) -> String {
+  static func memory(_ decoder: Decoder, size: UInt8?) -> String {
     let op = decoder.op
     var text = ""
     switch size {

@@ -28,6 +28,8 @@ struct BlockTranslator {
   private var indirectMisses: [(UnsafeMutablePointer<UInt8>, Int)] = []
   private var entrySite: UnsafeMutablePointer<UInt8>?
   private var budgetSite: UnsafeMutablePointer<UInt8>?
+  /// For those who want to read the code; nil otherwise.
+  var observer: CodeObserver?
 
   /// The guest's XMM registers are the host's from here on.
   var hasVectors = false
@@ -83,6 +85,7 @@ struct BlockTranslator {
   mutating func translate() {
     let entry = a.cursor
     let count = Int(block.pointee.count)
+    observer?.mark(.entry, entry)
     a.arithmetic(7, StateField.pending, 0, size: 4)
     entrySite = a.jumpIf(Condition.notEqual)
     if translator.counts {
@@ -94,6 +97,7 @@ struct BlockTranslator {
     while index < count {
       let op = ops + index
       let first = misses.count
+      observer?.mark(.instruction(index), a.cursor)
       if CPU.endsBlock(OpKind(trusted: op.pointee.kind)) {
         ended = true
         if lastX87 >= 0 { noteX87(lastX87) }
@@ -110,6 +114,7 @@ struct BlockTranslator {
       }
       index += 1
     }
+    observer?.mark(.end, a.cursor)
     if !ended && lastX87 >= 0 { noteX87(lastX87) }
     if !ended { leave(to: Int(block.pointee.start) + Int(block.pointee.bytes)) }
     emitMisses()
@@ -273,6 +278,7 @@ struct BlockTranslator {
 
   private mutating func emitMisses() {
     for miss in misses {
+      observer?.mark(.miss(miss.index), a.cursor)
       Assembler.patch(miss.site, a.cursor)
       if !miss.flags.contains(.rax) && !miss.flags.isEmpty { a.load(Host.rax, StateField.rawFlags, size: 4) }
       if miss.x87 >= 0 { noteX87(miss.x87) }
@@ -340,6 +346,7 @@ struct BlockTranslator {
 
   private mutating func emitIndirectMisses() {
     for (site, index) in indirectMisses {
+      observer?.mark(.indirectMiss(index), a.cursor)
       Assembler.patch(site, a.cursor)
       a.emit(0x33, GuestRegisters.second, StateField.jumpKey, size: 8)
       a.store(StateField.rip, GuestRegisters.second)
@@ -370,6 +377,7 @@ struct BlockTranslator {
   private mutating func emitLeaves() {
     for leave in leaves {
       let stub = a.cursor
+      observer?.mark(.leave(leave.offset), stub)
       Assembler.patch(leave.site, stub)
       let link = translator.makeLink(site: leave.site, unlinked: stub)
       storeRip(leave.offset)
@@ -378,6 +386,7 @@ struct BlockTranslator {
   }
 
   private mutating func emitEntryStub() {
+    observer?.mark(.refusal, a.cursor)
     if let site = budgetSite { Assembler.patch(site, a.cursor) }
     if budgetSite != nil { a.arithmetic(0, StateField.budget, Int64(block.pointee.count), size: 8) }
     if let site = entrySite { Assembler.patch(site, a.cursor) }

@@ -167,6 +167,7 @@ extension BlockTranslator {
 
   mutating func emitVectorLoads() {
     for load in vectorLoads {
+      observer?.mark(.load(load.index), a.cursor)
       Assembler.patch(load.site, a.cursor)
       // RAX is kept; ZF: they may not be loaded now.
       a.call(load.thunk)

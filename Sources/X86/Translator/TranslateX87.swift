@@ -8,10 +8,11 @@ extension BlockTranslator {
     let sub = UInt32(op.pointee.sub)
     let opcode = 0xd8 | sub >> 8
     if sub & 0xc0 == 0xc0 {
-      guard CPU.x87IsDefined(sub), sub & 0x7f8 != 0x3e0 else { return false }
+      let storesStatus = sub == 0x7e0
+      guard storesStatus || CPU.x87IsDefined(sub), sub & 0x7f8 != 0x3e0 else { return false }
       requireX87()
       let isCompare = sub & 0x7f8 == 0x3e8 || sub & 0x7f8 == 0x3f0 || sub & 0x7f8 == 0x7e8 || sub & 0x7f8 == 0x7f0
-      if sub == 0x7e0 {
+      if storesStatus {
         takeAccumulator()
         a.byte(0xdf)
         a.byte(0xe0)

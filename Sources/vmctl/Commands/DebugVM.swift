@@ -2,7 +2,7 @@ import ArgumentParser
 import Management
 
 struct DebugVM: ParsableCommand {
-  enum Verb: String, ExpressibleByArgument, CaseIterable { case getregisters, info, log, statistics }
+  enum Verb: String, ExpressibleByArgument, CaseIterable { case getregisters, info, log, statistics, block }
   static let configuration = CommandConfiguration(
     commandName: "debugvm", abstract: "Looks into a running machine.",
     discussion: """
@@ -10,10 +10,11 @@ struct DebugVM: ParsableCommand {
       debugvm NAME info WHAT         a device's or the memory's inside; a wrong WHAT lists what there is
       debugvm NAME log               its log
       debugvm NAME statistics        what it costs the host
+      debugvm NAME block [ADDRESS]   guest code at ADDRESS (hexadecimal; else where each CPU is) and its host code
       """)
   @OptionGroup var machine: MachineArgument
   @Argument(help: "What to show.") var verb: Verb
-  @Argument(help: "For info: of what.") var what: String?
+  @Argument(help: "For info: of what. For block: the address.") var what: String?
 
   func run() throws {
     let entry = try machine.entry()
@@ -22,6 +23,7 @@ struct DebugVM: ParsableCommand {
     case .getregisters: try show(entry, .getregisters)
     case .info: try show(entry, .info)
     case .statistics: try show(entry, .statistics)
+    case .block: try show(entry, .block)
     }
   }
 
