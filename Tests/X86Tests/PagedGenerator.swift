@@ -1,0 +1,250 @@
+import CHost
+
+@testable import X86
+
+/// Makes programs at random.
+struct PagedGenerator {
+  private var oracle: OracleRun
+  let compat: Bool
+  /// Whether paging structures are odd and change; else all data is mapped and programs are about branches and flags.
+  let pages: Bool
+
+  init(seed: UInt64, compat: Bool, pages: Bool) throws {
+    oracle = try OracleRun(seed: seed, compat: compat)
+    self.compat = compat
+    self.pages = pages
+  }
+
+  private mutating func random(_ range: ClosedRange<Int>) -> Int { oracle.random(range) }
+  private mutating func chance(_ oneIn: Int) -> Bool { oracle.random(1...oneIn) == 1 }
+
+  // MARK: Instructions
+
+  /// Logic leaves AF clear on every processor, whatever the manuals promise.
+  private static let templates: [InstructionTemplate] = {
+    let families: [InstructionFamily] = [
+      .alu, .test, .inc, .dec, .neg, .not, .mov, .movzx, .movsx, .lea, .xadd, .cmpxchg, .setcc, .cmovcc, .shift,
+      .popcnt,
+      .cbw, .lahf, .sahf, .flag, .xchg,
+    ]
+    return (OracleTemplates.chainable + OracleTemplates.general).filter { template in
+      guard families.contains(template.family), template.undefined & ~OracleTemplates.AF == 0 else { return false }
+      if template.undefined != 0 && template.family == .shift { return false }
+      if template.family == .flag && template.opcode[0] >= 0xfc { return false }
+      if template.family == .xchg && template.opcode[0] >= 0x90 { return false }
+      // Moves of addresses as large as a word, and what is one instruction in a run of eight: not of RSP.
+      return template.immediates.allSatisfy { $0 != .address } && !isOpcodeRegister(template)
+    }.map {
+      var template = $0
+      template.isChained = true
+      template.takesOddPrefixes = false
+      return template
+    }
+  }()
+
+  private static func isOpcodeRegister(_ template: InstructionTemplate) -> Bool {
+    guard case .none = template.operands else { return false }
+    return ![.alu, .test, .cbw, .lahf, .sahf, .flag].contains(template.family)
+  }
+
+  /// Instructions that leave some flags undefined; what follows defines them.
+  private static let messy: [InstructionTemplate] = OracleTemplates.general.filter {
+    [.shift, .shld, .shrd, .imul2, .imul3, .mul, .imul1, .bittest, .bsf, .bsr].contains($0.family)
+  }.map {
+    var template = $0
+    template.isChained = true
+    template.takesOddPrefixes = false
+    return template
+  }
+
+  private static let vectors = LockstepRun.vectors
+
+  private mutating func piece() -> [UInt8] {
+    switch random(0...19) {
+    case 0...8: return encoded(Self.templates)
+    case 9, 10: return encoded(Self.messy) + [0x39, 0xc1]
+    case 11: return encoded(Self.vectors)
+    case 12: return [0x9c, 0x58]  // pushf; pop rax
+    case 13: return [0x68] + PagedProgram.little(UInt64(random(0...0xfff)) & 0x8d5 | 0x202, 4) + [0x9d]  // popf
+    case 14: return reader()
+    case 15: return [0x50 | [0, 1, 2, 5, 6][random(0...4)], 0x58 | [0, 1, 2, 5][random(0...3)]]
+    case 16: return pages ? pointer() : writer()
+    case 17: return pages ? [0xcd, 0x80] : writer()
+    case 18: return string()
+    default: return chance(8) ? [0xe6, 0x80] : writer()
+    }
+  }
+
+  private mutating func encoded(_ list: [InstructionTemplate]) -> [UInt8] {
+    while true {
+      let template = list[random(0...list.count - 1)]
+      // What is no instruction has no length to go on behind.
+      if template.runs(compat: compat) && (compat || !template.isInvalid64) { return oracle.encode(template) }
+    }
+  }
+
+  /// Writes all flags or all but CF, of registers.
+  private mutating func writer() -> [UInt8] {
+    let registers: [UInt8] = [0, 1, 2, 5]
+    let modrm = 0xc0 | registers[random(0...3)] << 3 | registers[random(0...3)]
+    let wide: [UInt8] = !compat && chance(2) ? [0x48] : []
+    switch random(0...5) {
+    case 0: return wide + [UInt8(random(0...7)) << 3 | 1, modrm]
+    case 1: return [UInt8(random(0...7)) << 3, modrm & 0xdb]
+    case 2: return wide + [0xff, 0xc0 | UInt8(random(0...1)) << 3 | registers[random(0...3)]]
+    case 3: return wide + [0x83, 0xc0 | UInt8(random(0...7)) << 3 | registers[random(0...3)], UInt8(random(0...255))]
+    case 4: return wide + [0xd1, 0xc0 | UInt8(random(0...3)) << 3 | registers[random(0...3)]]
+    default: return wide + [0x85, modrm]
+    }
+  }
+
+  /// Shows flags.
+  private mutating func reader() -> [UInt8] {
+    let registers: [UInt8] = [0, 1, 2, 5]
+    let register = registers[random(0...3)]
+    let condition = UInt8(random(0...15))
+    switch random(0...5) {
+    case 0: return [0x0f, 0x90 | condition, 0xc0 | register & 3]
+    case 1: return [0x0f, 0x40 | condition, 0xc0 | register << 3 | registers[random(0...3)]]
+    case 2: return [0x9f]
+    case 3: return [0x11 | UInt8(random(0...1)) << 3, 0xc0 | register << 3 | registers[random(0...3)]]
+    case 4: return [0x0f, 0x90 | condition, 0x43, UInt8(random(0...127))]  // setcc [rbx + disp8]
+    default: return [0xd1, 0xd0 | UInt8(random(0...1)) << 3 | register]
+    }
+  }
+
+  /// A new address to one of the registers that operands are based on.
+  private mutating func pointer() -> [UInt8] {
+    let address = dataAddress()
+    let register = [UInt8(3), 6, 7][random(0...2)]
+    if !compat && chance(3) { return [0x41, 0xbd] + PagedProgram.little(address, 4) }
+    return [0xb8 | register] + PagedProgram.little(address, 4)
+  }
+
+  /// REP STOS or MOVS of a few, or one step.
+  private mutating func string() -> [UInt8] {
+    let opcode: UInt8 = [0xaa, 0xab, 0xa4, 0xa5][random(0...3)]
+    let wide: [UInt8] = !compat && opcode & 1 != 0 && chance(2) ? [0x48] : []
+    if chance(2) { return wide + [opcode] }
+    return [0xb9, UInt8(random(0...40)), 0, 0, 0, 0xf3] + wide + [opcode]
+  }
+
+  // MARK: Programs
+
+  private mutating func dataAddress() -> UInt64 {
+    let page: Int
+    if pages {
+      page = PagedMachine.dataPages[random(0...PagedMachine.dataPages.count - 1)]
+    } else {
+      page = 8 + random(0...1)
+    }
+    var address = PagedMachine.window + UInt64(page) << 12
+    switch random(0...5) {
+    case 0, 1: address += UInt64(0x1000 - random(1...80))
+    case 2 where pages: address = PagedMachine.boundary - UInt64(random(0...80))
+    case 3 where pages: address = PagedMachine.boundary + UInt64(random(0...0xf00))
+    case 4 where pages: address += UInt64(VM_TLB_SIZE) << 12
+    default: address += UInt64(random(0...0xe00))
+    }
+    return address
+  }
+
+  private mutating func exit(_ count: Int, _ index: Int) -> PagedProgram.Exit {
+    // Often near, also itself.
+    let target = chance(3) ? index : random(0...count - 1)
+    switch random(0...24) {
+    case 0...2: return .fallThrough
+    case 3, 4: return .jump(target)
+    case 5...14: return .condition(UInt8(random(0...15)), target)
+    case 15, 16: return .count(0xe0 | UInt8(random(0...3)), target)
+    case 17, 18: return .call(target)
+    case 19, 20: return .ret
+    case 21: return .register(target)
+    case 22, 23: return .table(isCall: chance(3))
+    default: return chance(2) ? .undefined : .breakpoint
+    }
+  }
+
+  mutating func program() -> PagedProgram {
+    var program = PagedProgram(compat: compat, user: pages ? chance(2) : !chance(4))
+    let count = random(2...9)
+    for index in 0..<count {
+      let pieces = (0..<random(0...5)).map { _ in piece() }
+      program.blocks.append(PagedProgram.Block(pieces: pieces, exit: exit(count, index)))
+    }
+    // Now and then blocks lie on both sides of a page's end, or across.
+    program.start = chance(3) ? 0x1000 - random(0...200) : random(0...0x600)
+    let initial = oracle.initialState()
+    withUnsafeBytes(of: initial.gpr) { gpr in
+      for index in 0..<16 { program.registers[index] = gpr.load(fromByteOffset: index * 8, as: UInt64.self) }
+    }
+    for index in [3, 6, 7] { program.registers[index] = dataAddress() }
+    if !compat { program.registers[13] = dataAddress() }
+    program.registers[1] = UInt64(random(0...60))
+    program.registers[4] = PagedMachine.window + 0xc000 - UInt64(random(0...32)) * 8
+    program.registers[5] = PagedMachine.window + 0xc400
+    program.flags = initial.flags & ~0x40000
+    oracle.fillData()
+    let start = NativeOracleMachine.dataOffset
+    program.data = Array(oracle.window[start..<start + 0x1000])
+    program.protects = !chance(4)
+    program.smap = pages && chance(3)
+    for page in PagedMachine.dataPages + [511] { program.entries.append((PagedMachine.tableEntry(page), entry(page))) }
+    for page in 512...514 { program.entries.append((PagedMachine.tableEntry(page), entry(page))) }
+    program.entries.append((PagedMachine.directoryEntry, directory()))
+    if pages { program.changes = (0..<random(1...12)).map { _ in change() } }
+    // Long turns for loops, short ones to look between blocks.
+    if chance(2) {
+      for _ in 0..<random(2...5) { program.turns.append((random(20...200), chance(2))) }
+    } else {
+      for _ in 0..<random(10...40) { program.turns.append((random(1...20), chance(4))) }
+    }
+    return program
+  }
+
+  /// Whether a page is global does not change, so that a load of CR3 drops what it should.
+  private func isGlobal(_ page: Int) -> Bool { page % 3 == 0 }
+
+  private mutating func entry(_ page: Int) -> UInt64 {
+    var value = PagedMachine.frame(random(4...27)) | 7
+    guard pages else { return value | 0x60 }
+    if isGlobal(page) { value |= 0x100 }
+    if chance(6) { value &= ~1 }
+    if chance(4) { value &= ~2 }
+    if chance(6) { value &= ~4 }
+    if chance(2) { value |= 0x20 }
+    if chance(2) { value |= 0x60 }
+    if chance(3) { value |= 1 << 63 }
+    return value
+  }
+
+  private mutating func directory() -> UInt64 {
+    if !pages || chance(2) { return PagedMachine.secondTable | 7 }
+    var value = PagedMachine.largeFrame | 0x87
+    if chance(3) { value &= ~2 }
+    if chance(4) { value &= ~4 }
+    if chance(2) { value |= 0x40 }
+    return value
+  }
+
+  private mutating func change() -> PagedMachine.Change {
+    switch random(0...7) {
+    case 0: return PagedMachine.Change(entry: 0, value: 0, drop: UInt64(random(0...1)))
+    case 1: return PagedMachine.Change(entry: PagedMachine.directoryEntry, value: directory(), drop: 1)
+    case 2:
+      let page = 512 + random(0...2)
+      return PagedMachine.Change(
+        entry: PagedMachine.tableEntry(page), value: entry(page), drop: linear(page), alias: linear(page))
+    default:
+      let page = PagedMachine.dataPages[random(0...PagedMachine.dataPages.count - 1)]
+      var change = PagedMachine.Change(entry: PagedMachine.tableEntry(page), value: entry(page), drop: 0)
+      if isGlobal(page) || chance(2) {
+        change.drop = linear(page)
+        change.alias = linear(page) + UInt64(VM_TLB_SIZE) << 12
+      }
+      return change
+    }
+  }
+
+  private func linear(_ page: Int) -> UInt64 { PagedMachine.window + UInt64(page) << 12 }
+}

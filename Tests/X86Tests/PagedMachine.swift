@@ -1,0 +1,278 @@
+import CHost
+import Foundation
+import GuestMemory
+
+@testable import X86
+
+/// A CPU in long mode whose user half has paging structures that a program may change while it runs.
+///
+/// Linear addresses are those of `NativeOracleMachine`: code, jump tables and the stack stay mapped; data pages, the 2 MiB
+/// boundary behind them and an alias that falls on the same TLB slots are as the program wants them. Each vector leads to
+/// a HLT, so that the test can look at everything, and then to an IRET. INT 80H changes a paging-structure entry and drops
+/// translations as the next record of a ring says.
+final class PagedMachine {
+  static let window = NativeOracleMachine.window
+  /// Two pages of code, then one of the targets of indirect jumps.
+  static let codeBytes: UInt64 = 0x2000
+  static let jumpTable = window + 0x3000
+  /// Pages of the window that programs map as they like.
+  static let dataPages: [Int] = [8, 9, 10, 13, 14, 15, 16]
+  /// Where a table's pages end and the next table's, or a 2 MiB page, begin.
+  static let boundary = window + 0x20_0000
+  /// The window again, a whole data TLB further on.
+  static let alias = window + UInt64(VM_TLB_SIZE) << 12
+
+  static let kernel: UInt64 = 0xffff_8000_0000_0000
+  private static let userDirectory: UInt64 = 0x5000
+  private static let userTable: UInt64 = 0x6000
+  private static let handlers: UInt64 = 0xb000
+  private static let ring: UInt64 = 0xc000
+  static let ringRecords = 64
+  static let interruptVector = 32
+  private static let frames: UInt64 = 0x10_0000
+
+  let memory: PhysicalMemory
+  let cpu: CPU
+  private let environment = PagedEnvironment()
+
+  init(_ accelerator: Accelerator) throws {
+    memory = try PhysicalMemory(size: 8 << 20)
+    cpu = CPU(index: 0, profile: .x86_64_v2_extended, memory: memory, environment: environment)
+    cpu.accelerator = accelerator
+    cpu.translationThreshold = 0
+    environment.cpu = cpu
+  }
+
+  // MARK: Paging structures
+
+  /// Physical address of the entry for a page of the window (0 to 511), or of the 2 MiB behind it (512 and on).
+  static func tableEntry(_ page: Int) -> UInt64 { userTable + UInt64(page) * 8 }
+  /// Physical address of the directory's entry for the 2 MiB behind the window.
+  static var directoryEntry: UInt64 { userDirectory + (boundary >> 21 & 0x1ff) * 8 }
+  /// Where that leads: the second table, or a large page.
+  static let secondTable = userTable + 0x1000
+  static let largeFrame: UInt64 = 0x20_0000
+  static func frame(_ number: Int) -> UInt64 { frames + UInt64(number) << 12 }
+
+  /// A record of the ring that INT 80H walks.
+  struct Change {
+    /// Physical address of an entry, or 0; and what to write there.
+    var entry: UInt64
+    var value: UInt64
+    /// 0: CR3 is loaded; 1: all translations are dropped, global ones too; else the page INVLPG is of, and its alias.
+    var drop: UInt64
+    var alias: UInt64 = 0
+  }
+
+  /// Everything but the program's own choices.
+  private func buildTables() {
+    memory.ram.initializeMemory(as: UInt8.self, repeating: 0, count: 0x10_0000)
+    memory.write(0x1000 + 8 * 256, UInt64(0x2003))
+    memory.write(0x2000, UInt64(0x3003))
+    for page in 0..<4 { memory.write(0x3000 + UInt64(page) * 8, UInt64(page) << 21 | 0x183) }
+    memory.write(0x1000, UInt64(0x4007))
+    memory.write(0x4000, Self.userDirectory | 7)
+    memory.write(Self.userDirectory + (Self.window >> 21) * 8, Self.userTable | 7)
+    memory.write(Self.userDirectory + (Self.alias >> 21) * 8, Self.userTable | 7)
+    for page in [0, 1, 2, 3, 4, 5, 6, 7, 11, 12] { memory.write(Self.tableEntry(page), Self.frame(page) | 0x67) }
+    let descriptors: [UInt64: UInt64] = [
+      0x08: 0x00CF_9B00_0000_FFFF, 0x10: 0x00AF_9B00_0000_FFFF, 0x18: 0x00CF_9300_0000_FFFF,
+      0x20: 0x00CF_FB00_0000_FFFF, 0x28: 0x00CF_F300_0000_FFFF, 0x30: 0x00AF_FB00_0000_FFFF,
+    ]
+    for (selector, value) in descriptors { memory.write(0x8000 + selector, value) }
+    for vector in 0...Self.interruptVector {
+      let target = Self.handlers + UInt64(vector) * 16
+      setGate(vector == Self.interruptVector ? 0x40 : vector, target, open: vector == 3 || vector == 4)
+      let skipsError: [UInt8] = Self.hasErrorCode(vector) ? [0x48, 0x83, 0xc4, 8] : []
+      write([0xf4] + skipsError + [0x48, 0xcf], at: target)
+    }
+    let service = Self.handlers + 0x800
+    setGate(0x80, service, open: true)
+    write(Self.serviceCode, at: service)
+    memory.write(0xa004, Self.kernel + 0xf000)
+    memory.write(0xa024, Self.kernel + 0xf000)
+    memory.write(0xa066, UInt16(0xffff))
+  }
+
+  /// An interrupt gate with a stack of its own, so that no fault depends on where RSP points.
+  private func setGate(_ vector: Int, _ target: UInt64, open: Bool) {
+    let attributes: UInt64 = open ? 0xee01 : 0x8e01
+    memory.write(0x9000 + UInt64(vector) * 16, target & 0xffff | 0x10 << 16 | attributes << 32)
+    memory.write(0x9000 + UInt64(vector) * 16 + 8, Self.kernel >> 32)
+  }
+
+  private static func hasErrorCode(_ vector: Int) -> Bool { [8, 10, 11, 12, 13, 14, 17].contains(vector) }
+
+  /// push rax, rbx, rcx; the record's address to RBX, its offset advanced; MOV to the entry; INVLPG twice, CR3, or CR4.PGE
+  /// off and on; pop; IRETQ.
+  private static let serviceCode: [UInt8] = [
+    0x50, 0x53, 0x51, 0x48, 0xbb, 0x00, 0xc0, 0x00, 0x00, 0x00, 0x80, 0xff, 0xff, 0x48, 0x8b, 0x83, 0x00, 0x08, 0x00,
+    0x00, 0x48, 0x8d, 0x48, 0x20, 0x81, 0xe1, 0xff, 0x07, 0x00, 0x00, 0x48, 0x89, 0x8b, 0x00, 0x08, 0x00, 0x00, 0x48,
+    0x01, 0xc3, 0x48, 0x8b, 0x03, 0x48, 0x85, 0xc0, 0x74, 0x07, 0x48, 0x8b, 0x4b, 0x08, 0x48, 0x89, 0x08, 0x48, 0x8b,
+    0x43, 0x10, 0x48, 0x83, 0xf8, 0x01, 0x72, 0x0e, 0x74, 0x14, 0x0f, 0x01, 0x38, 0x48, 0x8b, 0x43, 0x18, 0x0f, 0x01,
+    0x38, 0xeb, 0x1d, 0x0f, 0x20, 0xd8, 0x0f, 0x22, 0xd8, 0xeb, 0x15, 0x0f, 0x20, 0xe0, 0x48, 0x35, 0x80, 0x00, 0x00,
+    0x00, 0x0f, 0x22, 0xe0, 0x48, 0x35, 0x80, 0x00, 0x00, 0x00, 0x0f, 0x22, 0xe0, 0x59, 0x5b, 0x58, 0x48, 0xcf,
+  ]
+
+  private func write(_ bytes: [UInt8], at physical: UInt64) {
+    bytes.withUnsafeBytes { memory.write(physical, from: $0) }
+  }
+
+  // MARK: Running
+
+  /// The state a program begins in.
+  func begin(_ program: PagedProgram, _ image: PagedImage) {
+    buildTables()
+    write(image.code, at: Self.frames)
+    for (index, target) in image.jumpTargets.enumerated() {
+      let place = Self.frame(3) + UInt64(index * (program.compat ? 4 : 8))
+      if program.compat { memory.write(place, UInt32(target)) } else { memory.write(place, target) }
+    }
+    for number in 4..<32 where number != 11 && number != 12 { write(program.data, at: Self.frame(number)) }
+    write(program.data, at: Self.largeFrame)
+    for number in [11, 12] {
+      for slot in 0..<512 {
+        let target = image.labels[(slot * 7 + number) % image.labels.count]
+        memory.write(Self.frame(number) + UInt64(slot) * 8, program.compat ? target << 32 | target : target)
+      }
+    }
+    for (address, value) in program.entries { memory.write(address, value) }
+    for index in 0..<Self.ringRecords {
+      let change = program.changes[index % program.changes.count]
+      let place = Self.ring + UInt64(index) * 32
+      memory.write(place, change.entry == 0 ? 0 : Self.kernel + change.entry)
+      memory.write(place + 8, change.value)
+      memory.write(place + 16, change.drop)
+      memory.write(place + 24, change.alias)
+    }
+
+    cpu.reset()
+    let s = cpu.s
+    s.pointee.cr0 = program.protects ? 0x8005_0033 : 0x8004_0033
+    s.pointee.cr4 = 0x6b0 | (program.smap ? 1 << 21 : 0)
+    s.pointee.efer = 0xd01
+    s.pointee.cr3 = 0x1000
+    s.pointee.gdtr = vm_table(base: Self.kernel + 0x8000, limit: 0x7f, reserved: 0)
+    s.pointee.idtr = vm_table(base: Self.kernel + 0x9000, limit: 0xfff, reserved: 0)
+    cpu.segmentRegister(7).pointee = vm_segment(
+      base: Self.kernel + 0xa000, limit: 0x67, selector: 0x40, attributes: 0x8b)
+    cpu.segmentRegister(6).pointee = vm_segment(base: 0, limit: 0, selector: 0, attributes: 0x82)
+    let user = program.user
+    let data = vm_segment(base: 0, limit: .max, selector: user ? 0x2b : 0x18, attributes: user ? 0xc0f3 : 0xc093)
+    for index in [0, 2, 3, 4, 5] { cpu.segmentRegister(index).pointee = data }
+    let selectors: (UInt16, UInt16) = user ? (0x23, 0x33) : (0x08, 0x10)
+    let attributes: UInt16 = (program.compat ? 0xc09b : 0xa09b) | (user ? 0x60 : 0)
+    cpu.segmentRegister(1).pointee = vm_segment(
+      base: 0, limit: .max, selector: program.compat ? selectors.0 : selectors.1, attributes: attributes)
+    for index in 0..<16 { s.slots[index] = program.registers[index] }
+    withUnsafeMutableBytes(of: &s.pointee.xmm) { bytes in
+      for index in 0..<32 {
+        bytes.storeBytes(
+          of: program.registers[index & 15] &* 0x9e37_79b9_7f4a_7c15, toByteOffset: index * 8, as: UInt64.self)
+      }
+    }
+    s.pointee.mxcsr = 0x1f80
+    s.pointee.rip = image.labels[0]
+    s.pointee.eflags = 0x202
+    cpu.setFlags(program.flags & 0x8d5, mask: 0x8d5)
+    cpu.flushAllTranslations()
+    cpu.flushCode()
+    cpu.updateMode()
+    cpu.updateDebugPending()
+    environment.requests = false
+    cpu.withdraw(UInt32(VM_PENDING_INTERRUPT))
+  }
+
+  enum Stop: Equatable {
+    case exception(Int)
+    case budget
+    case other(RunExit)
+  }
+
+  func run(budget: Int) -> Stop {
+    let exit = cpu.run(budget: budget)
+    if exit == .budget { return .budget }
+    let slot = (cpu.s.pointee.rip &- 1 &- Self.kernel &- Self.handlers) / 16
+    guard exit == .halted, slot <= UInt64(Self.interruptVector) else { return .other(exit) }
+    return .exception(Int(slot))
+  }
+
+  func interrupt() { environment.request() }
+
+  /// After a HLT in the handler of `vector`: goes on behind the instruction that has faulted, or at a label when that is
+  /// no code.
+  func goOn(after vector: Int, labels: [UInt64]) {
+    let pushed = cpu.s.slots[4] &- Self.kernel
+    let frame = pushed &+ (Self.hasErrorCode(vector) ? 8 : 0)
+    if vector != Self.interruptVector && vector != 3 && vector != 4 {
+      let rip = memory.read(frame, as: UInt64.self)
+      var next = labels[Int(cpu.s.pointee.instructions % UInt64(labels.count))]
+      if rip >= Self.window && rip < Self.window + Self.codeBytes - 16 {
+        let offset = rip - Self.window
+        let bytes = (0..<15).map { memory.read(Self.frames + offset + UInt64($0), as: UInt8.self) }
+        let bits =
+          memory.read(frame + 8, as: UInt16.self) & 0x38 == 0x08 || memory.read(frame + 8, as: UInt16.self) == 0x23
+        next = rip + UInt64(Disassembler.instruction(bytes, bits: bits ? 32 : 64, address: rip).length)
+      }
+      memory.write(frame, next)
+    }
+    cpu.s.pointee.activity = UInt32(VM_ACTIVE)
+  }
+
+  // MARK: Looking
+
+  /// Everything that a guest can see, by name.
+  var registers: [(String, UInt64)] {
+    let s = cpu.s
+    var list: [(String, UInt64)] = (0..<16).map { ("r\($0)", s.slots[$0]) }
+    list += [
+      ("rip", s.pointee.rip), ("rflags", cpu.flagsImage()), ("cr2", s.pointee.cr2), ("cr3", s.pointee.cr3),
+      ("cpl", UInt64(s.pointee.cpl)), ("count", s.pointee.instructions), ("mxcsr", UInt64(s.pointee.mxcsr)),
+    ]
+    withUnsafeBytes(of: s.pointee.xmm) { bytes in
+      for index in 0..<32 { list.append(("xmm+\(index * 8)", bytes.load(fromByteOffset: index * 8, as: UInt64.self))) }
+    }
+    return list
+  }
+
+  /// What programs may write: tables, the kernel's stack, frames.
+  static let compared: [Range<Int>] = [0x1000..<0x10000, 0x10_0000..<0x12_0000, 0x20_0000..<0x20_1000]
+
+  func difference(_ other: PagedMachine) -> String? {
+    var found: [String] = []
+    func hex(_ value: some BinaryInteger) -> String { String(value, radix: 16) }
+    for (mine, theirs) in zip(registers, other.registers) where mine.1 != theirs.1 {
+      found.append("\(mine.0): \(hex(mine.1)), \(hex(theirs.1))")
+    }
+    for range in Self.compared
+    where memcmp(memory.ram + range.lowerBound, other.memory.ram + range.lowerBound, range.count) != 0 {
+      for offset in range {
+        let mine = memory.ram.load(fromByteOffset: offset, as: UInt8.self)
+        let theirs = other.memory.ram.load(fromByteOffset: offset, as: UInt8.self)
+        if mine != theirs {
+          found.append("memory \(hex(offset)): \(hex(mine)), \(hex(theirs))")
+          break
+        }
+      }
+    }
+    return found.isEmpty ? nil : found.joined(separator: "; ")
+  }
+}
+
+/// OUT asks for an interrupt at once; so does the test.
+private final class PagedEnvironment: CPUEnvironment {
+  weak var cpu: CPU?
+  var requests = false
+
+  func request() {
+    requests = true
+    cpu?.post(UInt32(VM_PENDING_INTERRUPT))
+  }
+
+  override func acknowledgeInterrupt() -> UInt8? {
+    cpu?.withdraw(UInt32(VM_PENDING_INTERRUPT))
+    defer { requests = false }
+    return requests ? 0x40 : nil
+  }
+  override func writePort(_ port: UInt16, size: Int, value: UInt32) { request() }
+}
