@@ -98,7 +98,7 @@ final class PagedLockstep {
   /// Seeds are kept: a failure repeats. `VMCTL_LOCKSTEP_PROGRAMS` and `VMCTL_LOCKSTEP_SEED` run more, and others.
   private func run(_ seed: UInt64, compat: Bool, pages: Bool) throws -> PagedLockstep {
     let environment = ProcessInfo.processInfo.environment
-    let programs = environment["VMCTL_LOCKSTEP_PROGRAMS"].flatMap { Int($0) } ?? 150
+    let programs = environment["VMCTL_LOCKSTEP_PROGRAMS"].flatMap { Int($0) } ?? 100
     let other = environment["VMCTL_LOCKSTEP_SEED"].flatMap { UInt64($0) } ?? 0
     var generator = try PagedGenerator(seed: seed &+ other &* 1000, compat: compat, pages: pages)
     let lockstep = try PagedLockstep()
