@@ -8,6 +8,8 @@ struct PagedGenerator {
   let compat: Bool
   /// Whether paging structures are odd and change; else all data is mapped and programs are about branches and flags.
   let pages: Bool
+  /// No instruction leaves flags undefined, even for a moment.
+  private var isTidy = false
 
   init(seed: UInt64, compat: Bool, pages: Bool) throws {
     oracle = try OracleRun(seed: seed, compat: compat)
@@ -62,7 +64,7 @@ struct PagedGenerator {
   private mutating func piece() -> [UInt8] {
     switch random(0...19) {
     case 0...8: return encoded(Self.templates)
-    case 9, 10: return encoded(Self.messy) + [0x39, 0xc1]
+    case 9, 10: return isTidy ? encoded(Self.templates) : encoded(Self.messy) + [0x39, 0xc1]
     case 11: return encoded(Self.vectors)
     case 12: return [0x9c, 0x58]  // pushf; pop rax
     case 13: return [0x68] + PagedProgram.little(UInt64(random(0...0xfff)) & 0x8d5 | 0x202, 4) + [0x9d]  // popf
@@ -71,7 +73,7 @@ struct PagedGenerator {
     case 16: return pages ? pointer() : writer()
     case 17: return pages ? [0xcd, 0x80] : writer()
     case 18: return string()
-    default: return chance(8) ? [0xe6, 0x80] : writer()
+    default: return chance(4) ? [0xe6, 0x80] : writer()
     }
   }
 
@@ -136,7 +138,7 @@ struct PagedGenerator {
     if pages {
       page = PagedMachine.dataPages[random(0...PagedMachine.dataPages.count - 1)]
     } else {
-      page = 8 + random(0...1)
+      page = 8 + random(0...11) / 5
     }
     var address = PagedMachine.window + UInt64(page) << 12
     switch random(0...5) {
@@ -167,13 +169,14 @@ struct PagedGenerator {
 
   mutating func program() -> PagedProgram {
     var program = PagedProgram(compat: compat, user: pages ? chance(2) : !chance(4))
+    // Now and then blocks lie on both sides of a page's end, or across: there a block ends, and undefined flags show.
+    isTidy = chance(3)
+    program.start = isTidy ? 0x1000 - random(0...200) : random(0...0x600)
     let count = random(2...9)
     for index in 0..<count {
       let pieces = (0..<random(0...5)).map { _ in piece() }
       program.blocks.append(PagedProgram.Block(pieces: pieces, exit: exit(count, index)))
     }
-    // Now and then blocks lie on both sides of a page's end, or across.
-    program.start = chance(3) ? 0x1000 - random(0...200) : random(0...0x600)
     let initial = oracle.initialState()
     withUnsafeBytes(of: initial.gpr) { gpr in
       for index in 0..<16 { program.registers[index] = gpr.load(fromByteOffset: index * 8, as: UInt64.self) }
@@ -188,13 +191,17 @@ struct PagedGenerator {
     let start = NativeOracleMachine.dataOffset
     program.data = Array(oracle.window[start..<start + 0x1000])
     program.protects = !chance(4)
+    program.threshold = [0, 0, 1, 2, 4][random(0...4)]
+    program.patience = random(1...4)
     program.smap = pages && chance(3)
     for page in PagedMachine.dataPages + [511] { program.entries.append((PagedMachine.tableEntry(page), entry(page))) }
     for page in 512...514 { program.entries.append((PagedMachine.tableEntry(page), entry(page))) }
     program.entries.append((PagedMachine.directoryEntry, directory()))
     if pages { program.changes = (0..<random(1...12)).map { _ in change() } }
     // Long turns for loops, short ones to look between blocks.
-    if chance(2) {
+    if chance(4) {
+      program.turns = [(2000, true), (1000, false)]
+    } else if chance(2) {
       for _ in 0..<random(2...5) { program.turns.append((random(20...200), chance(2))) }
     } else {
       for _ in 0..<random(10...40) { program.turns.append((random(1...20), chance(4))) }
@@ -207,7 +214,9 @@ struct PagedGenerator {
 
   private mutating func entry(_ page: Int) -> UInt64 {
     var value = PagedMachine.frame(random(4...27)) | 7
-    guard pages else { return value | 0x60 }
+    // The page behind is a device's.
+    guard pages else { return page == 10 ? PagedMachine.deviceFrame | 0x67 : value | 0x60 }
+    if chance(20) { value = PagedMachine.deviceFrame | 7 }
     if isGlobal(page) { value |= 0x100 }
     if chance(6) { value &= ~1 }
     if chance(4) { value &= ~2 }

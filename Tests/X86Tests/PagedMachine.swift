@@ -52,6 +52,8 @@ final class PagedMachine {
   /// Where that leads: the second table, or a large page.
   static let secondTable = userTable + 0x1000
   static let largeFrame: UInt64 = 0x20_0000
+  /// Of a device, whose reads depend on those before, and which asks for interrupts.
+  static let deviceFrame: UInt64 = 0xf000_0000
   static func frame(_ number: Int) -> UInt64 { frames + UInt64(number) << 12 }
 
   /// A record of the ring that INT 80H walks.
@@ -171,15 +173,22 @@ final class PagedMachine {
           of: program.registers[index & 15] &* 0x9e37_79b9_7f4a_7c15, toByteOffset: index * 8, as: UInt64.self)
       }
     }
+    // With exceptions masked emitted code need not leave in the middle of a block, where a pending interrupt is taken.
     s.pointee.mxcsr = 0x1f80
+    s.pointee.fpu_control = 0x37f
+    s.pointee.fpu_empty = 0xff
     s.pointee.rip = image.labels[0]
-    s.pointee.eflags = 0x202
+    // IOPL 3: OUT asks for an interrupt.
+    s.pointee.eflags = 0x3202
     cpu.setFlags(program.flags & 0x8d5, mask: 0x8d5)
     cpu.flushAllTranslations()
     cpu.flushCode()
     cpu.updateMode()
     cpu.updateDebugPending()
     environment.requests = false
+    environment.accesses = 0
+    environment.patience = program.patience
+    cpu.translationThreshold = program.threshold
     cpu.withdraw(UInt32(VM_PENDING_INTERRUPT))
   }
 
@@ -259,10 +268,12 @@ final class PagedMachine {
   }
 }
 
-/// OUT asks for an interrupt at once; so does the test.
+/// OUT asks for an interrupt at once; so do the test, and every so many accesses to the device: in the middle of a block.
 private final class PagedEnvironment: CPUEnvironment {
   weak var cpu: CPU?
   var requests = false
+  var accesses = 0
+  var patience = 3
 
   func request() {
     requests = true
@@ -274,5 +285,16 @@ private final class PagedEnvironment: CPUEnvironment {
     defer { requests = false }
     return requests ? 0x40 : nil
   }
+  private func access() -> UInt64 {
+    accesses += 1
+    if accesses % patience == 0 { request() }
+    return UInt64(accesses)
+  }
+
+  override func readIO(_ physical: UInt64, size: Int) -> UInt64 {
+    let value = (physical &+ access()) &* 0x9e37_79b9_7f4a_7c15
+    return size == 8 ? value : value >> 32 & (1 << UInt64(size * 8) - 1)
+  }
+  override func writeIO(_ physical: UInt64, size: Int, value: UInt64) { _ = access() }
   override func writePort(_ port: UInt16, size: Int, value: UInt32) { request() }
 }

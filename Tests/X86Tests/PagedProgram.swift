@@ -31,6 +31,10 @@ struct PagedProgram {
   var smap = false
   /// CR0.WP.
   var protects = true
+  /// Interpreted runs of a block before it is translated: with none, no block knows its successors.
+  var threshold: UInt8 = 0
+  /// Every so many accesses to the device ask for an interrupt.
+  var patience = 3
   var blocks: [Block] = []
   /// Of the first block, in the code pages.
   var start = 0
@@ -117,7 +121,7 @@ struct PagedProgram {
     }
     let numbers = registers.map { String($0, radix: 16) }.joined(separator: " ")
     return """
-      \(compat ? "compatibility" : "64-bit") code, CPL \(user ? 3 : 0), SMAP \(smap), WP \(protects), start \(start), \
+      \(compat ? "compatibility" : "64-bit") code, CPL \(user ? 3 : 0), SMAP \(smap), WP \(protects), threshold \(threshold), patience \(patience), start \(start), \
       flags \(String(flags, radix: 16)), registers \(numbers), turns \(turns.map { "\($0.budget)\($0.interrupts ? "!" : "")" })
       \(code.joined(separator: "\n"))
       """
