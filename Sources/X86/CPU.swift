@@ -43,6 +43,8 @@ public final class CPU {
   var translator: Translator?
   /// Interpreted runs of a block before it is translated.
   var translationThreshold: UInt8 = 12
+  /// Bytes of memory for host code, taken when the translator is first used.
+  var codeMemory = Translator.codeBytes
   /// `vm_cpu_state.instructions` at which the running `run` ends.
   var codeLimit: UInt64 = 0
 

@@ -71,6 +71,7 @@ typedef struct vm_jump_entry {
 /// A direct branch in emitted code that may be made to lead straight to its target.
 typedef struct vm_code_link {
   struct vm_code_link *next;  ///< another branch to the same block
+  struct vm_code_link **previous;  ///< what points at this one; NULL while it is not linked
   uint8_t *site;              ///< its 32-bit displacement, in the writable mapping
   uint8_t *unlinked;          ///< where it leads while it is not linked, in the writable mapping
 } vm_code_link;
@@ -132,6 +133,10 @@ typedef struct vm_cpu_state {
   uint32_t x87_ready;       ///< the host's x87 state is the guest's
   uint32_t x87_allowed;     ///< it may be
   uint32_t plain_segments;  ///< bit n: segment register n has no limit to check and may be written
+  /// The INTR line was seen high while interrupts were disabled; VM_PENDING_INTERRUPT is posted again when IF is set. Not
+  /// saved: the interrupt controller's line is looked at anew.
+  uint32_t interrupt_waiting;
+  uint32_t reserved;
 
   /// Lazy arithmetic flags. `flag_result` is the last result sign-extended to 64 bits: ZF, SF and PF come from it.
   /// `flag_carries` is the carry-out vector of the operation, shifted so that the carry out of the top bit is bit 63
@@ -227,8 +232,9 @@ typedef struct vm_block {
   uint8_t reserved[4];
   uint64_t code;          ///< emitted code, or 0
   vm_code_link *incoming; ///< branches linked to it
+  struct vm_block *older;  ///< translated before it into the same region of code memory
   uint32_t code_bytes;
-  uint32_t reserved2[3];
+  uint32_t reserved2;
 } vm_block;
 
 /// Where the branch at a block's end goes, filled as it is taken. As long as a vm_op.

@@ -16,7 +16,8 @@ extension CPU {
     let start = Int(linear & 0xfff)
     if let known = page.find(start, mode) { return known }
     // Before the first byte is read, so that no store after that goes unseen.
-    if page.pointee.blockCount == 0 && page.pointee.ramPage >= 0 {
+    if !page.pointee.isClaimed && page.pointee.ramPage >= 0 {
+      page.pointee.isClaimed = true
       claimCode(ramPage: page.pointee.ramPage, physical: entry.pointee.physical & ~0xfff)
     }
 
@@ -26,6 +27,7 @@ extension CPU {
     var count = 0
     var position = 0
     var ended = false
+    var shadowed = false
     while !ended && count < CodeCache.blockLimit && start + position < 4096 {
       var decoder = Decoder(
         bytes: bytes + start + position, available: 4096 - start - position, mode: mode, blockOffset: position)
@@ -39,8 +41,12 @@ extension CPU {
       (ops + count).initialize(to: op)
       count += 1
       position += Int(op.length)
-      ended = CPU.endsBlock(OpKind(trusted: op.kind))
+      // The instruction that STI holds interrupts off for follows in its block.
+      let setsInterrupts = CPU.setsInterrupts(op)
+      ended = shadowed || (CPU.endsBlock(OpKind(trusted: op.kind)) && !setsInterrupts)
+      shadowed = setsInterrupts
     }
+    if count > 0 { ended = CPU.endsBlock(OpKind(trusted: ops[count - 1].kind)) }
     if count == 0 {
       if page.pointee.blockCount == 0 { code.release(page) }
       return try scratchBlock(linear, rip: rip, mode: mode)
@@ -50,6 +56,7 @@ extension CPU {
     block.pointee.start = UInt16(start)
     block.pointee.bytes = UInt16(position)
     block.pointee.count = UInt16(count)
+    if page.pointee.takeHot(start) { block.pointee.heat = translationThreshold }
     CPU.dropDeadFlags(ops, count)
     finishBlock(ops, count, position, ended)
     code.enter(block, page: page, cells: ended ? count : count + 1)
@@ -161,6 +168,11 @@ extension CPU {
     case .undefined, .tooLong, .system: true
     default: kind.rawValue >= OpKind.jo.rawValue && kind.rawValue <= OpKind.jcxz.rawValue
     }
+  }
+
+  @inline(__always)
+  static func setsInterrupts(_ op: vm_op) -> Bool {
+    op.kind == OpKind.system.rawValue && op.sub == SystemOp.sti.rawValue
   }
 
   /// Turns instructions whose flags nobody can see into their flagless kinds. An instruction that may fault or leave

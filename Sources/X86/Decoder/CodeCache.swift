@@ -21,10 +21,29 @@ struct CodePage {
   var idleWrites = 0
   /// The number of them after which the page's code is dropped. Grows with each drop.
   var patience = 64
+  /// This CPU has said that it holds code of the page: nobody writes it unseen.
+  var isClaimed = false
+  /// Where blocks that had host code began when they were overwritten last: what comes in their place is as hot. -1: none.
+  private var hotStarts = SIMD4<Int16>(repeating: -1)
+  private var nextHot = 0
 
   static let bucketCount = 128
 
   init(ramPage: Int) { self.ramPage = ramPage }
+
+  mutating func noteHot(_ start: Int) {
+    hotStarts[nextHot] = Int16(start)
+    nextHot = (nextHot + 1) & 3
+  }
+
+  /// Whether a hot block was overwritten there since this was asked last.
+  mutating func takeHot(_ start: Int) -> Bool {
+    for index in 0..<4 where Int(hotStarts[index]) == start {
+      hotStarts[index] = -1
+      return true
+    }
+    return false
+  }
 }
 
 extension UnsafeMutablePointer where Pointee == CodePage {
@@ -176,7 +195,9 @@ final class CodeCache {
 
   /// Says that this CPU holds no code of the page any more.
   func release(_ page: UnsafeMutablePointer<CodePage>) {
-    guard page.pointee.ramPage >= 0 else { return }
+    guard page.pointee.isClaimed else { return }
+    page.pointee.isClaimed = false
+    page.pointee.idleWrites = 0
     _ = vm_fetch_and16(memory.codePages + page.pointee.ramPage, ~cpuBit)
   }
 
@@ -190,21 +211,26 @@ final class CodeCache {
 
   /// Drops the blocks that overlap the written bytes, all in one page.
   func written(ramPage: Int, offset: Int, length: Int) {
-    guard let page = byRAMPage[ramPage], page.pointee.blockCount > 0 else { return }
+    guard let page = byRAMPage[ramPage], page.pointee.isClaimed else { return }
     var hit = false
     if page.pointee.granules & Self.granules(offset, length) != 0 {
       hit = drop(page) { block in
         let start = Int(block.pointee.start)
-        return start < offset + length && offset < start + Int(block.pointee.bytes)
+        guard start < offset + length && offset < start + Int(block.pointee.bytes) else { return false }
+        if block.pointee.code != 0 { page.pointee.noteHot(start) }
+        return true
       }
     }
     if hit { return }
     page.pointee.idleWrites += 1
     guard page.pointee.idleWrites >= page.pointee.patience else { return }
-    // Data beside code: without code in the page its writes are fast again. Code that is still run comes back.
-    page.pointee.idleWrites = 0
-    page.pointee.patience = min(page.pointee.patience * 2, 1 << 20)
-    _ = drop(page) { _ in true }
+    // Data beside code, or in its place: without code in the page its writes are fast again. Code that is still run comes
+    // back.
+    if page.pointee.blockCount > 0 {
+      page.pointee.patience = min(page.pointee.patience * 2, 1 << 20)
+      _ = drop(page) { _ in true }
+    }
+    release(page)
   }
 
   private func drop(
@@ -227,7 +253,6 @@ final class CodeCache {
       }
     }
     page.pointee.granules = granules
-    if dropped && page.pointee.blockCount == 0 { release(page) }
     return dropped
   }
 

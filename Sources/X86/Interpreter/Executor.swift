@@ -385,6 +385,8 @@ extension CPU {
               try executeSIMD(UnsafePointer(op))
             case .system:
               s.pointee.rip = blockRip &+ UInt64(op.pointee.offset)
+              // What follows STI in its block runs as one of its own.
+              uncount(block, op + 1)
               runSystem(op)
               continue outer
             }

@@ -11,6 +11,12 @@ extension CPU {
     s.pointee.data_tlb + Int(truncatingIfNeeded: (linear &>> 12) & UInt64(CPU.dataSetSize - 1))
   }
 
+  /// The same of TLB set `set`.
+  @inline(__always)
+  func dataEntry(_ linear: UInt64, set: Int) -> UnsafeMutablePointer<vm_tlb_entry> {
+    dataTLBs + (set &* CPU.dataSetSize &+ Int(truncatingIfNeeded: (linear &>> 12) & UInt64(CPU.dataSetSize - 1)))
+  }
+
   /// Reads little-endian `T` at a linear address.
   @inline(__always)
   func load<T: FixedWidthInteger & UnsignedInteger>(_ linear: UInt64, as type: T.Type) throws(GuestFault) -> T {
@@ -86,8 +92,7 @@ extension CPU {
   ) throws(GuestFault) -> T {
     let address = supervisorLinear(linear)
     let set = supervisorSet
-    let slot = Int(truncatingIfNeeded: (address &>> 12) & UInt64(CPU.dataSetSize - 1))
-    let entry = dataTLBs + (set &* CPU.dataSetSize &+ slot)
+    let entry = dataEntry(address, set: set)
     if address ^ entry.pointee.read_tag <= UInt64(4096 - MemoryLayout<T>.size) {
       return CPU.host(address &+ entry.pointee.addend).loadUnaligned(as: T.self)
     }

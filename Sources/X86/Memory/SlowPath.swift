@@ -179,6 +179,8 @@ extension CPU {
     let physical = reach.physical &+ UInt64(offset)
     if let host = reach.target.write {
       let bytes = host + offset
+      // What is there already leaves decoded code as it is. With several CPUs another may be about to change it.
+      if isAlone && size <= 8 && readPiece(reach, offset, size) == value & (.max &>> UInt64(64 &- size &* 8)) { return }
       switch size {
       case 1: bytes.storeBytes(of: UInt8(truncatingIfNeeded: value), as: UInt8.self)
       case 2: bytes.storeBytes(of: UInt16(truncatingIfNeeded: value), as: UInt16.self)
@@ -253,9 +255,11 @@ extension CPU {
     if found.global { flags |= UInt64(VM_TLB_GLOBAL) }
     if found.size != .small { noteLargePage(page, found.size) }
     let host = memory.target(found.physical).read
-    // Targets in the jump cache hold as long as their page's entry here does.
+    // Targets in the jump cache outlive their page's entry here: flushes are told.
     if entry.pointee.tag != VM_TLB_INVALIDATED {
-      translator?.invalidateJumps(set: access.user ? VM_MMU_USER : VM_MMU_SUPERVISOR)
+      translator?.noteEviction(
+        set: access.user ? VM_MMU_USER : VM_MMU_SUPERVISOR, page: entry.pointee.tag,
+        global: entry.pointee.physical & UInt64(VM_TLB_GLOBAL) != 0)
     }
     entry.pointee = vm_fetch_entry(
       tag: page, physical: found.physical | flags, host: UInt64(UInt(bitPattern: host)), page: nil)

@@ -1,8 +1,6 @@
 /// Facts about a CPU that are derived from its architectural state, or that live only until the next instruction
 /// boundary. None of them is saved: `CPU.updateMode` and `CPU.updateDebug` rebuild them.
 struct SystemLatches {
-  /// The INTR line was seen high while interrupts were disabled; VM_PENDING_INTERRUPT is posted again when IF is set.
-  var interruptWaiting = false
   /// CR0.AM, EFLAGS.AC and CPL 3: the user TLB holds no tags, so that each access is checked for alignment.
   var alignmentChecks = false
   /// DR7 enables a breakpoint on data: pages it touches get no tags.

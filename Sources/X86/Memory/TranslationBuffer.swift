@@ -97,7 +97,7 @@ extension CPU {
         clearData(set &* Self.dataSetSize &+ slot)
         return false
       }
-      var dropped = false
+      var dropped = translator?.evictions(set: set).hasAny ?? false
       sweep(set + TLBUse.dataSets) { slot in
         clearFetch(set &* Self.fetchSetSize &+ slot)
         dropped = true
@@ -118,7 +118,7 @@ extension CPU {
         clearData(index)
         return false
       }
-      var dropped = false
+      var dropped = translator?.evictions(set: set).hasNonGlobal ?? false
       sweep(set + TLBUse.dataSets) { slot in
         let index = set &* Self.fetchSetSize &+ slot
         if (fetchTLBs + index).pointee.physical & UInt64(VM_TLB_GLOBAL) != 0 { return true }
@@ -155,6 +155,8 @@ extension CPU {
       if (fetchTLBs + fetch).pointee.tag == page {
         clearFetch(fetch)
         translator?.invalidateJumps(set: set)
+      } else if let translator, translator.evictions(set: set).mayHold(page) {
+        translator.invalidateJumps(set: set)
       }
     }
   }
@@ -176,6 +178,7 @@ extension CPU {
         translator?.invalidateJumps(set: set)
         return false
       }
+      if let translator, translator.evictions(set: set).hasAny { translator.invalidateJumps(set: set) }
     }
   }
 

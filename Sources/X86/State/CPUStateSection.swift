@@ -108,6 +108,7 @@ extension CPU {
     s.pointee.instructions = fields.instructions
 
     latches = SystemLatches()
+    s.pointee.interrupt_waiting = 0
     latches.physicalBits = profile.physicalAddressBits
     latches.hugePages = profile.offersHugePages
     latches.stackShadow = fields.shadowOfStack

@@ -3,7 +3,7 @@ import CHost
 /// What happens between instructions (Intel SDM vol. 3A, table 6-2).
 ///
 /// The INTR line and IF: a request that finds IF clear is withdrawn from `pending` and remembered in
-/// `latches.interruptWaiting`, so that the run loop does not leave its inner loop for it; when IF is set again the bit is
+/// `vm_cpu_state.interrupt_waiting`, so that the run loop does not leave its inner loop for it; when IF is set again the bit is
 /// posted anew and the interrupt controller is asked. The environment may post and withdraw at any time in between: a
 /// request that went away makes the acknowledge cycle come back empty.
 ///
@@ -80,15 +80,15 @@ extension CPU {
       if let vector = environment.acknowledgeInterrupt() { deliverInterrupt(vector: vector) }
     } else {
       withdraw(UInt32(VM_PENDING_INTERRUPT))
-      latches.interruptWaiting = true
+      s.pointee.interrupt_waiting = 1
     }
   }
 
   /// Asks for the interrupt controller again when IF is set. Called after anything that may have set it.
   @inline(__always)
   func recheckInterrupts() {
-    if latches.interruptWaiting && s.pointee.eflags & EFLAGS.if != 0 {
-      latches.interruptWaiting = false
+    if s.pointee.interrupt_waiting != 0 && s.pointee.eflags & EFLAGS.if != 0 {
+      s.pointee.interrupt_waiting = 0
       post(UInt32(VM_PENDING_INTERRUPT))
     }
   }

@@ -59,13 +59,13 @@ extension CPU {
     latches.debugHits = 0
     latches.traceArmed = false
     latches.stackShadow = false
-    latches.interruptWaiting = false
+    s.pointee.interrupt_waiting = 0
     flushAllTranslations()
     updateMode()
     updateDebug()
     if index != 0 { post(UInt32(VM_PENDING_SHADOW)) }
     // A request that is up was withdrawn by nobody's leave: ask the interrupt controller when IF is set.
-    latches.interruptWaiting = true
+    s.pointee.interrupt_waiting = 1
   }
 
   /// SIPI: real mode at page `vector`.

@@ -57,7 +57,17 @@ extension CPU {
   func push(_ stack: inout StackCursor, _ value: UInt64, _ size: Int) throws(GuestFault) {
     let offset = (stack.pointer &- UInt64(size)) & stack.mask
     let linear = try stackLinear(stack, offset, size)
-    try storeSlow(linear, size: size, value, set: stack.set)
+    let entry = dataEntry(linear, set: stack.set)
+    if linear ^ entry.pointee.write_tag <= UInt64(4096 &- size) {
+      let host = CPU.host(linear &+ entry.pointee.addend)
+      switch size {
+      case 8: host.storeBytes(of: value, as: UInt64.self)
+      case 4: host.storeBytes(of: UInt32(truncatingIfNeeded: value), as: UInt32.self)
+      default: host.storeBytes(of: UInt16(truncatingIfNeeded: value), as: UInt16.self)
+      }
+    } else {
+      try storeSlow(linear, size: size, value, set: stack.set)
+    }
     stack.pointer = stack.pointer & ~stack.mask | offset
   }
 
@@ -71,6 +81,15 @@ extension CPU {
   func peek(_ stack: StackCursor, _ distance: UInt64, _ size: Int) throws(GuestFault) -> UInt64 {
     let offset = (stack.pointer &+ distance) & stack.mask
     let linear = try stackLinear(stack, offset, size)
+    let entry = dataEntry(linear, set: stack.set)
+    if linear ^ entry.pointee.read_tag <= UInt64(4096 &- size) {
+      let host = CPU.host(linear &+ entry.pointee.addend)
+      switch size {
+      case 8: return host.loadUnaligned(as: UInt64.self)
+      case 4: return UInt64(host.loadUnaligned(as: UInt32.self))
+      default: return UInt64(host.loadUnaligned(as: UInt16.self))
+      }
+    }
     return try loadSlow(linear, size: size, set: stack.set)
   }
 

@@ -81,7 +81,7 @@ struct BlockTranslator {
     return mode & (needed | UInt32(VM_MODE_V86)) == needed
   }
 
-  /// Emits the block's code. `translator.hasRoom` holds.
+  /// Emits the block's code. `translator.makeRoom` has been called.
   mutating func translate() {
     let entry = a.cursor
     let count = Int(block.pointee.count)
@@ -98,20 +98,20 @@ struct BlockTranslator {
       let op = ops + index
       let first = misses.count
       observer?.mark(.instruction(index), a.cursor)
-      if CPU.endsBlock(OpKind(trusted: op.pointee.kind)) {
+      if index == count - 1 && CPU.endsBlock(OpKind(trusted: op.pointee.kind)) {
         ended = true
         if lastX87 >= 0 { noteX87(lastX87) }
         lastX87 = -1
         if !branch(op) { step() }
         // Most system instructions go on behind.
-        if OpKind(trusted: op.pointee.kind) == .system { leave(to: nextOffset(op)) }
+        if OpKind(trusted: op.pointee.kind) == .system {
+          joinMisses(from: first)
+          leave(to: nextOffset(op))
+        }
       } else if !instruction(op) {
         step()
       }
-      for miss in first..<misses.count where misses[miss].join == nil {
-        misses[miss].join = a.cursor
-        misses[miss].joinFlags = flags
-      }
+      joinMisses(from: first)
       index += 1
     }
     observer?.mark(.end, a.cursor)
@@ -126,10 +126,18 @@ struct BlockTranslator {
     let used = a.cursor - entry
     block.pointee.code = translator.executable(entry)
     block.pointee.code_bytes = UInt32(used)
-    translator.advance(to: a.cursor)
+    translator.enter(block, end: a.cursor)
     translator.statistics.blocks += 1
     translator.statistics.instructions += count
     translator.statistics.bytes += used
+  }
+
+  /// The interpreted instruction of those that have no place to go on yet goes on here.
+  private mutating func joinMisses(from first: Int) {
+    for miss in first..<misses.count where misses[miss].join == nil {
+      misses[miss].join = a.cursor
+      misses[miss].joinFlags = flags
+    }
   }
 
   // MARK: Flags
@@ -273,7 +281,8 @@ struct BlockTranslator {
   private mutating func emitStep(_ index: Int) {
     a.moveImmediate(GuestRegisters.first, UInt64(UInt(bitPattern: ops + index)))
     a.moveImmediate(GuestRegisters.second, UInt64(index))
-    a.call(translator.stepThunk)
+    let loads = vectorLoads.contains { $0.index <= index }
+    a.call(loads ? translator.stepThunk : translator.plainStepThunk)
   }
 
   private mutating func emitMisses() {

@@ -73,6 +73,7 @@ extension BlockTranslator {
       flagsToAccumulator()
       leaveIndirect()
       return true
+    case .system: return system(op)
     default: return false
     }
   }

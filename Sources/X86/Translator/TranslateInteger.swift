@@ -121,6 +121,7 @@ extension BlockTranslator {
     case .flag: return flagInstruction(op)
     case .simd: return vector(op)
     case .x87: return floating(op)
+    case .system: return system(op)
     case .cmpxchg8b: return compareExchangeWide(op, 8)
     case .cmpxchg16b: return compareExchangeWide(op, 16)
     default: return false

@@ -15,7 +15,7 @@ extension CPU {
     if let translator { return translator }
     #if arch(x86_64)
       let jumpCache = (UnsafeMutableRawPointer(s) + CPU.jumpCacheOffset).assumingMemoryBound(to: vm_jump_entry.self)
-      if let made = Translator(jumpCache: jumpCache, step: CPU.stepFromCode) {
+      if let made = Translator(jumpCache: jumpCache, codeBytes: codeMemory, step: CPU.stepFromCode) {
         translator = made
         code.translator = made
         return made
@@ -36,7 +36,8 @@ extension CPU {
       cpu \(index) blocks translated: \(now.blocks)
       cpu \(index) instructions translated: \(now.instructions)
       cpu \(index) host code emitted: \(now.bytes) bytes
-      cpu \(index) host code in memory: \(translator.bytesInUse) of \(Translator.codeBytes) bytes
+      cpu \(index) host code in memory: \(translator.bytesInUse) of \(translator.memory.size) bytes
+      cpu \(index) times the oldest code made room: \(now.evictions), \(now.evictedBlocks) blocks
       cpu \(index) times all code was dropped: \(now.flushes)
       cpu \(index) entries to host code: \(now.entries)
       cpu \(index) exits to link a branch: \(now.linkExits)
@@ -65,6 +66,7 @@ extension CPU {
     /// The branch that was left by, to be linked to the block it leads to.
     var link: UnsafeMutablePointer<vm_code_link>?
     var fillsJumpCache = false
+    /// Counts the times that code, and with it `link`, may have gone.
     var generation = 0
     /// Flags are in `raw_flags`.
     var raw = false
@@ -85,7 +87,7 @@ extension CPU {
         if let block = knownBlock(s.pointee.rip, mode) ?? blockAtOnce(s.pointee.rip) {
           if block.pointee.code == 0 { warm(block, translator) }
           if block.pointee.code != 0 {
-            if code.generation == generation {
+            if code.generation &+ translator.statistics.evictions == generation {
               if let link { translator.connect(link, to: block) }
               if fillsJumpCache {
                 let key = translator.jumpKey(mode)
@@ -94,7 +96,7 @@ extension CPU {
             }
             link = nil
             fillsJumpCache = false
-            generation = code.generation
+            generation = code.generation &+ translator.statistics.evictions
             if !raw { s.rawFlagsFromLazy() }
             enter(translator, block.pointee.code, limit)
             raw = true
@@ -112,11 +114,16 @@ extension CPU {
             case UInt64(VM_EXIT_STEP):
               translator.statistics.stepExits &+= 1
               raw = false
+              fillsJumpCache = true
               continue
             case UInt64(VM_EXIT_ENTRY):
-              // Something pending, or less budget left than the block needs: the interpreter gets on.
               translator.statistics.entryExits &+= 1
-              if code.generation == generation, knownBlock(s.pointee.rip, s.pointee.mode)?.pointee.code == 0 { continue }
+              if leftDeadBlock(translator, limit) {
+                // The jump cache is told what stands in its place.
+                fillsJumpCache = true
+                continue
+              }
+              // Something pending, or less budget left than the block needs: the interpreter gets on.
               turn = 1
             default:
               translator.statistics.linkExits &+= 1
@@ -141,6 +148,29 @@ extension CPU {
       let exit = interpret(budget: s.pointee.instructions >= limit ? 0 : min(turn, Int(left)))
       if exit != .budget || s.pointee.instructions >= limit { return exit }
     }
+  }
+
+  /// Whether emitted code was left before a block because that is dead, and for no other reason.
+  @inline(__always)
+  private func leftDeadBlock(_ translator: Translator, _ limit: UInt64) -> Bool {
+    guard vm_load_relaxed(&s.pointee.pending) == 0 else { return false }
+    // Nor because vector instructions must be interpreted.
+    guard s.pointee.vectors_allowed != 0 && s.pointee.x87_allowed != 0 else { return false }
+    return !translator.counts || limit &- s.pointee.instructions >= UInt64(CodeCache.blockLimit)
+  }
+
+  /// Where emitted code may go on at RIP without the dispatcher, 0 when that is not known. Flags are in lazy form before
+  /// and in `raw_flags` after.
+  @inline(__always)
+  func resumeCode(_ translator: Translator) -> UInt64 {
+    let mode = s.pointee.mode
+    guard BlockTranslator.handles(mode), Int(s.pointee.activity) == VM_ACTIVE else { return 0 }
+    let key = translator.jumpKey(mode)
+    let address = translator.findJump(s.pointee.rip, key: key)
+    guard address != 0 else { return 0 }
+    prepareEntry(key)
+    s.rawFlagsFromLazy()
+    return address
   }
 
   /// The indirect branch that was left by leads to an address that is not canonical: it faults itself. A call has been
@@ -188,10 +218,7 @@ extension CPU {
 
   @inline(never)
   private func translate(_ block: UnsafeMutablePointer<vm_block>, _ translator: Translator) {
-    guard translator.hasRoom else {
-      flushCode()
-      return
-    }
+    translator.makeRoom(for: block)
     var work = BlockTranslator(translator: translator, block: block)
     work.translate()
   }
@@ -199,16 +226,22 @@ extension CPU {
   @inline(__always)
   func currentJumpKey() -> UInt64 { translator?.jumpKey(s.pointee.mode) ?? 0 }
 
+  /// What emitted code expects in the state. Neither vector registers nor the x87 state are loaded.
   @inline(__always)
-  private func enter(_ translator: Translator, _ address: UInt64, _ limit: UInt64) {
+  private func prepareEntry(_ key: UInt64) {
     s.pointee.code_page = s.pointee.rip & ~0xfff
-    s.pointee.code_budget = Int64(bitPattern: limit &- s.pointee.instructions)
-    s.pointee.jump_key = translator.jumpKey(s.pointee.mode)
-    s.pointee.vector_ready = 0
+    s.pointee.jump_key = key
     s.pointee.vectors_allowed = vectorsAllowed ? 1 : 0
-    s.pointee.x87_ready = 0
     s.pointee.x87_allowed = x87Allowed ? 1 : 0
     s.pointee.plain_segments = plainSegments
+  }
+
+  @inline(__always)
+  private func enter(_ translator: Translator, _ address: UInt64, _ limit: UInt64) {
+    s.pointee.code_budget = Int64(bitPattern: limit &- s.pointee.instructions)
+    s.pointee.vector_ready = 0
+    s.pointee.x87_ready = 0
+    prepareEntry(translator.jumpKey(s.pointee.mode))
     translator.statistics.entries &+= 1
     vm_code_enter(translator.enterThunk, s, address)
     if translator.counts { s.pointee.instructions = limit &- UInt64(bitPattern: s.pointee.code_budget) }

@@ -12,8 +12,8 @@ extension CPU {
     case again
   }
 
-  /// Called by emitted code with all registers in the state and flags in `raw_flags`. Not 0: the code is to be left, RIP
-  /// and flags are in the state.
+  /// Called by emitted code with all registers in the state and flags in `raw_flags`. 0: the code may go on behind the
+  /// instruction. 1: it is to be left, RIP and flags are in the state. Else the address of the code to go on with.
   static let stepFromCode: vm_code_step = { state, op, index in
     let state = state.unsafelyUnwrapped
     let cpu = Unmanaged<CPU>.fromOpaque(state.pointee.owner.unsafelyUnwrapped)
@@ -50,6 +50,10 @@ extension CPU {
       s.pointee.code_budget &+= left
       deliver(atStack(error, op))
     }
+    if let translator {
+      let address = resumeCode(translator)
+      if address != 0 { return address }
+    }
     s.pointee.code_exit = UInt64(VM_EXIT_STEP)
     return 1
   }
@@ -71,7 +75,7 @@ extension CPU {
       // Emitted code may go on behind it when nothing that it was made for has changed.
       let goesOn =
         s.pointee.rip == next && s.pointee.mode == mode && Int(s.pointee.activity) == VM_ACTIVE
-        && s.pointee.jump_key == currentJumpKey()
+        && s.pointee.shadow == 0 && s.pointee.jump_key == currentJumpKey()
       return goesOn ? .next : .elsewhere
     case .movs: return try executeMovs(op) ? .next : .again
     case .stos: return try executeStos(op) ? .next : .again
@@ -114,20 +118,34 @@ extension CPU {
   }
 
   private func executeFamily(_ op: Op, _ kind: OpKind) throws(GuestFault) {
-    let size = op.pointee.operand_size
     switch kind {
-    case .addRM32, .orRM32, .andRM32, .subRM32, .xorRM32, .cmpRM32, .cmpMR32, .cmpMI32, .alu32:
+    // Kinds whose flags nobody sees may write them.
+    case .addRR32, .addRI32, .addRM32, .orRR32, .orRI32, .orRM32, .andRR32, .andRI32, .andRM32, .subRR32, .subRI32,
+      .subRM32, .xorRR32, .xorRI32, .xorRM32, .cmpRR32, .cmpRI32, .cmpRM32, .cmpMR32, .cmpMI32, .alu32, .addRR32n,
+      .orRR32n, .orRI32n, .andRR32n, .andRI32n, .subRR32n, .subRI32n, .xorRR32n, .xorRI32n:
       try arithmetic(op, UInt32.self)
-    case .addRM64, .orRM64, .andRM64, .subRM64, .xorRM64, .cmpRM64, .cmpMR64, .cmpMI64, .alu64:
+    case .addRR64, .addRI64, .addRM64, .orRR64, .orRI64, .orRM64, .andRR64, .andRI64, .andRM64, .subRR64, .subRI64,
+      .subRM64, .xorRR64, .xorRI64, .xorRM64, .cmpRR64, .cmpRI64, .cmpRM64, .cmpMR64, .cmpMI64, .alu64, .addRR64n,
+      .orRR64n, .orRI64n, .andRR64n, .andRI64n, .subRR64n, .subRI64n, .xorRR64n, .xorRI64n:
       try arithmetic(op, UInt64.self)
+    // INC and DEC without flags are among these.
+    case .addRI32n: s.ri(op, AddQuiet.self, UInt32.self)
+    case .addRI64n: s.ri(op, AddQuiet.self, UInt64.self)
+    case .zero32: s.rr(op, Xor.self, UInt32.self)
     case .cmpRR8, .cmpRI8, .cmpMI8, .cmpRM8, .alu8: try arithmetic(op, UInt8.self)
     case .alu16: try arithmetic(op, UInt16.self)
-    case .testRR8, .testRI8, .testMI8, .testMI32, .testMI64, .test: try executeTest(op)
-    case .incdec: try executeIncDec(op)
+    case .testRR8, .testRI8, .testMI8, .testRR32, .testRI32, .testMI32, .testRR64, .testRI64, .testMI64, .test:
+      try executeTest(op)
+    case .inc32, .inc64, .dec32, .dec64, .incdec: try executeIncDec(op)
     case .not: try executeNot(op)
     case .neg: try executeNeg(op)
     case .movRR8: s.set(op.pointee.rm, s.get(op.pointee.reg, UInt8.self))
     case .movRI8: s.set(op.pointee.rm, UInt8(truncatingIfNeeded: op.pointee.imm))
+    case .movRR16: s.set(op.pointee.rm, s.get(op.pointee.reg, UInt16.self))
+    case .movRI16: s.set(op.pointee.rm, UInt16(truncatingIfNeeded: op.pointee.imm))
+    case .movRR32: s.set(op.pointee.rm, s.get(op.pointee.reg, UInt32.self))
+    case .movRR64: s.set(op.pointee.rm, s.get(op.pointee.reg, UInt64.self))
+    case .movRI32, .movRI64: s.slots[Int(op.pointee.rm)] = UInt64(bitPattern: op.pointee.imm)
     case .movRM8: s.set(op.pointee.reg, try read(op, UInt8.self))
     case .movRM16: s.set(op.pointee.reg, try read(op, UInt16.self))
     case .movRM32: s.set(op.pointee.reg, try read(op, UInt32.self))
@@ -141,17 +159,19 @@ extension CPU {
     case .movMI32: try write(op, UInt32(truncatingIfNeeded: op.pointee.imm))
     case .movMI64: try write(op, UInt64(truncatingIfNeeded: op.pointee.imm))
     case .movzxR8, .movzxM8: s.slots[Int(op.pointee.reg)] = UInt64(try readRM(op, UInt8.self))
-    case .movzxM16: s.slots[Int(op.pointee.reg)] = UInt64(try readRM(op, UInt16.self))
+    case .movzxR16, .movzxM16: s.slots[Int(op.pointee.reg)] = UInt64(try readRM(op, UInt16.self))
     case .movsxR8, .movsxM8:
       s.set(op.pointee.reg, UInt32(truncatingIfNeeded: s.wide(try readRM(op, UInt8.self))))
-    case .movsxM16: s.set(op.pointee.reg, UInt32(truncatingIfNeeded: s.wide(try readRM(op, UInt16.self))))
-    case .movsxdM: s.slots[Int(op.pointee.reg)] = s.wide(try read(op, UInt32.self))
+    case .movsxR16, .movsxM16: s.set(op.pointee.reg, UInt32(truncatingIfNeeded: s.wide(try readRM(op, UInt16.self))))
+    case .movsxdR, .movsxdM: s.slots[Int(op.pointee.reg)] = s.wide(try readRM(op, UInt32.self))
     case .extend: try executeExtend(op)
     case .lea64: s.slots[Int(op.pointee.reg)] = effectiveAddress(op)
     case .lea32: s.slots[Int(op.pointee.reg)] = effectiveAddress(op) & 0xffff_ffff
     case .lea16: s.set(op.pointee.reg, UInt16(truncatingIfNeeded: effectiveAddress(op)))
-    case .cmov: try executeConditionalMove(op)
+    case .cmov32, .cmov64, .cmov: try executeConditionalMove(op)
     case .setccR, .setccM: try writeRM(op, (s.condition(op.pointee.sub) ? 1 : 0) as UInt8)
+    case .cbw: executeWiden(op)
+    case .cwd: executeSignSpread(op)
     case .xchg: try executeExchange(op)
     case .xadd: try executeExchangeAdd(op)
     case .cmpxchg: try executeCompareExchange(op)
@@ -168,9 +188,11 @@ extension CPU {
     case .popAll: try executePopAll(op)
     case .enter: try executeEnter(op)
     case .leaveFrame: try executeLeave(op)
-    case .shift: try executeShift(op)
+    case .shlRI32, .shlRI64, .shrRI32, .shrRI64, .sarRI32, .sarRI64, .shlRI32n, .shlRI64n, .shrRI32n, .shrRI64n, .sarRI32n,
+      .sarRI64n, .shift:
+      try executeShift(op)
     case .doubleShift: try executeDoubleShift(op)
-    case .imul: try executeSignedMultiply(op)
+    case .imulRR32, .imulRR64, .imul: try executeSignedMultiply(op)
     case .multiply: try executeMultiply(op)
     case .divide: try executeDivide(op)
     case .bitTest: try executeBitTest(op)
@@ -182,24 +204,43 @@ extension CPU {
     case .flag: executeFlag(op)
     case .bound: try executeBound(op)
     case .wait: try executeWait()
-    default:
-      // Register forms that code is always emitted for.
-      assertionFailure("no family for \(size) \(op.pointee.kind)")
+    case .nop: break
+    // Branches, strings and what `executeAlone` runs itself; the marks of overwritten code and of a block's end are no
+    // instructions.
+    case .jo, .jno, .jb, .jae, .je, .jne, .jbe, .ja, .js, .jns, .jp, .jnp, .jl, .jge, .jle, .jg, .jmp, .call64, .call, .ret64,
+      .ret, .jmpR64, .callR64, .jmpIndirect, .callIndirect, .loop, .jcxz, .movs, .stos, .lods, .scas, .cmps, .x87, .simd,
+      .system, .leave, .fallThrough, .undefined, .tooLong:
+      throw .undefined
     }
   }
 }
 
 extension UnsafeMutablePointer where Pointee == vm_cpu_state {
-  /// The lazy flags from those that emitted code has left: AH as LAHF writes it, OF in bit 0.
+  /// The lazy flags from those that emitted code has left: AH as LAHF writes it, OF in bit 0. What
+  /// `setArithmeticImage` does, without a branch.
   @inline(__always)
   func lazyFlagsFromRaw() {
     let raw = UInt64(pointee.raw_flags)
-    setArithmeticImage((raw &>> 8) & 0xd5 | (raw & 1) &<< 11)
+    let carry = raw &>> 8 & 1
+    pointee.flag_carries = carry &<< 63 | ((carry ^ raw) & 1) &<< 62 | raw &>> 9 & 8
+    pointee.flag_sign = (raw &>> 15 & 1) &<< 63
+    let result = (raw &>> 14 & 1) ^ 1
+    pointee.flag_result = result
+    pointee.flag_parity = result ^ (raw &>> 10 & 1) ^ 1
   }
 
   @inline(__always)
   func rawFlagsFromLazy() {
-    let image = arithmeticImage
-    pointee.raw_flags = UInt32(truncatingIfNeeded: (image & 0xd5) &<< 8 | (image &>> 11) & 1)
+    let carries = pointee.flag_carries
+    let result = pointee.flag_result
+    let low = (result ^ pointee.flag_parity) & 0xff
+    let folded = (low ^ low &>> 4) & 15
+    var raw: UInt64 = (carries &>> 63) &<< 8
+    raw |= (0x9669 &>> folded & 1) &<< 10
+    raw |= (carries & 8) &<< 9
+    raw |= result == 0 ? 1 &<< 14 : 0
+    raw |= ((result ^ pointee.flag_sign) &>> 63) &<< 15
+    raw |= (carries ^ carries &<< 1) &>> 63
+    pointee.raw_flags = UInt32(truncatingIfNeeded: raw)
   }
 }

@@ -12,8 +12,11 @@ public struct TranslatorStatistics: Equatable, Sendable {
   public var blocks = 0
   public var instructions = 0
   public var bytes = 0
-  /// Times all code was dropped because its memory was full.
+  /// Times all code was dropped, with what it was decoded from.
   public var flushes = 0
+  /// Times the oldest part of the code made room for new, and the blocks that lost their code then.
+  public var evictions = 0
+  public var evictedBlocks = 0
   /// Times emitted code was entered, and left: to link a branch, for an indirect branch, before a block, by an
   /// interpreted instruction.
   public var entries = 0
@@ -29,26 +32,39 @@ public struct TranslatorStatistics: Equatable, Sendable {
 
 /// The code that one CPU has translated, and the memory it is in.
 ///
-/// Code is bump-allocated; when the memory is full everything is dropped at once. A dead block's first instruction is
-/// overwritten by a jump that leaves, so that every way into it ends at the dispatcher; direct branches to it are
-/// unlinked as well.
+/// Its memory is a ring of regions, filled one after the other; when all are full the oldest one's code makes room, which
+/// takes less than a millisecond. A dead block's first instruction is overwritten by a jump that leaves, so that every way
+/// into it ends at the dispatcher; direct branches to it are unlinked as well.
 final class Translator {
   static let codeBytes = 48 << 20
-  static let linkCount = 1 << 19
+  /// Of code and of links, where code memory has its normal size.
+  private static let regionBytes = 512 << 10
+  /// Links that a region's code may have; on average a block has two in some 300 bytes.
+  private static let regionLinks = 5 << 10
   static let jumpCacheBits = 12
-  /// The most host code one block may take.
-  static let blockReserve = 64 << 10
+  /// The most host code that one instruction takes, and a block besides.
+  private static let instructionReserve = 1 << 10
   let memory: vm_code_memory
   /// From a writable address to the executable one.
   let distance: Int
   private(set) var cursor: UnsafeMutablePointer<UInt8>
-  private let end: UnsafeMutablePointer<UInt8>
+  private var end: UnsafeMutablePointer<UInt8>
   private var firstBlock: UnsafeMutablePointer<UInt8>
+
+  private let regionCount: Int
+  private let regionBytes: Int
+  /// The region being filled, and the last block of each.
+  private var region = 0
+  private let newest: UnsafeMutablePointer<UnsafeMutablePointer<vm_block>?>
+  /// Links used of each region's share.
+  private let linksUsed: UnsafeMutablePointer<Int>
 
   /// Executable address of the function that enters code.
   private(set) var enterThunk = UnsafeRawPointer(bitPattern: 1)!
   /// Writable addresses: have an instruction interpreted (R14: the vm_op, R15: its index); leave.
   private(set) var stepThunk: UnsafeMutablePointer<UInt8>
+  /// As `stepThunk`, where the rest of the block counts on neither vector registers nor the x87 state being loaded.
+  private(set) var plainStepThunk: UnsafeMutablePointer<UInt8>
   private(set) var exitThunk: UnsafeMutablePointer<UInt8>
   /// Loads the vector registers; ZF: they must not be.
   private(set) var vectorThunk: UnsafeMutablePointer<UInt8>
@@ -57,13 +73,12 @@ final class Translator {
   private var x87StoreThunk: UnsafeMutablePointer<UInt8>
 
   private let links: UnsafeMutablePointer<vm_code_link>
-  private var linkCursor = 0
   private let jumpCache: UnsafeMutablePointer<vm_jump_entry>
   /// Parts of the jump key of supervisor and user code: entries of older generations are void.
   private var jumpGeneration: UInt64 = 1
   private var userGeneration: UInt64 = 1
-  /// Modes that have a number, in the jump key.
-  private var modes: [UInt32] = []
+  private var supervisorEvictions = EvictedPages()
+  private var userEvictions = EvictedPages()
 
   /// Whether code counts the guest's instructions, so that it can stop by number.
   var counts = true
@@ -72,21 +87,31 @@ final class Translator {
   var statistics = TranslatorStatistics()
 
   /// Nil when the host refuses executable memory.
-  init?(jumpCache: UnsafeMutablePointer<vm_jump_entry>, step: @escaping vm_code_step) {
-    let memory = vm_code_memory_map(Self.codeBytes)
+  ///
+  /// - Parameter codeBytes: at least a megabyte.
+  init?(jumpCache: UnsafeMutablePointer<vm_jump_entry>, codeBytes: Int, step: @escaping vm_code_step) {
+    regionBytes = min(Self.regionBytes, codeBytes / 8)
+    regionCount = codeBytes / regionBytes
+    let memory = vm_code_memory_map(regionCount * regionBytes)
     guard let executable = memory.executable, let writable = memory.writable else { return nil }
     self.memory = memory
     distance = Int(bitPattern: executable) - Int(bitPattern: writable)
     cursor = writable
-    end = writable + Self.codeBytes
+    end = writable + regionBytes
+    newest = .allocate(capacity: regionCount)
+    newest.initialize(repeating: nil, count: regionCount)
+    linksUsed = .allocate(capacity: regionCount)
+    linksUsed.initialize(repeating: 0, count: regionCount)
     firstBlock = writable
     stepThunk = writable
+    plainStepThunk = writable
     exitThunk = writable
     vectorThunk = writable
     x87Thunk = writable
     x87StoreThunk = writable
     // Pages that are never written stay unallocated.
-    links = calloc(Self.linkCount, MemoryLayout<vm_code_link>.stride)!.assumingMemoryBound(to: vm_code_link.self)
+    let linkCount = regionCount * Self.regionLinks
+    links = calloc(linkCount, MemoryLayout<vm_code_link>.stride)!.assumingMemoryBound(to: vm_code_link.self)
     self.jumpCache = jumpCache
     clearJumps()
     emitThunks(vm_code_step_address(step))
@@ -95,11 +120,69 @@ final class Translator {
   deinit {
     vm_code_memory_unmap(memory)
     free(links)
+    newest.deallocate()
+    linksUsed.deallocate()
   }
 
-  var bytesInUse: Int { cursor - memory.writable }
+  /// Memory that was filled at least once counts as used.
+  var bytesInUse: Int {
+    let filled = statistics.evictions > 0 ? regionCount - 1 : region
+    return filled * regionBytes + (cursor - (memory.writable + region * regionBytes))
+  }
 
-  var hasRoom: Bool { end - cursor > Self.blockReserve && linkCursor + 8 < Self.linkCount }
+  /// Sees to it that the code of `block` fits. May take the code of others away; what they lead to stays right.
+  func makeRoom(for block: UnsafeMutablePointer<vm_block>) {
+    let reserve = Self.instructionReserve * (Int(block.pointee.count) + 1)
+    if end - cursor > reserve && linksUsed[region] + 8 < Self.regionLinks { return }
+    region = region + 1 == regionCount ? 0 : region + 1
+    cursor = region == 0 ? firstBlock : memory.writable + region * regionBytes
+    end = memory.writable + (region + 1) * regionBytes
+    if newest[region] != nil { evict() }
+  }
+
+  /// Takes the code out of the region that is to be filled anew. None of it may be running.
+  private func evict() {
+    let first = executable(memory.writable + region * regionBytes)
+    let last = first &+ UInt64(regionBytes)
+    var next = newest[region]
+    newest[region] = nil
+    while let block = next {
+      next = block.pointee.older
+      block.pointee.older = nil
+      guard block.pointee.code != 0 else { continue }
+      unlinkBranches(to: block)
+      block.pointee.code = 0
+      statistics.evictedBlocks += 1
+    }
+    let own = links + region * Self.regionLinks
+    for index in 0..<linksUsed[region] { detach(own + index) }
+    linksUsed[region] = 0
+    for slot in 0..<1 << Self.jumpCacheBits where jumpCache[slot].code >= first && jumpCache[slot].code < last {
+      jumpCache[slot] = vm_jump_entry()
+    }
+    statistics.evictions += 1
+  }
+
+  /// Has the branches to `block` lead to the dispatcher.
+  private func unlinkBranches(to block: UnsafeMutablePointer<vm_block>) {
+    var link = block.pointee.incoming
+    while let each = link {
+      Assembler.patch(each.pointee.site, each.pointee.unlinked)
+      link = each.pointee.next
+      each.pointee.next = nil
+      each.pointee.previous = nil
+    }
+    block.pointee.incoming = nil
+  }
+
+  /// Takes a branch whose code goes out of its target's list.
+  private func detach(_ link: UnsafeMutablePointer<vm_code_link>) {
+    guard let previous = link.pointee.previous else { return }
+    previous.pointee = link.pointee.next
+    if let next = link.pointee.next { next.pointee.previous = previous }
+    link.pointee.previous = nil
+    link.pointee.next = nil
+  }
 
   func executable(_ writable: UnsafeMutablePointer<UInt8>) -> UInt64 {
     UInt64(UInt(bitPattern: writable)) &+ UInt64(bitPattern: Int64(distance))
@@ -110,24 +193,42 @@ final class Translator {
     return UnsafeMutablePointer(bitPattern: address).unsafelyUnwrapped
   }
 
+  /// `block` has got its code, up to `end`.
+  func enter(_ block: UnsafeMutablePointer<vm_block>, end: UnsafeMutablePointer<UInt8>) {
+    block.pointee.older = newest[region]
+    newest[region] = block
+    advance(to: end)
+  }
+
   /// Takes the code up to `to` as used.
-  func advance(to: UnsafeMutablePointer<UInt8>) {
+  private func advance(to: UnsafeMutablePointer<UInt8>) {
     let bytes = UInt(bitPattern: to) &+ 15 & ~15
     cursor = UnsafeMutablePointer(bitPattern: bytes).unsafelyUnwrapped
   }
 
   func makeLink(site: UnsafeMutablePointer<UInt8>, unlinked: UnsafeMutablePointer<UInt8>) -> UnsafeMutablePointer<vm_code_link> {
-    let link = links + linkCursor
-    linkCursor += 1
-    link.initialize(to: vm_code_link(next: nil, site: site, unlinked: unlinked))
+    let link = links + (region * Self.regionLinks + linksUsed[region])
+    linksUsed[region] += 1
+    link.initialize(to: vm_code_link(next: nil, previous: nil, site: site, unlinked: unlinked))
     return link
   }
 
   /// Makes a branch lead straight to `block`.
   func connect(_ link: UnsafeMutablePointer<vm_code_link>, to block: UnsafeMutablePointer<vm_block>) {
     Assembler.patch(link.pointee.site, writable(block.pointee.code))
-    link.pointee.next = block.pointee.incoming
-    block.pointee.incoming = link
+    let first = incoming(block)
+    link.pointee.next = first.pointee
+    link.pointee.previous = first
+    if let next = first.pointee { next.pointee.previous = UnsafeMutableRawPointer(link).assumingMemoryBound(to: Link.self) }
+    first.pointee = link
+  }
+
+  typealias Link = UnsafeMutablePointer<vm_code_link>?
+
+  /// The head of the list of branches linked to `block`.
+  private func incoming(_ block: UnsafeMutablePointer<vm_block>) -> UnsafeMutablePointer<Link> {
+    let field = UnsafeMutableRawPointer(block) + MemoryLayout<vm_block>.offset(of: \.incoming)!
+    return field.assumingMemoryBound(to: Link.self)
   }
 
   /// The block's bytes have been overwritten: no way leads into its code any more.
@@ -140,20 +241,17 @@ final class Translator {
     let out = branch + 6 + Int(displacement)
     entry.pointee = 0xe9
     Assembler.patch(entry + 1, out)
-    var link = block.pointee.incoming
-    while let each = link {
-      Assembler.patch(each.pointee.site, each.pointee.unlinked)
-      link = each.pointee.next
-      each.pointee.next = nil
-    }
-    block.pointee.incoming = nil
+    unlinkBranches(to: block)
     block.pointee.code = 0
   }
 
   /// Drops all code; every block that has some is dropped too.
   func reset() {
+    region = 0
     cursor = firstBlock
-    linkCursor = 0
+    end = memory.writable + regionBytes
+    newest.update(repeating: nil, count: regionCount)
+    linksUsed.update(repeating: 0, count: regionCount)
     invalidateJumps()
     statistics.flushes += 1
   }
@@ -168,9 +266,27 @@ final class Translator {
 
   /// A translation of the fetch TLB's `set` has been dropped.
   func invalidateJumps(set: Int) {
-    if set == VM_MMU_USER { userGeneration &+= 1 } else { jumpGeneration &+= 1 }
+    if set == VM_MMU_USER {
+      userGeneration &+= 1
+      userEvictions = EvictedPages()
+    } else {
+      jumpGeneration &+= 1
+      supervisorEvictions = EvictedPages()
+    }
     if jumpGeneration > 0x7ff || userGeneration > 0x7ff { clearJumps() }
   }
+
+  /// A page's entry in the fetch TLB's `set` gives way to another. Its translation holds until it is flushed.
+  func noteEviction(set: Int, page: UInt64, global: Bool) {
+    if set == VM_MMU_USER {
+      userEvictions.add(page, global: global)
+    } else {
+      supervisorEvictions.add(page, global: global)
+    }
+  }
+
+  /// Pages of `set` that the jump cache may hold though the fetch TLB does not.
+  func evictions(set: Int) -> EvictedPages { set == VM_MMU_USER ? userEvictions : supervisorEvictions }
 
   private func clearJumps() {
     jumpGeneration = 1
@@ -179,26 +295,30 @@ final class Translator {
     UnsafeMutableRawPointer(jumpCache).initializeMemory(as: UInt8.self, repeating: 0, count: bytes)
   }
 
-  /// Bits 48 to 62: the generation and the mode's number.
+  /// Bits 48 to 62: the generation and the number of a mode that `BlockTranslator.handles`.
+  @inline(__always)
   func jumpKey(_ mode: UInt32) -> UInt64 {
-    var number = 0
-    while number < modes.count && modes[number] != mode { number += 1 }
-    if number == modes.count {
-      if number == 16 {
-        modes.removeAll(keepingCapacity: true)
-        clearJumps()
-        number = 0
-      }
-      modes.append(mode)
-    }
-    let isUser = Int(mode &>> UInt32(VM_MODE_MMU_SHIFT)) & 3 == VM_MMU_USER
-    return ((isUser ? userGeneration : jumpGeneration) &<< 4 | UInt64(number)) &<< 48
+    // Such modes differ in these only.
+    let kind: UInt64 = mode & UInt32(VM_MODE_CODE64) != 0 ? 0 : mode & UInt32(VM_MODE_LONG) != 0 ? 4 : 8
+    let set = UInt64(mode &>> UInt32(VM_MODE_MMU_SHIFT)) & 3
+    return ((set == UInt64(VM_MMU_USER) ? userGeneration : jumpGeneration) &<< 4 | kind | set) &<< 48
+  }
+
+  @inline(__always)
+  private func jumpEntry(_ rip: UInt64) -> UnsafeMutablePointer<vm_jump_entry> {
+    let low = UInt32(truncatingIfNeeded: rip)
+    return jumpCache + Int((low ^ low &>> 6) & (1 &<< UInt32(Self.jumpCacheBits) &- 1))
   }
 
   func fillJump(_ rip: UInt64, key: UInt64, code: UInt64) {
-    let low = UInt32(truncatingIfNeeded: rip)
-    let slot = Int((low ^ low &>> 6) & (1 &<< UInt32(Self.jumpCacheBits) &- 1))
-    jumpCache[slot] = vm_jump_entry(tag: rip ^ key, code: code, page: rip & ~0xfff, reserved: 0)
+    jumpEntry(rip).pointee = vm_jump_entry(tag: rip ^ key, code: code, page: rip & ~0xfff, reserved: 0)
+  }
+
+  /// The code at `rip`, 0 when the jump cache does not know.
+  @inline(__always)
+  func findJump(_ rip: UInt64, key: UInt64) -> UInt64 {
+    let entry = jumpEntry(rip)
+    return entry.pointee.tag == rip ^ key ? entry.pointee.code : 0
   }
 
   // MARK: Thunks
@@ -238,9 +358,12 @@ final class Translator {
     stepThunk = a.cursor
     a.arithmetic(7, StateField.vectorReady, 0, size: 4)
     let withVectors = a.jumpIf(Condition.notEqual)
-    emitStepBody(&a, step, vectors: false, leave)
+    emitStepBody(&a, step, vectors: false, reloads: true, leave)
     Assembler.patch(withVectors, a.cursor)
-    emitStepBody(&a, step, vectors: true, leave)
+    emitStepBody(&a, step, vectors: true, reloads: true, leave)
+
+    plainStepThunk = a.cursor
+    emitStepBody(&a, step, vectors: false, reloads: false, leave)
 
     vectorThunk = a.cursor
     a.arithmetic(7, StateField.vectorsAllowed, 0, size: 4)
@@ -274,19 +397,34 @@ final class Translator {
   }
 
   /// Has the interpreter run an instruction; the stack is that of a call from a block.
+  ///
+  /// - Parameters:
+  ///   - vectors: the vector registers are loaded.
+  ///   - reloads: what was loaded is loaded again after; else it is only stored.
   private func emitStepBody(
-    _ a: inout Assembler, _ step: UInt64, vectors: Bool, _ leave: UnsafeMutablePointer<UInt8>
+    _ a: inout Assembler, _ step: UInt64, vectors: Bool, reloads: Bool, _ leave: UnsafeMutablePointer<UInt8>
   ) {
     a.arithmetic(5, .register(Host.rsp), 8, size: 8)
     spill(&a)
-    if vectors { moveVectors(&a, load: false) }
+    if vectors {
+      moveVectors(&a, load: false)
+    } else if !reloads {
+      a.arithmetic(7, StateField.vectorReady, 0, size: 4)
+      let noVectors = a.jumpIf(Condition.equal)
+      moveVectors(&a, load: false)
+      Assembler.patch(noVectors, a.cursor)
+    }
     a.emit(0x8d, Host.rdi, .at(GuestRegisters.state, -GuestRegisters.bias), size: 8)
     a.move(Host.rsi, Host.r14)
     a.move(Host.rdx, Host.r15, size: 4)
-    // The word above the return address remembers whether the x87 state is to be loaded again.
-    a.load(Host.rax, StateField.x87Ready, size: 4)
-    a.store(.at(Host.rsp, 0), Host.rax)
-    a.emit(0x85, Host.rax, .register(Host.rax), size: 4)
+    if reloads {
+      // The word above the return address remembers whether the x87 state is to be loaded again.
+      a.load(Host.rax, StateField.x87Ready, size: 4)
+      a.store(.at(Host.rsp, 0), Host.rax)
+      a.emit(0x85, Host.rax, .register(Host.rax), size: 4)
+    } else {
+      a.arithmetic(7, StateField.x87Ready, 0, size: 4)
+    }
     let noX87 = a.jumpIf(Condition.equal)
     a.call(x87StoreThunk)
     Assembler.patch(noX87, a.cursor)
@@ -295,13 +433,20 @@ final class Translator {
     a.emit(0x85, Host.rax, .register(Host.rax), size: 4)
     let goesOn = a.jumpIf(Condition.equal)
     a.arithmetic(0, .register(Host.rsp), 16, size: 8)
-    a.jump(to: leave)
+    a.arithmetic(7, .register(Host.rax), 1, size: 8)
+    a.jump(to: leave, if: Condition.equal)
+    // The code of another block.
+    a.move(Host.r14, Host.rax)
+    fill(&a)
+    a.emit(0xff, 4, .register(Host.r14), size: 4)  // jmp r14
     Assembler.patch(goesOn, a.cursor)
     if vectors { moveVectors(&a, load: true) }
-    a.arithmetic(7, .at(Host.rsp, 0), 0, size: 4)
-    let stays = a.jumpIf(Condition.equal)
-    a.call(x87Thunk)
-    Assembler.patch(stays, a.cursor)
+    if reloads {
+      a.arithmetic(7, .at(Host.rsp, 0), 0, size: 4)
+      let stays = a.jumpIf(Condition.equal)
+      a.call(x87Thunk)
+      Assembler.patch(stays, a.cursor)
+    }
     fill(&a)
     a.arithmetic(0, .register(Host.rsp), 8, size: 8)
     a.byte(0xc3)
