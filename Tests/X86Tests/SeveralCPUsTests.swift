@@ -16,6 +16,7 @@ private final class ParallelMachine: @unchecked Sendable {
     for index in 0..<count {
       let cpu = CPU(index: index, profile: .x86_64_v2, memory: memory, environment: CPUEnvironment())
       cpu.join(group)
+      TestAccelerator.apply(to: cpu)
       cpus.append(cpu)
       for segment in 0..<6 {
         let attributes: UInt16 = segment == 1 ? 0xa09b : 0xc093
@@ -42,7 +43,7 @@ private final class ParallelMachine: @unchecked Sendable {
 
 private func little(_ value: Int) -> [UInt8] { (0..<4).map { UInt8(truncatingIfNeeded: value >> ($0 * 8)) } }
 
-@Suite(.serialized) struct SeveralCPUsTests {
+@Suite(.serialized, .bothAccelerators) struct SeveralCPUsTests {
   /// Plain memory, a page crossing, a page that holds running code.
   @Test(arguments: [0x10000, 0x10ffd, 0x1800] as [UInt64])
   func lockedAdditionsAreNeverLost(at counter: UInt64) throws {

@@ -9,7 +9,7 @@ struct TranslatorMemoryTests {
 
   private static let functions = 4000
   private static let body = 0x20_0000
-  private static let stride = 48
+  private static let spacing = 48
 
   /// A loop over calls of functions that branch on what they have computed.
   private func machine(_ accelerator: Accelerator) throws -> SystemMachine {
@@ -20,7 +20,7 @@ struct TranslatorMemoryTests {
     machine.cpu.translationThreshold = 1
     var main: [UInt8] = []
     for index in 0..<Self.functions {
-      let at = Self.body + index * Self.stride
+      let at = Self.body + index * Self.spacing
       // add eax, n; rol eax, 5; test al, 4; je +5; xor eax, m; lea ebx, [rax + rbx]; ret
       let code: [UInt8] =
         [0x05] + Self.little(index &* 0x9e37_79b1) + [0xc1, 0xc0, 5, 0xa8, 4, 0x74, 5, 0x35] + Self.little(index &* 77_777)
@@ -48,7 +48,8 @@ struct TranslatorMemoryTests {
     #expect(machine.cpu.slots[Reg.rbx] == expected.cpu.slots[Reg.rbx])
     let statistics = try #require(machine.cpu.translatorStatistics)
     #expect(statistics.evictions > 3 && statistics.evictedBlocks > Self.functions)
-    #expect(machine.cpu.code.generation == 0 || statistics.flushes == machine.cpu.code.generation)
+    // One is of the change to code that does not count.
+    #expect(statistics.flushes <= 1)
   }
 
   /// Overwritten, evicted, translated anew: what is linked to a block never runs what was there before.
@@ -58,7 +59,7 @@ struct TranslatorMemoryTests {
       for machine in machines {
         for index in stride(from: round, to: Self.functions, by: 7) {
           // Another constant is added.
-          let place = UInt64(Self.body + index * Self.stride + 1)
+          let place = UInt64(Self.body + index * Self.spacing + 1)
           machine.put(place, UInt32(truncatingIfNeeded: index &* 31 &+ round))
           machine.cpu.codeOverwritten(physical: place, length: 4)
         }

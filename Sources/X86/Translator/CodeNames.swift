@@ -11,8 +11,8 @@ struct CodeNames {
     self.start = start
     self.length = length
     places = [
-      translator.stepThunk: "interpreter", translator.exitThunk: "dispatcher", translator.vectorThunk: "load vectors",
-      translator.x87Thunk: "load x87",
+      translator.stepThunk: "interpreter", translator.plainStepThunk: "interpreter",
+      translator.exitThunk: "dispatcher", translator.vectorThunk: "load vectors", translator.x87Thunk: "load x87",
     ]
   }
 
