@@ -41,6 +41,8 @@ public final class PageChunkEncoder {
   private var count = 0
   private var dataPages = 0
   private var zeroRun: (first: Int, count: Int)?
+  /// Whether pages that are not zero are compressed, or stored as they are.
+  public var compresses = true
   /// Called for every page as it is taken: number, checksum, whether it is zero.
   public var onPage: (Int, UInt64, Bool) -> Void = { _, _, _ in }
 
@@ -59,11 +61,7 @@ public final class PageChunkEncoder {
   public func add(page: Int, at source: UnsafeRawPointer, emit: ([UInt8]) throws -> Void) throws {
     let slot = buffer + dataPages * PageChunk.pageSize
     // A zero page is told apart in place; if the guest writes it meanwhile, its dirty bit is set and it comes again.
-    if PageChunk.isZero(source) {
-      onPage(page, Self.zeroChecksum, true)
-      try addZero(page, emit)
-      return
-    }
+    if PageChunk.isZero(source) { return try addZero(page: page, emit: emit) }
     try flushZeroRun(emit)
     if count > 0 && page - first >= PageChunk.maxPages { try flushData(emit) }
     let target = count == 0 ? buffer : slot
@@ -74,6 +72,12 @@ public final class PageChunkEncoder {
     present[index >> 3] |= 1 << UInt8(index & 7)
     count = index + 1
     dataPages += 1
+  }
+
+  /// Adds a page that is known to be zero.
+  public func addZero(page: Int, emit: ([UInt8]) throws -> Void) throws {
+    onPage(page, Self.zeroChecksum, true)
+    try addZero(page, emit)
   }
 
   /// Emits what is still held.
@@ -120,7 +124,7 @@ public final class PageChunkEncoder {
     writer.put(bytes: present[..<bitmapBytes])
     writer.put(bytes: zero[..<bitmapBytes])
     let pages = UnsafeRawBufferPointer(start: buffer, count: dataPages * PageChunk.pageSize)
-    writer.put(bytes: try compressor.compress(pages))
+    writer.put(bytes: compresses ? try compressor.compress(pages) : ZstdCompressor.store(pages))
     for index in present.indices {
       present[index] = 0
       zero[index] = 0

@@ -30,6 +30,32 @@ public final class ZstdCompressor {
     if let failure { throw failure }
     return result
   }
+
+  /// A frame that any decoder takes and nobody has compressed: RFC 8878, 3.1.1, raw blocks. For a connection that is
+  /// faster than the compressor.
+  public static func store(_ bytes: UnsafeRawBufferPointer) -> [UInt8] {
+    let blockBytes = 128 << 10
+    let blocks = max(1, (bytes.count + blockBytes - 1) / blockBytes)
+    let size = 9 + blocks * 3 + bytes.count
+    return [UInt8](unsafeUninitializedCapacity: size) { buffer, count in
+      let target = UnsafeMutableRawBufferPointer(buffer)
+      target.storeBytes(of: UInt32(0xFD2F_B528).littleEndian, toByteOffset: 0, as: UInt32.self)
+      // A single segment, whose size follows in four bytes.
+      target[4] = 0b1010_0000
+      target.storeBytes(of: UInt32(bytes.count).littleEndian, toByteOffset: 5, as: UInt32.self)
+      var position = 9
+      for block in 0..<blocks {
+        let piece = bytes[block * blockBytes..<min((block + 1) * blockBytes, bytes.count)]
+        let head = UInt32(piece.count) << 3 | (block == blocks - 1 ? 1 : 0)
+        for byte in 0..<3 { target[position + byte] = UInt8(truncatingIfNeeded: head >> UInt32(byte * 8)) }
+        position += 3
+        let place = UnsafeMutableRawBufferPointer(rebasing: target[position...])
+        place.copyMemory(from: UnsafeRawBufferPointer(rebasing: piece))
+        position += piece.count
+      }
+      count = position
+    }
+  }
 }
 
 /// For one thread at a time.

@@ -12,19 +12,23 @@ final class MemorySender {
   let ledger: PageLedger
   var progress = TeleportProgress()
   private let report: (TeleportProgress) -> Void
-  private var clock = Stopwatch()
+  /// Called once, about a second before the first time that all of memory has crossed.
+  var nearlyDone: (() -> Void)?
+  private let clock: Stopwatch
   private var sinceReport = Stopwatch()
   private var sendingMS = 0.0
+  private var chunkCost = ChunkCost()
   private var pagesSent = 0
   private var dataPagesSent = 0
 
   init(
-    machine: any TeleportableMachine, connection: Connection, timeoutMS: Int,
+    machine: any TeleportableMachine, connection: Connection, timeoutMS: Int, clock: Stopwatch,
     report: @escaping (TeleportProgress) -> Void
   ) {
     self.machine = machine
     self.connection = connection
     self.timeoutMS = timeoutMS
+    self.clock = clock
     self.report = report
     ledger = PageLedger(pageCount: machine.memory.pageCount)
     progress.totalPages = ledger.pageCount
@@ -49,21 +53,29 @@ final class MemorySender {
     report(progress)
   }
 
-  /// Sends the pages of `set` and waits until the target has taken them in: what is measured is true, and nothing
-  /// is queued anywhere.
-  func send(_ set: PageBitmap) throws {
+  /// Sends the pages of `set` and, unless told otherwise, waits until the target has taken them in: what is measured is
+  /// true, and nothing is queued anywhere.
+  func send(_ set: PageBitmap, awaitsEnd: Bool = true) throws {
     progress.remainingPages = set.count
     var watch = Stopwatch()
     let before = sendingMS
     let ram = UnsafeRawPointer(machine.memory.ram)
+    // Not worth a look for a few pages that were just written.
+    let touched = set.count * 8 < set.pageCount ? set : machine.memory.touchedPages(in: 0..<set.pageCount)
     var sinceLook = 0
+    chunkCost.begin()
+    encoder.compresses = chunkCost.compresses
     try set.forEach { (page: Int) throws in
-      try encoder.add(page: page, at: ram + page * PageChunk.pageSize) { [self] chunk in
-        try connection.queue(Wire.Frame(.pages, chunk), timeoutMS: timeoutMS)
+      if touched.contains(page) {
+        try encoder.add(page: page, at: ram + page * PageChunk.pageSize, emit: emit)
+      } else {
+        try encoder.addZero(page: page, emit: emit)
       }
       sinceLook += 1
       if sinceLook >= 256 {
         sinceLook = 0
+        let left = Double(progress.remainingPages)
+        if watch.milliseconds * left < 1000 * (Double(progress.totalPages) - left) { announce() }
         // A target that gives up says so while we send.
         if let frame = try connection.poll() { throw frame.unexpected("silence") }
         if sinceReport.milliseconds >= 200 {
@@ -74,10 +86,25 @@ final class MemorySender {
         }
       }
     }
-    try encoder.flush { try connection.queue(Wire.Frame(.pages, $0), timeoutMS: timeoutMS) }
+    try encoder.flush(emit: emit)
     try connection.send(.roundEnd, timeoutMS: timeoutMS)
-    _ = try connection.receive(timeoutMS: timeoutMS, "taking in memory").expect(.roundDone)
+    if awaitsEnd { try awaitRoundEnd() }
     sendingMS = before + watch.lap()
+  }
+
+  /// Waits until the target has taken in what was sent.
+  func awaitRoundEnd() throws {
+    _ = try connection.receive(timeoutMS: timeoutMS, "taking in memory").expect(.roundDone)
+  }
+
+  private func announce() {
+    nearlyDone?()
+    nearlyDone = nil
+  }
+
+  private func emit(_ chunk: [UInt8]) throws {
+    try connection.queue(Wire.Frame(.pages, chunk), timeoutMS: timeoutMS)
+    encoder.compresses = chunkCost.end(pages: dataPagesSent)
   }
 
   /// How much of the time the guest rests, step by step, when its writes outrun the connection.
@@ -88,7 +115,7 @@ final class MemorySender {
   /// - Parameter preparing: what is still to be done with the guest running, called once when the rest fits. It may take
   ///   its time: afterwards the rest is looked at again.
   /// - Throws: `TeleportError.tooBusy` when nothing helps: a longer downtime than the user allows is the user's to choose.
-  func sendWhileRunning(maxDowntimeMS: Int, testPoint: TestPoint, preparing: () -> Void) throws {
+  func sendWhileRunning(maxDowntimeMS: Int, testPoint: TestPoint, preparing: () throws -> Void) throws {
     let patience = 4
     let maxRounds = 100
     var last = Int.max
@@ -110,7 +137,8 @@ final class MemorySender {
       func fits() -> Bool { Double(dirty) * millisecondsPerPage <= Double(maxDowntimeMS) / 2 }
       if fits() {
         if !isPrepared {
-          preparing()
+          announce()
+          try preparing()
           isPrepared = true
           dirty = machine.memory.dirtyLog.dirtyCount
         }
@@ -140,4 +168,47 @@ final class MemorySender {
 
   /// As measured, counting only pages that carry data: what a guest writes is seldom zero.
   private var millisecondsPerPage: Double { dataPagesSent < 64 ? 0.01 : sendingMS / Double(dataPagesSent) }
+}
+
+/// Whether it pays to compress: a slow connection takes compressed pages faster, a fast one takes them as they are. Both
+/// ways are measured, from the first byte read to the last one that the connection has taken, eight chunks at a time. The
+/// quickest of them counts: what makes the others slower is the host's being busy.
+private struct ChunkCost {
+  /// What no compressor can keep up with, in milliseconds a page: 400 MB/s.
+  private static let fast = 0.01
+  private(set) var compresses = false
+  /// The milliseconds a page of this way so far, and of the other when it was last tried.
+  private var best = Double.infinity
+  private var other: Double?
+  private var watch = Stopwatch()
+  private var pagesBefore = 0
+  private var chunks = 0
+  private var turns = 0
+
+  /// The time since the last chunk was not spent on sending.
+  mutating func begin() { watch = Stopwatch() }
+
+  /// A chunk is gone.
+  /// - Parameter pages: how many pages with data have been sent so far.
+  /// - Returns: whether to compress the next one.
+  mutating func end(pages: Int) -> Bool {
+    let milliseconds = watch.lap()
+    let count = pages - pagesBefore
+    pagesBefore = pages
+    // Too few to mean much.
+    guard count >= 64 else { return compresses }
+    best = min(best, milliseconds / Double(count))
+    chunks += 1
+    guard chunks >= 8 else { return compresses }
+    turns += 1
+    // The other way is tried when it is not known, and again now and then.
+    let isDueForATry = (other == nil || turns >= 16) && (compresses || best > Self.fast)
+    if isDueForATry || (other ?? .infinity) < best {
+      other = best
+      compresses.toggle()
+      turns = 0
+    }
+    (chunks, best) = (0, .infinity)
+    return compresses
+  }
 }

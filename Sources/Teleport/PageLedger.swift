@@ -38,19 +38,22 @@ final class PageLedger {
   func isZero(_ page: Int) -> Bool { checksums[page] == PageChunkEncoder.zeroChecksum }
 
   /// Reads all of memory and compares it with what is recorded: some of the pages that differ.
-  func differences(from ram: UnsafeRawPointer, limit: Int = 8) -> [Int] {
-    let pieces = threads
-    let size = (pageCount + pieces - 1) / pieces
-    let work = Scan(ledger: self, ram: ram)
-    DispatchQueue.concurrentPerform(iterations: pieces) { piece in
-      work.look(at: piece * size..<min((piece + 1) * size, work.ledger.pageCount), limit: limit)
-    }
-    return Array(work.all.sorted().prefix(limit))
+  func differences(from memory: PhysicalMemory) -> [Int] {
+    beginScan(of: memory, except: PageBitmap(pageCount: pageCount)).differences()
   }
 
-  /// How long `differences` will take on this host, measured on a few pages of each kind.
-  func scanMS(of ram: UnsafeRawPointer) -> Double {
-    let zero = cost(of: ram) { isZero($0) }
+  /// Begins to read all of memory but the pages of `rest`, on other threads; `set` may be called for these meanwhile.
+  func beginScan(of memory: PhysicalMemory, except rest: PageBitmap) -> Scan {
+    let scan = Scan(ledger: self, memory: memory, except: rest)
+    scan.begin(helpers: threads - 1)
+    return scan
+  }
+
+  /// How long reading all of memory will take on this host, measured on a few pages of each kind.
+  func scanMS(of memory: PhysicalMemory) -> Double {
+    let touched = memory.touchedPages(in: 0..<pageCount)
+    let ram = UnsafeRawPointer(memory.ram)
+    let zero = cost(of: ram) { isZero($0) && touched.contains($0) }
     let data = cost(of: ram) { !isZero($0) }
     return (zero + data) / Double(threads)
   }
@@ -74,30 +77,67 @@ final class PageLedger {
 
   private var sampled = 0
 
-  /// The guest stands still during a scan: all of the host's processors may help.
+  /// The guest stands still during a scan: all of the host's processors may help, this thread's as soon as it can.
   private var threads: Int { max(1, min(ProcessInfo.processInfo.activeProcessorCount, 8, pageCount / 4096)) }
 }
 
 /// Several threads look at parts of memory.
-private final class Scan: @unchecked Sendable {
-  let ledger: PageLedger
-  private let ram: UnsafeRawPointer
+final class Scan: @unchecked Sendable {
+  private let ledger: PageLedger
+  private let memory: PhysicalMemory
+  private let rest: PageBitmap
+  private let group = DispatchGroup()
   private let lock = NSLock()
+  private var next = 0
   private var found: [Int] = []
+  private static let limit = 8
+  private static let pieceSize = 4096
 
-  init(ledger: PageLedger, ram: UnsafeRawPointer) {
+  fileprivate init(ledger: PageLedger, memory: PhysicalMemory, except rest: PageBitmap) {
     self.ledger = ledger
-    self.ram = ram
+    self.memory = memory
+    self.rest = rest
   }
 
-  var all: [Int] { lock.withLock { found } }
-
-  func look(at pages: Range<Int>, limit: Int) {
-    var wrong: [Int] = []
-    for page in pages where !ledger.holds(page, ram + page * PageChunk.pageSize) {
-      wrong.append(page)
-      if wrong.count == limit { break }
+  fileprivate func begin(helpers: Int) {
+    for _ in 0..<helpers {
+      DispatchQueue.global(qos: .userInitiated).async(group: group) { [self] in work() }
     }
-    if !wrong.isEmpty { lock.withLock { found += wrong } }
+  }
+
+  /// Takes pieces until none is left.
+  private func work() {
+    while let first = lock.withLock({ takePiece() }) {
+      look(at: first..<min(first + Self.pieceSize, ledger.pageCount))
+    }
+  }
+
+  private func takePiece() -> Int? {
+    guard next < ledger.pageCount else { return nil }
+    defer { next += Self.pieceSize }
+    return next
+  }
+
+  private func look(at pages: Range<Int>) {
+    // What the host has never given memory to is zero.
+    let touched = memory.touchedPages(in: pages)
+    var wrong: [Int] = []
+    for page in pages where !rest.contains(page) && (touched.contains(page) || !ledger.isZero(page)) {
+      if !holds(page) { wrong.append(page) }
+      if wrong.count == Self.limit { break }
+    }
+    note(wrong)
+  }
+
+  private func holds(_ page: Int) -> Bool { ledger.holds(page, memory.ram + page * PageChunk.pageSize) }
+  private func note(_ pages: [Int]) { lock.withLock { found += pages } }
+
+  /// Helps, looks at the rest, too, and waits for the end.
+  /// - Returns: some of the pages that differ.
+  func differences() -> [Int] {
+    work()
+    rest.forEach { page in if !holds(page) { note([page]) } }
+    group.wait()
+    return Array(lock.withLock { found }.sorted().prefix(Self.limit))
   }
 }

@@ -209,7 +209,7 @@ final class TargetSession<Machine: TeleportableMachine> {
         var mine = Message.Verify(memory: ledger.digest, devices: devicesDigest ?? 0, full: theirs.full)
         if theirs.full {
           progress.verifiedFully = true
-          let wrong = ledger.differences(from: UnsafeRawPointer(ram))
+          let wrong = ledger.differences(from: machine.memory)
           // A page that is not what arrived makes the proof fail on both sides.
           if !wrong.isEmpty { mine.memory = ~mine.memory }
         }

@@ -50,15 +50,18 @@ public struct TeleportProgress: Codable, Equatable, Sendable {
       let rounded = Int((value * 10).rounded())
       return "\(rounded / 10).\(abs(rounded % 10))"
     }
+    // A small machine's whole journey is a fraction of a second.
+    let hundredths = Int((seconds * 100).rounded())
+    let duration = "\(hundredths / 100).\(String(hundredths % 100 + 100).dropFirst()) s"
     let megabytes = tenths(Double(bytes) / 1e6)
     let rate = tenths(bytesPerSecond / 1e6)
     switch phase {
     case .done:
-      guard downtime.total > 0 else { return "done: \(megabytes) MB in \(tenths(seconds)) s" }  // the target does not know it
+      guard downtime.total > 0 else { return "done: \(megabytes) MB in \(duration)" }  // the target does not know it
       let parts =
         "stop \(tenths(downtime.stop)), last pages \(tenths(downtime.lastPages)), "
         + "device state \(tenths(downtime.devices)), proof \(tenths(downtime.proof)), hand-over \(tenths(downtime.handOver))"
-      return "done: \(megabytes) MB in \(tenths(seconds)) s, down \(tenths(downtime.total)) ms (\(parts))"
+      return "done: \(megabytes) MB in \(duration), down \(tenths(downtime.total)) ms (\(parts))"
     case .memory, .lastPages:
       let done = totalPages > 0 ? (totalPages - min(remainingPages, totalPages)) * 100 / totalPages : 0
       let left = tenths(Double(remainingPages) * 4096 / 1e6)

@@ -5,7 +5,7 @@ import SavedState
 /// told to the other side.
 ///
 /// What must also survive the host is on the disk before the guest stands still or after it runs again, so that no disk
-/// adds to the downtime: `committing` is written durably in the shadow of the last pages and the proof; `owned` is first
+/// adds to the downtime: `committing` is written durably before the guest rests for its last pages; `owned` is first
 /// written for the process's death and then made durable while the guest runs. When the host itself dies in between,
 /// the earlier record says that it is of another boot of the host, and then it proves nothing.
 public struct TeleportRecord: Codable, Equatable, Sendable {

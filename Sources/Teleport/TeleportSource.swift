@@ -96,6 +96,7 @@ public final class TeleportSource: @unchecked Sendable {
   @discardableResult
   public func run() throws -> TeleportProgress {
     guard machine.teleportState != .stopped else { throw TeleportError.machineStopped }
+    clock = Stopwatch()
     wasPaused = machine.teleportState == .paused
     onState(.teleporting(paused: wasPaused))
     show(.connecting)
@@ -111,18 +112,23 @@ public final class TeleportSource: @unchecked Sendable {
       try testPoint(.sourceAgreed)
       try sendMemory(link, sender)
       try testPoint(.sourcePaused)
-      let noted = noteDecision()
-      try sendRest(link, sender)
+      let rest = takeRest()
+      var scan = wasPaused ? nil : beginScan(sender, except: rest)
+      try sendRest(link, sender, rest)
+      if wasPaused { scan = beginScan(sender, except: PageBitmap(pageCount: rest.pageCount)) }
       let devices = try sendDevices(link, sender)
-      try prove(link, sender, devices)
+      try prove(link, sender, devices, scan)
       try prepare(link, sender)
-      try decide(noted)
+      try decide()
     } catch {
       try keep(connection, because: error)
     }
     return try commit(connection)
   }
 
+  /// Since the start.
+  private var clock = Stopwatch()
+  /// The parts of the downtime.
   private var watch = Stopwatch()
 
   private func greet(_ link: Connection) throws {
@@ -160,7 +166,8 @@ public final class TeleportSource: @unchecked Sendable {
     try link.send(.hardware, hardware, timeoutMS: options.timeoutMS)
     let accept = try link.receive(timeoutMS: options.timeoutMS, "hardware check").expect(.accept)
     transfer = try Message.decode(Message.Accept.self, accept).transfer
-    return MemorySender(machine: machine, connection: link, timeoutMS: options.timeoutMS) { [unowned self] in
+    return MemorySender(machine: machine, connection: link, timeoutMS: options.timeoutMS, clock: clock) {
+      [unowned self] in
       last = $0
       onProgress($0)
     }
@@ -172,11 +179,15 @@ public final class TeleportSource: @unchecked Sendable {
     if !wasPaused {
       machine.startDirtyLog()
       isLogging = true
+      sender.nearlyDone = { [unowned self] in noteDecision() }
       try sender.sendWhileRunning(maxDowntimeMS: options.maxDowntimeMS, testPoint: testPoint) { [self] in
         // What the media's hand-over flushes again is then little.
         machine.flushMedia()
-        scanFits = sender.ledger.scanMS(of: UnsafeRawPointer(machine.memory.ram)) <= Double(options.maxDowntimeMS) / 8
+        try pendingNote?.wait()
+        scanFits = sender.ledger.scanMS(of: machine.memory) <= Double(options.maxDowntimeMS) / 8
       }
+    } else {
+      noteDecision()
     }
     try checkCancelled()
     sender.enter(.pausing)
@@ -186,11 +197,18 @@ public final class TeleportSource: @unchecked Sendable {
     sender.progress.downtime.stop = watch.lap()
   }
 
-  private func sendRest(_ link: Connection, _ sender: MemorySender) throws {
-    sender.enter(.lastPages)
+  /// The pages that are still to be sent.
+  private func takeRest() -> PageBitmap {
     var rest = PageBitmap(pageCount: machine.memory.pageCount, filled: wasPaused)
     if isLogging { _ = machine.takeDirtyPages(into: &rest) }
-    try sender.send(rest)
+    return rest
+  }
+
+  /// What follows is sent without waiting for the answers, which `prove` awaits: each would cost the guest a moment.
+  private func sendRest(_ link: Connection, _ sender: MemorySender, _ rest: PageBitmap) throws {
+    sender.enter(.lastPages)
+    // All of a paused machine's memory takes longer than anybody is silent.
+    try sender.send(rest, awaitsEnd: wasPaused)
     try testPoint(.sourceRestSent)
     sender.progress.downtime.lastPages = watch.lap()
   }
@@ -208,27 +226,34 @@ public final class TeleportSource: @unchecked Sendable {
     } while position < bytes.count
     try link.flush(timeoutMS: options.timeoutMS)
     try testPoint(.sourceDevicesSent)
-    _ = try link.receive(timeoutMS: options.timeoutMS, "loading the device state").expect(.devicesLoaded)
     sender.progress.downtime.devices = watch.lap()
     return Checksum.of(bytes)
   }
 
   /// Both sides have summed the checksums of the pages that crossed. Where the time allows, the source also reads all of
-  /// its memory again: only that can show a page that was changed without being noticed.
-  private func prove(_ link: Connection, _ sender: MemorySender, _ devices: UInt64) throws {
+  /// its memory again: only that can show a page that was changed without being noticed. It begins with what is not
+  /// to be sent any more, while the rest and the devices cross.
+  private func beginScan(_ sender: MemorySender, except rest: PageBitmap) -> Scan? {
+    guard provesFully || (proof == nil && scanFits) else { return nil }
+    return sender.ledger.beginScan(of: machine.memory, except: rest)
+  }
+
+  /// Whether the target reads all of its memory again, too.
+  private var provesFully: Bool { proof == .full || (proof == nil && wasPaused) }
+
+  private func prove(_ link: Connection, _ sender: MemorySender, _ devices: UInt64, _ scan: Scan?) throws {
     sender.enter(.proof)
-    let ram = UnsafeRawPointer(machine.memory.ram)
-    let there = proof == .full || (proof == nil && wasPaused)
-    let here = there || (proof == nil && scanFits)
-    let mine = Message.Verify(memory: sender.ledger.digest, devices: devices, full: there)
+    let mine = Message.Verify(memory: sender.ledger.digest, devices: devices, full: provesFully)
     try link.send(.verify, Message.encode(mine), timeoutMS: options.timeoutMS)
-    if here {
-      let missed = sender.ledger.differences(from: ram)
+    if let scan {
+      let missed = scan.differences()
       guard missed.isEmpty else {
         let pages = missed.map { "0x" + String(machine.memory.physicalAddress(ofPage: $0), radix: 16) }
         throw TeleportError.proof("pages changed without being recorded: \(pages.joined(separator: ", "))")
       }
     }
+    if !wasPaused { try sender.awaitRoundEnd() }
+    _ = try link.receive(timeoutMS: options.timeoutMS, "loading the device state").expect(.devicesLoaded)
     let patience = options.timeoutMS + Int(machine.memory.size >> 20)
     let answer = try link.receive(timeoutMS: patience, "proof").expect(.verified)
     let theirs = try Message.decode(Message.Verify.self, answer)
@@ -236,7 +261,7 @@ public final class TeleportSource: @unchecked Sendable {
       let what = theirs.memory == mine.memory ? "the device state" : "the memory"
       throw TeleportError.proof("\(what) arrived otherwise than it was sent")
     }
-    sender.progress.verifiedFully = here
+    sender.progress.verifiedFully = scan != nil
     try testPoint(.sourceProved)
     sender.progress.downtime.proof = watch.lap()
   }
@@ -253,9 +278,9 @@ public final class TeleportSource: @unchecked Sendable {
     try testPoint(.sourcePrepared)
   }
 
-  /// Writes the decision down while the last pages and the proof are under way, so that the disk does not add to the
-  /// downtime. Until the decision falls, the record only makes a successor of this process ask the target, which knows.
-  private func noteDecision() -> Note {
+  /// Writes the decision down while the guest still runs, so that the disk does not add to the downtime. Until the
+  /// decision falls, the record only makes a successor of this process ask the target, which knows.
+  private func noteDecision() {
     let note = Note()
     let entry = record(.committing)
     let records = records
@@ -263,12 +288,11 @@ public final class TeleportSource: @unchecked Sendable {
     thread.name = "teleport record"
     thread.start()
     pendingNote = note
-    return note
   }
 
   /// The decision: after this the machine does not run here unless the target says that it will not run there.
-  private func decide(_ noted: Note) throws {
-    try noted.wait()
+  private func decide() throws {
+    try pendingNote?.wait()
     try lock.withLock {
       guard !isCancelled else { throw TeleportError.cancelled }
       isDecided = true
@@ -392,6 +416,7 @@ public final class TeleportSource: @unchecked Sendable {
 
   private func handedOver(_ link: Connection?) -> TeleportProgress {
     last.downtime.handOver = watch.lap()
+    last.seconds = clock.milliseconds / 1000
     // The decision stands; a record that cannot be written leaves the earlier one, which says the same less surely.
     try? records(record(.handedOver))
     try? testPoint(.sourceAnswered)

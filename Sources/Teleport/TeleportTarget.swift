@@ -81,6 +81,8 @@ public final class TeleportTarget<Machine: TeleportableMachine>: @unchecked Send
   @discardableResult
   public func listen() throws -> Int {
     let machine = try makeMachine()
+    // What is done for the first time takes long, and the guest would wait for it: a rehearsal with the state it has.
+    try machine.loadState(SectionCodec.decodeAll(SectionCodec.encodeAll(machine.saveState())))
     condition.withLock { spare = machine }
     try openListener()
     onState(.waiting(port: port))

@@ -79,6 +79,22 @@ import Testing
     #expect(memory.readIO(0xFED0_0008, size: 8) == .max)
   }
 
+  @Test func whatWasWrittenIsTouchedAndWhatIsNotTouchedIsZero() throws {
+    let memory = try PhysicalMemory(size: 64 << 20)
+    let written = [0, 1, 513, 7000, memory.pageCount - 1]
+    for page in written { memory.write(memory.physicalAddress(ofPage: page), UInt8(1)) }
+    let touched = memory.touchedPages(in: 0..<memory.pageCount)
+    #expect(written.allSatisfy { touched.contains($0) })
+    // The host may give more memory than was asked for, but not all of it.
+    #expect(touched.count < memory.pageCount)
+    for page in 0..<memory.pageCount where !touched.contains(page) {
+      #expect(memory.read(memory.physicalAddress(ofPage: page), as: UInt64.self) == 0)
+    }
+    let some = memory.touchedPages(in: 500..<600)
+    #expect(some.contains(513))
+    #expect(!some.contains(0) && !some.contains(7000), "only what was asked for")
+  }
+
   @Test func aBitmapFilledForAnOddNumberOfPagesHoldsJustThose() {
     var bitmap = PageBitmap(pageCount: 70, filled: true)
     #expect(bitmap.count == 70)

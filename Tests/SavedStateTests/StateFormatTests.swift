@@ -149,13 +149,28 @@ private func read(_ bytes: [UInt8]) throws -> (sections: [StateSection], memory:
     #expect { try read(bytes) } throws: { "\($0)".contains("format 9") }
   }
 
-  @Test func scatteredPagesCrossInChunks() throws {
+  @Test(arguments: [0, 1, 4096, 128 << 10, (128 << 10) + 1, 1 << 20])
+  func storedBytesAreWhatAnyDecoderTakes(count: Int) throws {
+    var random = Random(seed: UInt64(count))
+    let bytes = (0..<count).map { _ in UInt8.random(in: 0...255, using: &random) }
+    let stored = bytes.withUnsafeBytes { ZstdCompressor.store($0) }
+    var got = [UInt8](repeating: 0, count: count)
+    try got.withUnsafeMutableBytes { target in
+      try stored.withUnsafeBytes { try ZstdDecompressor().decompress($0, into: target, subject: "") }
+    }
+    #expect(got == bytes)
+    #expect(stored.count <= count + count / 1000 + 12, "no more than it takes")
+  }
+
+  @Test(arguments: [true, false])
+  func scatteredPagesCrossInChunks(compressed: Bool) throws {
     var random = Random(seed: 9)
     let memory = try Sample().memory
     for _ in 0..<50 {
       let pages = (0..<Sample.pages).filter { _ in Int.random(in: 0..<9, using: &random) == 0 }
       var chunks: [[UInt8]] = []
       let encoder = PageChunkEncoder()
+      encoder.compresses = compressed
       var told: [Int] = []
       encoder.onPage = { page, _, _ in told.append(page) }
       try memory.withUnsafeBytes { bytes in

@@ -28,8 +28,9 @@ public final class VGA: PCIDevice, Device, PortIO, MemoryMappedIO {
     self.name = name
     self.clock = clock
     self.vramSize = vramSize
-    let raw = UnsafeMutableRawPointer.allocate(byteCount: vramSize, alignment: 4096)
-    vram = raw.initializeMemory(as: UInt8.self, repeating: 0, count: vramSize)
+    // Zeros that the host has not had to make yet: most of it is never used.
+    guard let zeros = calloc(vramSize, 1) else { preconditionFailure("out of memory") }
+    vram = zeros.bindMemory(to: UInt8.self, capacity: vramSize)
     core = VGACore(vram: vram, vramSize: vramSize)
     super.init(name: name, identity: PCIIdentity(vendor: 0x1234, device: 0x1111, revision: 2, classCode: 0x030000))
     lfb = LinearFrameBuffer(vram, vramSize)
@@ -44,7 +45,7 @@ public final class VGA: PCIDevice, Device, PortIO, MemoryMappedIO {
     ports.map(self, 0x1CE...0x1D0)
   }
 
-  deinit { vram.deallocate() }
+  deinit { free(vram) }
 
   // MARK: The picture
 
@@ -220,7 +221,7 @@ public final class VGA: PCIDevice, Device, PortIO, MemoryMappedIO {
     return try StateSection(name: name, kind: Self.kind, version: Self.version, state: saved, blob: blob)
   }
 
-  /// Bytes of video memory up to the last that is not zero, in whole pages: most of it is never used.
+  /// Bytes of video memory up to the last that is not zero, in whole pages.
   private var usedVideoMemory: Int {
     let page = 4096
     var end = vramSize
@@ -244,11 +245,11 @@ public final class VGA: PCIDevice, Device, PortIO, MemoryMappedIO {
     restorePCI(saved.pci)
     core.state = saved.vga
     core.refresh()
-    let used = section.blob.count
+    let (used, before) = (section.blob.count, usedVideoMemory)
     section.blob.withUnsafeBytes { bytes in
       guard let base = bytes.baseAddress else { return }
       UnsafeMutableRawPointer(vram).copyMemory(from: base, byteCount: used)
     }
-    memset(vram + used, 0, vramSize - used)
+    if before > used { memset(vram + used, 0, before - used) }
   }
 }
