@@ -187,7 +187,10 @@ extension BlockTranslator {
       requireFlags()
       a.byte(op.pointee.sub == 0 ? 0xf5 : op.pointee.sub == 1 ? 0xf8 : 0xf9)
       flagsWritten()
-    default: return false
+    default:
+      keepFlags(accumulator: false)
+      let sets = op.pointee.sub == 4
+      a.arithmetic(sets ? 1 : 4, StateField.eflags, sets ? Int64(EFLAGS.df) : ~Int64(EFLAGS.df), size: 4)
     }
     return true
   }

@@ -90,7 +90,8 @@ extension BlockTranslator {
     case VM_SIMD_STRINGS: return compareStrings(op, row)
     case VM_SIMD_CRC32: return checksum(op, row)
     case VM_SIMD_FENCE:
-      for byte in [0x0f, 0xae, 0xf0] as [UInt8] { a.byte(byte) }
+      // LFENCE, MFENCE, SFENCE.
+      for byte in [0x0f, 0xae, 0xc0 | row.group << 3] { a.byte(byte) }
     case VM_SIMD_MOVNTI:
       let size = op.pointee.prefixes & UInt8(VM_PREFIX_REX_W) != 0 ? 8 : 4
       var access = memory(op, size: size, write: true, accumulator: false)

@@ -22,13 +22,17 @@ extension CPU {
 
   private func step(_ op: Op, _ index: Int) -> UInt64 {
     let block = UnsafeMutableRawPointer(op - index).assumingMemoryBound(to: vm_block.self) - 1
-    s.lazyFlagsFromRaw()
-    if let translator { translator.statistics.steps &+= 1 }
     let mask = isCode32(s.pointee.mode) ? 0xffff_ffff : UInt64.max
     let blockRip = s.pointee.code_page &+ UInt64(block.pointee.start)
+    guard let translator else { return 1 }
+    let behind = (blockRip &+ UInt64(op.pointee.offset) &+ UInt64(op.pointee.length)) & mask
+    let quick = transferQuickly(op, behind, translator)
+    if quick != 0 { return quick }
+    s.lazyFlagsFromRaw()
+    translator.statistics.steps &+= 1
     s.slots[VM_SLOT_RIP] = blockRip
     s.pointee.rip = (blockRip &+ UInt64(op.pointee.offset)) & mask
-    let left = translator?.counts == true ? Int64(Int(block.pointee.count) &- index) : 0
+    let left = translator.counts ? Int64(Int(block.pointee.count) &- index) : 0
     let done: Int64 = left != 0 ? left &- 1 : 0
     let generation = code.generation
     do throws(GuestFault) {
@@ -41,7 +45,7 @@ extension CPU {
           s.rawFlagsFromLazy()
           return 0
         }
-        s.pointee.rip = (blockRip &+ UInt64(op.pointee.offset) &+ UInt64(op.pointee.length)) & mask
+        s.pointee.rip = behind
         s.pointee.code_budget &+= done
       case .elsewhere: s.pointee.code_budget &+= done
       case .again: s.pointee.code_budget &+= left
@@ -50,10 +54,8 @@ extension CPU {
       s.pointee.code_budget &+= left
       deliver(atStack(error, op))
     }
-    if let translator {
-      let address = resumeCode(translator)
-      if address != 0 { return address }
-    }
+    let address = resumeCode(translator)
+    if address != 0 { return address }
     s.pointee.code_exit = UInt64(VM_EXIT_STEP)
     return 1
   }
