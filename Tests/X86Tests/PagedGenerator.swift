@@ -10,6 +10,8 @@ struct PagedGenerator {
   let pages: Bool
   /// No instruction leaves flags undefined, even for a moment.
   private var isTidy = false
+  /// No interrupts, but STI: it holds them off for an instruction or more, as it suits whoever runs it.
+  private var isQuiet = false
 
   init(seed: UInt64, compat: Bool, pages: Bool) throws {
     oracle = try OracleRun(seed: seed, compat: compat)
@@ -62,17 +64,18 @@ struct PagedGenerator {
   private static let vectors = LockstepRun.vectors
 
   private mutating func piece() -> [UInt8] {
-    switch random(0...19) {
+    switch random(0...20) {
     case 0...8: return encoded(Self.templates)
     case 9, 10: return isTidy ? encoded(Self.templates) : encoded(Self.messy) + [0x39, 0xc1]
     case 11: return encoded(Self.vectors)
     case 12: return [0x9c, 0x58]  // pushf; pop rax
-    case 13: return [0x68] + PagedProgram.little(UInt64(random(0...0xfff)) & 0x8d5 | 0x202, 4) + [0x9d]  // popf
+    case 13: return [0x68] + PagedProgram.little(flagsImage(), 4) + [0x9d]  // popf
     case 14: return reader()
     case 15: return [0x50 | [0, 1, 2, 5, 6][random(0...4)], 0x58 | [0, 1, 2, 5][random(0...3)]]
     case 16: return pages ? pointer() : writer()
     case 17: return pages ? [0xcd, 0x80] : writer()
     case 18: return string()
+    case 19: return system()
     default: return chance(4) ? [0xe6, 0x80] : writer()
     }
   }
@@ -112,6 +115,33 @@ struct PagedGenerator {
     case 3: return [0x11 | UInt8(random(0...1)) << 3, 0xc0 | register << 3 | registers[random(0...3)]]
     case 4: return [0x0f, 0x90 | condition, 0x43, UInt8(random(0...127))]  // setcc [rbx + disp8]
     default: return [0xd1, 0xd0 | UInt8(random(0...1)) << 3 | register]
+    }
+  }
+
+  /// For POPF. What holds off interrupts or single-steps lets the test look between any two instructions.
+  private mutating func flagsImage() -> UInt64 {
+    var image = UInt64(random(0...0xfff)) & 0x8d5 | 0x3202
+    if chance(6) { image ^= 0x400 }
+    guard isTidy else { return image }
+    if chance(3) { image ^= 0x200 }
+    if chance(12) { image |= 0x100 }
+    if chance(8) { image ^= [0x1000, 0x3000, 0x4000, 0x4_0000, 0x20_0000][random(0...4)] }
+    return image
+  }
+
+  /// What only CPL 0 or IOPL may do, and what depends on FS and GS.
+  private mutating func system() -> [UInt8] {
+    switch random(0...11) {
+    case 0, 1: return isTidy ? [0xfa] : [0xfc]  // cli; cld
+    case 2, 3: return isQuiet ? [0xfb] : [0xfd]  // sti; std
+    case 4: return [0x0f, 0x01, 0xf8]  // swapgs
+    case 5: return [0xf3, 0x48, 0x0f, 0xae, 0xc0 | UInt8(random(0...1)) << 3 | 5]  // rdfsbase, rdgsbase rbp
+    case 6: return [0xf3, 0x48, 0x0f, 0xae, 0xd0 | UInt8(random(0...1)) << 3 | 6]  // wrfsbase, wrgsbase rsi
+    case 7: return [[0x64, 0x65][random(0...1)]] + (compat ? [] : [0x48]) + [0x8b, 0x45, UInt8(random(0...127))]
+    case 8: return [[0x64, 0x65][random(0...1)], 0x01, 0x43, UInt8(random(0...127))]
+    case 9: return pages ? [0x0f, 0x20, 0xd8, 0x0f, 0x22, 0xd8] : [0x0f, 0x31]  // mov rax, cr3; mov cr3, rax; rdtsc
+    case 10: return pages ? [0x0f, 0x01, 0x3b] : [0x0f, 0x01, 0xf8]  // invlpg [rbx]
+    default: return [0x0f, 0x01, chance(2) ? 0xca : 0xcb]  // clac, stac
     }
   }
 
@@ -170,8 +200,9 @@ struct PagedGenerator {
   mutating func program() -> PagedProgram {
     var program = PagedProgram(compat: compat, user: pages ? chance(2) : !chance(4))
     // Now and then blocks lie on both sides of a page's end, or across: there a block ends, and undefined flags show.
-    isTidy = chance(3)
-    program.start = isTidy ? 0x1000 - random(0...200) : random(0...0x600)
+    isTidy = chance(2)
+    isQuiet = isTidy && chance(3)
+    program.start = isTidy && chance(2) ? 0x1000 - random(0...200) : random(0...0x600)
     let count = random(2...9)
     for index in 0..<count {
       let pieces = (0..<random(0...5)).map { _ in piece() }
@@ -192,7 +223,7 @@ struct PagedGenerator {
     program.data = Array(oracle.window[start..<start + 0x1000])
     program.protects = !chance(4)
     program.threshold = [0, 0, 1, 2, 4][random(0...4)]
-    program.patience = random(1...4)
+    program.patience = isQuiet ? 0 : random(1...4)
     program.smap = pages && chance(3)
     for page in PagedMachine.dataPages + [511] { program.entries.append((PagedMachine.tableEntry(page), entry(page))) }
     for page in 512...514 { program.entries.append((PagedMachine.tableEntry(page), entry(page))) }

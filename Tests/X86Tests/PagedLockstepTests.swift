@@ -28,8 +28,9 @@ final class PagedLockstep {
       while interpreter.cpu.s.pointee.instructions < end && looks < 80 {
         looks += 1
         let left = Int(end - interpreter.cpu.s.pointee.instructions)
-        let first = interpreter.run(budget: left)
-        let second = translator.run(budget: left)
+        var first = interpreter.run(budget: left)
+        var second = translator.run(budget: left)
+        if program.patience == 0 { align(&first, &second) }
         let place = "turn \(turn), look \(looks)"
         if first != second {
           let rip = String(translator.cpu.s.pointee.rip, radix: 16)
@@ -51,6 +52,20 @@ final class PagedLockstep {
       }
     }
     return nil
+  }
+
+  /// After STI blocks begin where it suits each, and so do turns end: whoever is behind goes on.
+  private func align(_ first: inout PagedMachine.Stop, _ second: inout PagedMachine.Stop) {
+    for _ in 0..<200 {
+      let (one, other) = (interpreter.cpu.s.pointee.instructions, translator.cpu.s.pointee.instructions)
+      if first == .budget && (one < other || second != .budget) {
+        first = interpreter.run(budget: max(1, Int(bitPattern: UInt(other &- one))))
+      } else if second == .budget && (other < one || first != .budget) {
+        second = translator.run(budget: max(1, Int(bitPattern: UInt(one &- other))))
+      } else {
+        return
+      }
+    }
   }
 
   var summary: String {

@@ -151,7 +151,7 @@ final class PagedMachine {
     cpu.reset()
     let s = cpu.s
     s.pointee.cr0 = program.protects ? 0x8005_0033 : 0x8004_0033
-    s.pointee.cr4 = 0x6b0 | (program.smap ? 1 << 21 : 0)
+    s.pointee.cr4 = 0x1_06b0 | (program.smap ? 1 << 21 : 0)
     s.pointee.efer = 0xd01
     s.pointee.cr3 = 0x1000
     s.pointee.gdtr = vm_table(base: Self.kernel + 0x8000, limit: 0x7f, reserved: 0)
@@ -175,6 +175,7 @@ final class PagedMachine {
     }
     // With exceptions masked emitted code need not leave in the middle of a block, where a pending interrupt is taken.
     s.pointee.mxcsr = 0x1f80
+    s.pointee.kernel_gs_base = Self.window + 0x8000
     s.pointee.fpu_control = 0x37f
     s.pointee.fpu_empty = 0xff
     s.pointee.rip = image.labels[0]
@@ -237,6 +238,8 @@ final class PagedMachine {
     list += [
       ("rip", s.pointee.rip), ("rflags", cpu.flagsImage()), ("cr2", s.pointee.cr2), ("cr3", s.pointee.cr3),
       ("cpl", UInt64(s.pointee.cpl)), ("count", s.pointee.instructions), ("mxcsr", UInt64(s.pointee.mxcsr)),
+      ("cr4", s.pointee.cr4), ("fs", s.pointee.segments.4.base), ("gs", s.pointee.segments.5.base),
+      ("kernel gs", s.pointee.kernel_gs_base),
     ]
     withUnsafeBytes(of: s.pointee.xmm) { bytes in
       for index in 0..<32 { list.append(("xmm+\(index * 8)", bytes.load(fromByteOffset: index * 8, as: UInt64.self))) }
@@ -276,6 +279,7 @@ private final class PagedEnvironment: CPUEnvironment {
   var patience = 3
 
   func request() {
+    guard patience > 0 else { return }
     requests = true
     cpu?.post(UInt32(VM_PENDING_INTERRUPT))
   }
@@ -287,7 +291,7 @@ private final class PagedEnvironment: CPUEnvironment {
   }
   private func access() -> UInt64 {
     accesses += 1
-    if accesses % patience == 0 { request() }
+    if patience > 0 && accesses % patience == 0 { request() }
     return UInt64(accesses)
   }
 

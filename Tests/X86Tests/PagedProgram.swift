@@ -33,7 +33,7 @@ struct PagedProgram {
   var protects = true
   /// Interpreted runs of a block before it is translated: with none, no block knows its successors.
   var threshold: UInt8 = 0
-  /// Every so many accesses to the device ask for an interrupt.
+  /// Every so many accesses to the device ask for an interrupt; with 0 nothing does.
   var patience = 3
   var blocks: [Block] = []
   /// Of the first block, in the code pages.
