@@ -16,10 +16,7 @@ extension CPU {
     let start = Int(linear & 0xfff)
     if let known = page.find(start, mode) { return known }
     // Before the first byte is read, so that no store after that goes unseen.
-    if !page.pointee.isClaimed && page.pointee.ramPage >= 0 {
-      page.pointee.isClaimed = true
-      claimCode(ramPage: page.pointee.ramPage, physical: entry.pointee.physical & ~0xfff)
-    }
+    claim(page, entry.pointee.physical)
 
     let bytes = UnsafeRawPointer(CPU.host(host)).assumingMemoryBound(to: UInt8.self)
     let block = code.nextBlock()
@@ -48,7 +45,7 @@ extension CPU {
     }
     if count > 0 { ended = CPU.endsBlock(OpKind(trusted: ops[count - 1].kind)) }
     if count == 0 {
-      if page.pointee.blockCount == 0 { code.release(page) }
+      if page.pointee.isEmpty { code.release(page) }
       return try scratchBlock(linear, rip: rip, mode: mode)
     }
     block.initialize(to: vm_block())
@@ -63,7 +60,15 @@ extension CPU {
     return block
   }
 
-  private func finishBlock(_ ops: UnsafeMutablePointer<vm_op>, _ count: Int, _ position: Int, _ ended: Bool) {
+  /// Says that this CPU is going to hold code of the page, unless it has already.
+  @inline(__always)
+  func claim(_ page: UnsafeMutablePointer<CodePage>, _ physical: UInt64) {
+    guard !page.pointee.isClaimed && page.pointee.ramPage >= 0 else { return }
+    page.pointee.isClaimed = true
+    claimCode(ramPage: page.pointee.ramPage, physical: physical & ~0xfff)
+  }
+
+  func finishBlock(_ ops: UnsafeMutablePointer<vm_op>, _ count: Int, _ position: Int, _ ended: Bool) {
     var cell = count
     if !ended {
       var op = vm_op()

@@ -21,6 +21,12 @@ struct CodePage {
   var idleWrites = 0
   /// The number of them after which the page's code is dropped. Grows with each drop.
   var patience = 64
+  /// Host address of the page's first byte.
+  let host: UInt64
+  /// A block whose only instruction begins in this page and ends in `following`, whose `preceding` this page is.
+  fileprivate(set) var tail: UnsafeMutablePointer<vm_block>?
+  fileprivate(set) var following: UnsafeMutablePointer<CodePage>?
+  fileprivate var preceding: UnsafeMutablePointer<CodePage>?
   /// This CPU has said that it holds code of the page: nobody writes it unseen.
   var isClaimed = false
   /// Where blocks that had host code began when they were overwritten last: what comes in their place is as hot. -1: none.
@@ -29,7 +35,13 @@ struct CodePage {
 
   static let bucketCount = 128
 
-  init(ramPage: Int) { self.ramPage = ramPage }
+  init(ramPage: Int, host: UInt64) {
+    self.ramPage = ramPage
+    self.host = host
+  }
+
+  /// Nothing decoded depends on the page's bytes.
+  var isEmpty: Bool { blockCount == 0 && tail == nil && preceding == nil }
 
   mutating func noteHot(_ start: Int) {
     hotStarts[nextHot] = Int16(start)
@@ -165,7 +177,7 @@ final class CodeCache {
     if let known { return known }
     makeRoom()
     let page = cursor.bindMemory(to: CodePage.self, capacity: 1)
-    page.initialize(to: CodePage(ramPage: isRAM ? Int(offset &>> 12) : -1))
+    page.initialize(to: CodePage(ramPage: isRAM ? Int(offset &>> 12) : -1, host: host))
     page.buckets.initialize(repeating: nil, count: CodePage.bucketCount)
     cursor += Self.pageBytes
     page.pointee.next = pages
@@ -193,6 +205,46 @@ final class CodeCache {
     blocksDecoded &+= 1
   }
 
+  /// Enters a block written at `nextBlock` whose only instruction lies in two pages, both claimed.
+  func enterTail(
+    _ block: UnsafeMutablePointer<vm_block>, page: UnsafeMutablePointer<CodePage>,
+    following: UnsafeMutablePointer<CodePage>, cells: Int
+  ) {
+    cursor += MemoryLayout<vm_op>.stride * (cells + 3)
+    dropTail(page)
+    if let other = following.pointee.preceding { dropTail(other) }
+    block.pointee.page = UnsafeMutableRawPointer(page)
+    page.pointee.tail = block
+    page.pointee.following = following
+    following.pointee.preceding = page
+    blocksDecoded &+= 1
+  }
+
+  private func dropTail(_ page: UnsafeMutablePointer<CodePage>) {
+    guard let block = page.pointee.tail else { return }
+    kill(block)
+    page.pointee.following?.pointee.preceding = nil
+    page.pointee.following = nil
+    page.pointee.tail = nil
+  }
+
+  /// Drops the instructions in two pages whose bytes in `page` are among those from `offset` on.
+  private func dropCrossing(_ page: UnsafeMutablePointer<CodePage>, _ offset: Int, _ length: Int) -> Bool {
+    var hit = false
+    if let tail = page.pointee.tail, offset + length > Int(tail.pointee.start) {
+      if tail.pointee.code != 0 { page.pointee.noteHot(Int(tail.pointee.start)) }
+      dropTail(page)
+      hit = true
+    }
+    if let preceding = page.pointee.preceding, let tail = preceding.pointee.tail,
+      offset < Int(tail.pointee.start) + Int(tail.pointee.bytes) - 4096
+    {
+      dropTail(preceding)
+      hit = true
+    }
+    return hit
+  }
+
   /// Says that this CPU holds no code of the page any more.
   func release(_ page: UnsafeMutablePointer<CodePage>) {
     guard page.pointee.isClaimed else { return }
@@ -212,23 +264,25 @@ final class CodeCache {
   /// Drops the blocks that overlap the written bytes, all in one page.
   func written(ramPage: Int, offset: Int, length: Int) {
     guard let page = byRAMPage[ramPage], page.pointee.isClaimed else { return }
-    var hit = false
+    var hit = dropCrossing(page, offset, length)
     if page.pointee.granules & Self.granules(offset, length) != 0 {
-      hit = drop(page) { block in
+      let dropped = drop(page) { block in
         let start = Int(block.pointee.start)
         guard start < offset + length && offset < start + Int(block.pointee.bytes) else { return false }
         if block.pointee.code != 0 { page.pointee.noteHot(start) }
         return true
       }
+      if dropped { hit = true }
     }
     if hit { return }
     page.pointee.idleWrites += 1
     guard page.pointee.idleWrites >= page.pointee.patience else { return }
     // Data beside code, or in its place: without code in the page its writes are fast again. Code that is still run comes
     // back.
-    if page.pointee.blockCount > 0 {
+    if !page.pointee.isEmpty {
       page.pointee.patience = min(page.pointee.patience * 2, 1 << 20)
       _ = drop(page) { _ in true }
+      _ = dropCrossing(page, 0, 4096)
     }
     release(page)
   }

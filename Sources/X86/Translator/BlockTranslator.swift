@@ -88,6 +88,7 @@ struct BlockTranslator {
     observer?.mark(.entry, entry)
     a.arithmetic(7, StateField.pending, 0, size: 4)
     entrySite = a.jumpIf(Condition.notEqual)
+    let refusals = requireFollowingPage()
     if translator.counts {
       a.arithmetic(5, StateField.budget, Int64(count), size: 8)
       budgetSite = a.jumpIf(Condition.sign)
@@ -121,7 +122,7 @@ struct BlockTranslator {
     emitIndirectMisses()
     emitVectorLoads()
     emitLeaves()
-    emitEntryStub()
+    emitEntryStub(refusals)
 
     let used = a.cursor - entry
     block.pointee.code = translator.executable(entry)
@@ -394,11 +395,12 @@ struct BlockTranslator {
     }
   }
 
-  private mutating func emitEntryStub() {
+  private mutating func emitEntryStub(_ refusals: [UnsafeMutablePointer<UInt8>]) {
     observer?.mark(.refusal, a.cursor)
     if let site = budgetSite { Assembler.patch(site, a.cursor) }
     if budgetSite != nil { a.arithmetic(0, StateField.budget, Int64(block.pointee.count), size: 8) }
     if let site = entrySite { Assembler.patch(site, a.cursor) }
+    for site in refusals { Assembler.patch(site, a.cursor) }
     storeRip(Int(block.pointee.start))
     exit(UInt64(VM_EXIT_ENTRY))
   }

@@ -84,7 +84,9 @@ extension CPU {
           if raw { s.lazyFlagsFromRaw() }
           return .budget
         }
-        if let block = knownBlock(s.pointee.rip, mode) ?? blockAtOnce(s.pointee.rip) {
+        if let block = knownBlock(s.pointee.rip, mode) ?? crossingBlock(s.pointee.rip, mode)
+          ?? blockAtOnce(s.pointee.rip)
+        {
           if block.pointee.code == 0 { warm(block, translator) }
           if block.pointee.code != 0 {
             if code.generation &+ translator.statistics.evictions == generation {
@@ -145,7 +147,9 @@ extension CPU {
       fillsJumpCache = false
       translator.statistics.interpretedBlocks &+= 1
       let left = limit &- s.pointee.instructions
+      let began = s.pointee.rip
       let exit = interpret(budget: s.pointee.instructions >= limit ? 0 : min(turn, Int(left)))
+      if began & 0xfff > 4096 - 15 && turn == 1 { makeCrossingBlock(began, mode) }
       if exit != .budget || s.pointee.instructions >= limit { return exit }
     }
   }

@@ -41,7 +41,7 @@ final class Translator {
   private static let regionBytes = 512 << 10
   /// Links that a region's code may have; on average a block has two in some 300 bytes.
   private static let regionLinks = 5 << 10
-  static let jumpCacheBits = 12
+  static let jumpCacheBits = 14
   /// The most host code that one instruction takes, and a block besides.
   private static let instructionReserve = 1 << 10
   let memory: vm_code_memory
