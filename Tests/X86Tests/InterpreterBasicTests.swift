@@ -50,6 +50,7 @@ import Testing
     #expect(machine.cpu.run(budget: 100) == .halted)
     #expect(machine[0] == 0x0403_0201)
     machine.memory.write(0x2000, 0x66 as UInt8)
+    machine.cpu.codeOverwritten(physical: 0x2000, length: 1)
     machine.cpu.s.pointee.rip = 0x1ffd
     machine.cpu.s.pointee.activity = UInt32(VM_ACTIVE)
     #expect(machine.cpu.run(budget: 100) == .halted)
