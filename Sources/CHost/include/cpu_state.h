@@ -123,7 +123,7 @@ typedef struct vm_cpu_state {
   /// The translator's own, meaningful only while emitted code runs.
   uint64_t code_page;       ///< RIP of the running page's first byte
   int64_t code_budget;      ///< instructions left
-  uint64_t jump_key;        ///< bits 48-62 tell the entries of the jump cache that are valid now
+  uint64_t jump_key;        ///< XORed with RIP, tells the entries of the jump cache that are valid now
   struct vm_op *code_left_by;      ///< the indirect branch that VM_EXIT_INDIRECT is about
   uint64_t code_exit;       ///< VM_EXIT_*, or the address of the vm_code_link that was not linked yet
   void *owner;              ///< the CPU object

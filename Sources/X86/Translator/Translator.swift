@@ -77,6 +77,10 @@ final class Translator {
   /// Parts of the jump key of supervisor and user code: entries of older generations are void.
   private var jumpGeneration: UInt64 = 1
   private var userGeneration: UInt64 = 1
+  /// The other bits of the keys. No canonical address can be taken for an entry of an older generation; one that is not
+  /// canonical, as a RET may find it, could be if it were known by how much keys differ.
+  private var supervisorSalt = UInt64.random(in: 0..<1 << 48)
+  private var userSalt = UInt64.random(in: 0..<1 << 48)
   private var supervisorEvictions = EvictedPages()
   private var userEvictions = EvictedPages()
 
@@ -268,9 +272,11 @@ final class Translator {
   func invalidateJumps(set: Int) {
     if set == VM_MMU_USER {
       userGeneration &+= 1
+      userSalt = Self.nextSalt(userSalt)
       userEvictions = EvictedPages()
     } else {
       jumpGeneration &+= 1
+      supervisorSalt = Self.nextSalt(supervisorSalt)
       supervisorEvictions = EvictedPages()
     }
     if jumpGeneration > 0x7ff || userGeneration > 0x7ff { clearJumps() }
@@ -295,13 +301,23 @@ final class Translator {
     UnsafeMutableRawPointer(jumpCache).initializeMemory(as: UInt8.self, repeating: 0, count: bytes)
   }
 
-  /// Bits 48 to 62: the generation and the number of a mode that `BlockTranslator.handles`.
+  /// 48 bits that the guest cannot foresee (SplitMix64's step and its output).
+  @inline(__always)
+  private static func nextSalt(_ salt: UInt64) -> UInt64 {
+    var mixed = salt &+ 0x9e37_79b9_7f4a_7c15
+    mixed = (mixed ^ mixed &>> 30) &* 0xbf58_476d_1ce4_e5b9
+    mixed = (mixed ^ mixed &>> 27) &* 0x94d0_49bb_1331_11eb
+    return (mixed ^ mixed &>> 31) & 0xffff_ffff_ffff
+  }
+
+  /// Bits 48 to 62: the generation and the number of a mode that `BlockTranslator.handles`; beneath, the salt.
   @inline(__always)
   func jumpKey(_ mode: UInt32) -> UInt64 {
     // Such modes differ in these only.
     let kind: UInt64 = mode & UInt32(VM_MODE_CODE64) != 0 ? 0 : mode & UInt32(VM_MODE_LONG) != 0 ? 4 : 8
     let set = UInt64(mode &>> UInt32(VM_MODE_MMU_SHIFT)) & 3
-    return ((set == UInt64(VM_MMU_USER) ? userGeneration : jumpGeneration) &<< 4 | kind | set) &<< 48
+    let isUser = set == UInt64(VM_MMU_USER)
+    return ((isUser ? userGeneration : jumpGeneration) &<< 4 | kind | set) &<< 48 | (isUser ? userSalt : supervisorSalt)
   }
 
   @inline(__always)
