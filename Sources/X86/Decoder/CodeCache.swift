@@ -276,7 +276,8 @@ final class CodeCache {
     }
     if hit { return }
     page.pointee.idleWrites += 1
-    guard page.pointee.idleWrites >= page.pointee.patience else { return }
+    // In place of code that is gone new code may follow, or data.
+    guard page.pointee.idleWrites >= (page.pointee.isEmpty ? 16 : page.pointee.patience) else { return }
     // Data beside code, or in its place: without code in the page its writes are fast again. Code that is still run comes
     // back.
     if !page.pointee.isEmpty {

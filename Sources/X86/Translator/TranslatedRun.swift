@@ -38,6 +38,7 @@ extension CPU {
       cpu \(index) host code emitted: \(now.bytes) bytes
       cpu \(index) host code in memory: \(translator.bytesInUse) of \(translator.memory.size) bytes
       cpu \(index) times the oldest code made room: \(now.evictions), \(now.evictedBlocks) blocks
+      cpu \(index) longest pause for that: \(now.longestEviction / 1000) us
       cpu \(index) times all code was dropped: \(now.flushes)
       cpu \(index) entries to host code: \(now.entries)
       cpu \(index) exits to link a branch: \(now.linkExits)

@@ -17,6 +17,8 @@ public struct TranslatorStatistics: Equatable, Sendable {
   /// Times the oldest part of the code made room for new, and the blocks that lost their code then.
   public var evictions = 0
   public var evictedBlocks = 0
+  /// The longest that the guest stood still for one of those times, in nanoseconds.
+  public var longestEviction: UInt64 = 0
   /// Times emitted code was entered, and left: to link a branch, for an indirect branch, before a block, by an
   /// interpreted instruction.
   public var entries = 0
@@ -146,6 +148,8 @@ final class Translator {
 
   /// Takes the code out of the region that is to be filled anew. None of it may be running.
   private func evict() {
+    let began = Self.hostNanoseconds
+    defer { statistics.longestEviction = max(statistics.longestEviction, Self.hostNanoseconds &- began) }
     let first = executable(memory.writable + region * regionBytes)
     let last = first &+ UInt64(regionBytes)
     var next = newest[region]
@@ -165,6 +169,12 @@ final class Translator {
       jumpCache[slot] = vm_jump_entry()
     }
     statistics.evictions += 1
+  }
+
+  private static var hostNanoseconds: UInt64 {
+    var now = timespec()
+    clock_gettime(CLOCK_MONOTONIC, &now)
+    return UInt64(now.tv_sec) &* 1_000_000_000 &+ UInt64(now.tv_nsec)
   }
 
   /// Has the branches to `block` lead to the dispatcher.
