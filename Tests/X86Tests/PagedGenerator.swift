@@ -228,6 +228,7 @@ struct PagedGenerator {
     for page in PagedMachine.dataPages + [511] { program.entries.append((PagedMachine.tableEntry(page), entry(page))) }
     for page in 512...514 { program.entries.append((PagedMachine.tableEntry(page), entry(page))) }
     program.entries.append((PagedMachine.directoryEntry, directory()))
+    if pages { program.entries.append((PagedMachine.tableEntry(1), secondPage())) }
     if pages { program.changes = (0..<random(1...12)).map { _ in change() } }
     // Long turns for loops, short ones to look between blocks.
     if chance(4) {
@@ -258,6 +259,13 @@ struct PagedGenerator {
     return value
   }
 
+  /// The second page of code: as it was laid out, another, none.
+  private mutating func secondPage() -> UInt64 {
+    let value = PagedMachine.frame(chance(3) ? PagedMachine.otherCode : 1) | 0x27
+    if chance(8) { return value & ~1 }
+    return chance(8) ? value | 1 << 63 : value
+  }
+
   private mutating func directory() -> UInt64 {
     if !pages || chance(2) { return PagedMachine.secondTable | 7 }
     var value = PagedMachine.largeFrame | 0x87
@@ -268,7 +276,10 @@ struct PagedGenerator {
   }
 
   private mutating func change() -> PagedMachine.Change {
-    switch random(0...7) {
+    switch random(0...9) {
+    case 8, 9:
+      return PagedMachine.Change(
+        entry: PagedMachine.tableEntry(1), value: secondPage(), drop: chance(2) ? 0 : linear(1), alias: linear(1))
     case 0: return PagedMachine.Change(entry: 0, value: 0, drop: UInt64(random(0...1)))
     case 1: return PagedMachine.Change(entry: PagedMachine.directoryEntry, value: directory(), drop: 1)
     case 2:

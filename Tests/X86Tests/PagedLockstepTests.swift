@@ -33,8 +33,7 @@ final class PagedLockstep {
         if program.patience == 0 { align(&first, &second) }
         let place = "turn \(turn), look \(looks)"
         if first != second {
-          let rip = String(translator.cpu.s.pointee.rip, radix: 16)
-          return "\(place): ended by \(first) and \(second), the translator at \(rip)"
+          return "\(place): ended by \(first), \(interpreter.frame(first)), and \(second), \(translator.frame(second))"
         }
         if let found = interpreter.difference(translator) { return "\(place), \(first): \(found)" }
         switch first {

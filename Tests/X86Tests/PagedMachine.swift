@@ -54,6 +54,8 @@ final class PagedMachine {
   static let largeFrame: UInt64 = 0x20_0000
   /// Of a device, whose reads depend on those before, and which asks for interrupts.
   static let deviceFrame: UInt64 = 0xf000_0000
+  /// The frame that has code as the second page may be, too.
+  static let otherCode = 28
   static func frame(_ number: Int) -> UInt64 { frames + UInt64(number) << 12 }
 
   /// A record of the ring that INT 80H walks.
@@ -130,7 +132,8 @@ final class PagedMachine {
       let place = Self.frame(3) + UInt64(index * (program.compat ? 4 : 8))
       if program.compat { memory.write(place, UInt32(target)) } else { memory.write(place, target) }
     }
-    for number in 4..<32 where number != 11 && number != 12 { write(program.data, at: Self.frame(number)) }
+    write(image.otherPage, at: Self.frame(Self.otherCode))
+    for number in 4..<Self.otherCode where number != 11 && number != 12 { write(program.data, at: Self.frame(number)) }
     write(program.data, at: Self.largeFrame)
     for number in [11, 12] {
       for slot in 0..<512 {
@@ -217,7 +220,8 @@ final class PagedMachine {
     if vector != Self.interruptVector && vector != 3 && vector != 4 {
       let rip = memory.read(frame, as: UInt64.self)
       var next = labels[Int(cpu.s.pointee.instructions % UInt64(labels.count))]
-      if rip >= Self.window && rip < Self.window + Self.codeBytes - 16 {
+      let isFetch = vector == 14 && memory.read(pushed, as: UInt64.self) & 16 != 0
+      if !isFetch && rip >= Self.window && rip < Self.window + Self.codeBytes - 16 {
         let offset = rip - Self.window
         let bytes = (0..<15).map { memory.read(Self.frames + offset + UInt64($0), as: UInt8.self) }
         let bits =
@@ -230,6 +234,19 @@ final class PagedMachine {
   }
 
   // MARK: Looking
+
+  /// What an exception has pushed, as text.
+  func frame(_ stop: Stop) -> String {
+    guard case .exception(let vector) = stop else { return "RIP \(String(cpu.s.pointee.rip, radix: 16))" }
+    var place = cpu.s.slots[4] &- Self.kernel
+    var error = ""
+    if Self.hasErrorCode(vector) {
+      error = ", error \(String(memory.read(place, as: UInt64.self), radix: 16))"
+      place += 8
+    }
+    let rip = String(memory.read(place, as: UInt64.self), radix: 16)
+    return "from \(rip)\(error), CR2 \(String(cpu.s.pointee.cr2, radix: 16)), count \(cpu.s.pointee.instructions)"
+  }
 
   /// Everything that a guest can see, by name.
   var registers: [(String, UInt64)] {

@@ -50,6 +50,13 @@ struct PagedProgram {
 
   /// The code with its addresses filled in.
   var image: PagedImage {
+    var image = laidOut(flipping: false)
+    image.otherPage = Array(laidOut(flipping: true).code[0x1000...])
+    return image
+  }
+
+  /// - Parameter flipping: every condition is its opposite.
+  private func laidOut(flipping: Bool) -> PagedImage {
     var offsets: [Int] = []
     var offset = start
     for block in blocks {
@@ -75,7 +82,7 @@ struct PagedProgram {
       switch block.exit {
       case .fallThrough: break
       case .jump(let target): relative(target, [0xe9])
-      case .condition(let condition, let target): relative(target, [0x0f, 0x80 | condition])
+      case .condition(let condition, let target): relative(target, [0x0f, 0x80 | condition ^ (flipping ? 1 : 0)])
       case .count(let opcode, let target):
         put([opcode, 2, 0xeb, 5])
         relative(target, [0xe9])
@@ -131,6 +138,8 @@ struct PagedProgram {
 /// A program laid out.
 struct PagedImage {
   var code: [UInt8]
+  /// What may be mapped in the place of the second page of code.
+  var otherPage: [UInt8] = []
   /// Addresses of the blocks.
   var labels: [UInt64]
   var jumpTargets: [UInt64]

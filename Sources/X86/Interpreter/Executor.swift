@@ -39,6 +39,8 @@ extension CPU {
       do throws(GuestFault) {
         block = try findBlock(blockRip, single: single)
       } catch {
+        // What runs next is not where the branch led.
+        linkSlot = nil
         single = false
         deliver(error)
         continue outer
