@@ -22,9 +22,9 @@ struct TranslatorMemoryTests {
     for index in 0..<Self.functions {
       let at = Self.body + index * Self.spacing
       // add eax, n; rol eax, 5; test al, 4; je +5; xor eax, m; lea ebx, [rax + rbx]; ret
-      let code: [UInt8] =
-        [0x05] + Self.little(index &* 0x9e37_79b1) + [0xc1, 0xc0, 5, 0xa8, 4, 0x74, 5, 0x35] + Self.little(index &* 77_777)
-        + [0x8d, 0x1c, 0x18, 0xc3]
+      var code: [UInt8] = [0x05] + Self.little(index &* 0x9e37_79b1)
+      code += [0xc1, 0xc0, 5, 0xa8, 4, 0x74, 5, 0x35] + Self.little(index &* 77_777)
+      code += [0x8d, 0x1c, 0x18, 0xc3]
       machine.code(code, at: UInt64(at))
       // call
       main += [0xe8] + Self.little(at - (0x10_0000 + main.count + 5))

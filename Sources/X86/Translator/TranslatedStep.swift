@@ -190,8 +190,8 @@ extension CPU {
     case .popAll: try executePopAll(op)
     case .enter: try executeEnter(op)
     case .leaveFrame: try executeLeave(op)
-    case .shlRI32, .shlRI64, .shrRI32, .shrRI64, .sarRI32, .sarRI64, .shlRI32n, .shlRI64n, .shrRI32n, .shrRI64n, .sarRI32n,
-      .sarRI64n, .shift:
+    case .shlRI32, .shlRI64, .shrRI32, .shrRI64, .sarRI32, .sarRI64, .shlRI32n, .shlRI64n, .shrRI32n, .shrRI64n,
+      .sarRI32n, .sarRI64n, .shift:
       try executeShift(op)
     case .doubleShift: try executeDoubleShift(op)
     case .imulRR32, .imulRR64, .imul: try executeSignedMultiply(op)
@@ -209,9 +209,9 @@ extension CPU {
     case .nop: break
     // Branches, strings and what `executeAlone` runs itself; the marks of overwritten code and of a block's end are no
     // instructions.
-    case .jo, .jno, .jb, .jae, .je, .jne, .jbe, .ja, .js, .jns, .jp, .jnp, .jl, .jge, .jle, .jg, .jmp, .call64, .call, .ret64,
-      .ret, .jmpR64, .callR64, .jmpIndirect, .callIndirect, .loop, .jcxz, .movs, .stos, .lods, .scas, .cmps, .x87, .simd,
-      .system, .leave, .fallThrough, .undefined, .tooLong:
+    case .jo, .jno, .jb, .jae, .je, .jne, .jbe, .ja, .js, .jns, .jp, .jnp, .jl, .jge, .jle, .jg, .jmp, .call64, .call,
+      .ret64, .ret, .jmpR64, .callR64, .jmpIndirect, .callIndirect, .loop, .jcxz, .movs, .stos, .lods, .scas, .cmps, .x87,
+      .simd, .system, .leave, .fallThrough, .undefined, .tooLong:
       throw .undefined
     }
   }

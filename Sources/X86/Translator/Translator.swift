@@ -220,7 +220,9 @@ final class Translator {
     cursor = UnsafeMutablePointer(bitPattern: bytes).unsafelyUnwrapped
   }
 
-  func makeLink(site: UnsafeMutablePointer<UInt8>, unlinked: UnsafeMutablePointer<UInt8>) -> UnsafeMutablePointer<vm_code_link> {
+  func makeLink(
+    site: UnsafeMutablePointer<UInt8>, unlinked: UnsafeMutablePointer<UInt8>
+  ) -> UnsafeMutablePointer<vm_code_link> {
     let link = links + (region * Self.regionLinks + linksUsed[region])
     linksUsed[region] += 1
     link.initialize(to: vm_code_link(next: nil, previous: nil, site: site, unlinked: unlinked))
@@ -233,7 +235,9 @@ final class Translator {
     let first = incoming(block)
     link.pointee.next = first.pointee
     link.pointee.previous = first
-    if let next = first.pointee { next.pointee.previous = UnsafeMutableRawPointer(link).assumingMemoryBound(to: Link.self) }
+    // `next` is a link's first field.
+    let own = UnsafeMutableRawPointer(link).assumingMemoryBound(to: Link.self)
+    if let next = first.pointee { next.pointee.previous = own }
     first.pointee = link
   }
 
