@@ -24,7 +24,9 @@ extension PhysicalMemory {
       let bytes = entries.withUnsafeMutableBytes { pread(file, $0.baseAddress, wanted * 8, (first + page) * 8) }
       guard bytes >= 8 else { return everything }
       let count = bytes / 8
-      for index in 0..<count where entries[index] >> 61 != 0 { touched.insert(page + index) }
+      entries.withUnsafeBufferPointer { entries in
+        for index in 0..<count where entries[index] >> 61 != 0 { touched.insert(page + index) }
+      }
       page += count
     }
     return touched

@@ -65,6 +65,7 @@ final class MemorySender {
     var sinceLook = 0
     chunkCost.begin()
     encoder.compresses = chunkCost.compresses
+    let emit = emit
     try set.forEach { (page: Int) throws in
       if touched.contains(page) {
         try encoder.add(page: page, at: ram + page * PageChunk.pageSize, emit: emit)

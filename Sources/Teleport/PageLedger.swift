@@ -7,17 +7,26 @@ import SavedState
 final class PageLedger {
   let pageCount: Int
   private let checksums: UnsafeMutablePointer<UInt64>
+  /// A bit a page: whether it is recorded as other than zero.
+  private let dataWords: UnsafeMutablePointer<UInt64>
   private(set) var digest: UInt64 = 0
 
   /// Starts as memory that is all zero.
   init(pageCount: Int) {
     self.pageCount = pageCount
+    let wordCount = (pageCount + 63) / 64
     checksums = .allocate(capacity: max(pageCount, 1))
     checksums.initialize(repeating: PageChunkEncoder.zeroChecksum, count: max(pageCount, 1))
-    for page in 0..<pageCount { digest &+= Self.keyed(PageChunkEncoder.zeroChecksum, page) }
+    dataWords = .allocate(capacity: wordCount)
+    dataWords.initialize(repeating: 0, count: wordCount)
+    let zero = PageChunkEncoder.zeroChecksum
+    for page in 0..<pageCount { digest &+= Self.keyed(zero, page) }
   }
 
-  deinit { checksums.deallocate() }
+  deinit {
+    checksums.deallocate()
+    dataWords.deallocate()
+  }
 
   @inline(__always)
   private static func keyed(_ checksum: UInt64, _ page: Int) -> UInt64 {
@@ -25,9 +34,15 @@ final class PageLedger {
   }
 
   func set(_ page: Int, _ checksum: UInt64) {
+    guard checksums[page] != checksum else { return }
     digest = digest &- Self.keyed(checksums[page], page) &+ Self.keyed(checksum, page)
     checksums[page] = checksum
+    let bit = 1 as UInt64 &<< UInt64(page & 63)
+    if isZero(page) { dataWords[page >> 6] &= ~bit } else { dataWords[page >> 6] |= bit }
   }
+
+  /// 64 pages from the one numbered 64 times `word` on: a bit for each that is recorded as other than zero.
+  func dataPages(_ word: Int) -> UInt64 { dataWords[word] }
 
   /// Whether the page is what is recorded.
   func holds(_ page: Int, _ bytes: UnsafeRawPointer) -> Bool {
@@ -51,22 +66,28 @@ final class PageLedger {
 
   /// How long reading all of memory will take on this host, measured on a few pages of each kind.
   func scanMS(of memory: PhysicalMemory) -> Double {
+    let watch = Stopwatch()
     let touched = memory.touchedPages(in: 0..<pageCount)
+    let looking = watch.milliseconds
     let ram = UnsafeRawPointer(memory.ram)
-    let zero = cost(of: ram) { isZero($0) && touched.contains($0) }
-    let data = cost(of: ram) { !isZero($0) }
-    return (zero + data) / Double(threads)
+    let zero = cost(of: ram) { touched.words[$0] & ~dataWords[$0] }
+    let data = cost(of: ram) { dataWords[$0] }
+    return (looking + zero + data) / Double(threads)
   }
 
-  /// The milliseconds for one thread to read all pages that are `wanted`.
-  private func cost(of ram: UnsafeRawPointer, _ wanted: (Int) -> Bool) -> Double {
+  /// The milliseconds for one thread to read all pages that are `wanted`, as bits for 64 of them.
+  private func cost(of ram: UnsafeRawPointer, _ wanted: (Int) -> UInt64) -> Double {
     let sample = 256
     var count = 0
     var pages: [Int] = []
     // From the end: what was looked at last is still in the host's caches.
-    for page in stride(from: pageCount - 1, through: 0, by: -1) where wanted(page) {
-      count += 1
-      if pages.count < sample { pages.append(page) }
+    for word in stride(from: (pageCount + 63) / 64 - 1, through: 0, by: -1) {
+      var bits = wanted(word)
+      count += bits.nonzeroBitCount
+      while bits != 0 && pages.count < sample {
+        pages.append(word * 64 + bits.trailingZeroBitCount)
+        bits &= bits - 1
+      }
     }
     guard count > 0 else { return 0 }
     let watch = Stopwatch()
@@ -122,9 +143,13 @@ final class Scan: @unchecked Sendable {
     // What the host has never given memory to is zero.
     let touched = memory.touchedPages(in: pages)
     var wrong: [Int] = []
-    for page in pages where !rest.contains(page) && (touched.contains(page) || !ledger.isZero(page)) {
-      if !holds(page) { wrong.append(page) }
-      if wrong.count == Self.limit { break }
+    for word in pages.lowerBound / 64..<(pages.upperBound + 63) / 64 where wrong.count < Self.limit {
+      var bits = (touched.words[word] | ledger.dataPages(word)) & ~rest.words[word]
+      while bits != 0 {
+        let page = word * 64 + bits.trailingZeroBitCount
+        if !holds(page) { wrong.append(page) }
+        bits &= bits - 1
+      }
     }
     note(wrong)
   }
