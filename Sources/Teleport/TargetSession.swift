@@ -166,6 +166,7 @@ final class TargetSession<Machine: TeleportableMachine> {
     var devicesDigest: UInt64?
     var hasAllRounds = false
     progress.totalPages = ledger.pageCount
+    machine.memory.useLargePages(false)
     show(.memory)
     while true {
       // The source reads its memory again for the proof; that may take a while.
@@ -285,6 +286,7 @@ final class TargetSession<Machine: TeleportableMachine> {
     try? target.testPoint(.targetAnswered)
     target.onState(.arrived(paused: isPaused))
     machine.start(paused: isPaused)
+    enlargePages(of: machine.memory)
     try? target.testPoint(.targetRunning)
     try? target.records(record(.owned), true)
     show(.done)
@@ -293,6 +295,14 @@ final class TargetSession<Machine: TeleportableMachine> {
     target.desk.settled()
     // The listener stays for a source that has not had the answer.
     try? end()
+  }
+
+  /// Behind the guest's back.
+  private func enlargePages(of memory: PhysicalMemory) {
+    memory.useLargePages(true)
+    let thread = Thread { memory.joinPages() }
+    thread.name = "large pages"
+    thread.start()
   }
 
   /// The half-loaded machine goes, its media are free, the seat is free.

@@ -81,8 +81,7 @@ public final class TeleportTarget<Machine: TeleportableMachine>: @unchecked Send
   @discardableResult
   public func listen() throws -> Int {
     let machine = try makeMachine()
-    // What is done for the first time takes long, and the guest would wait for it: a rehearsal with the state it has.
-    try machine.loadState(SectionCodec.decodeAll(SectionCodec.encodeAll(machine.saveState())))
+    try rehearse(machine)
     condition.withLock { spare = machine }
     try openListener()
     onState(.waiting(port: port))
@@ -90,6 +89,14 @@ public final class TeleportTarget<Machine: TeleportableMachine>: @unchecked Send
     thread.name = "teleport"
     thread.start()
     return port
+  }
+
+  /// What is done for the first time takes long, and a guest would wait for it: a check and a load of what the machine is.
+  private func rehearse(_ machine: Machine) throws {
+    let hardware = try machine.hardwareDescription()
+    let same = try Message.decode(HardwareDescription.self, Wire.Frame(.hardware, Message.encode(hardware)))
+    _ = HardwareCheck.compare(source: same, target: hardware, name: options.name)
+    try machine.loadState(SectionCodec.decodeAll(SectionCodec.encodeAll(machine.saveState())))
   }
 
   /// Waits without limit. When it returns, the machine runs (or is paused) here.

@@ -37,7 +37,7 @@ import Testing
     let hosts = try running()
     let port = try hosts.await(hosts.b, [], ["VMCTL_TELEPORT_STOP_AT": step, "VMCTL_TELEPORT_PATIENCE": "10000"])
     let proxy = try TCPProxy(to: port)
-    let command = try hosts.send(hosts.a, to: proxy.port)
+    let command = try hosts.send(hosts.a, to: proxy.port, ["--timeout", "10000"])
     try hosts.b.waitUntilStopped("box")
     proxy.cut()
     try hosts.b.signalMachine("box", SIGCONT)
