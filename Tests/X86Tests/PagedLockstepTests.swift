@@ -57,7 +57,12 @@ final class PagedLockstep {
   private func align(_ first: inout PagedMachine.Stop, _ second: inout PagedMachine.Stop) {
     for _ in 0..<200 {
       let (one, other) = (interpreter.cpu.s.pointee.instructions, translator.cpu.s.pointee.instructions)
-      if first == .budget && (one < other || second != .budget) {
+      if first == .budget && second == .budget && one == other {
+        // A fault that is delivered counts for nothing.
+        if interpreter.cpu.s.pointee.rip == translator.cpu.s.pointee.rip { return }
+        first = interpreter.run(budget: 1)
+        second = translator.run(budget: 1)
+      } else if first == .budget && (one < other || second != .budget) {
         first = interpreter.run(budget: max(1, Int(bitPattern: UInt(other &- one))))
       } else if second == .budget && (other < one || first != .budget) {
         second = translator.run(budget: max(1, Int(bitPattern: UInt(one &- other))))
