@@ -66,7 +66,10 @@ struct LinuxTests {
   @Test(
     "the installer's kernels boot too, with little memory and with much",
     .enabled(if: Guests.has("di-i386") && Guests.has("di-amd64"), "needs scripts/fetch-guest all"),
-    arguments: [("di-i386", 256, "i686"), ("di-amd64", 4096, "x86_64")])
+    arguments: [
+      ("di-i386", 256, "i686"), ("di-i386", 3072, "i686"), ("di-amd64", 1024, "x86_64"), ("di-amd64", 2048, "x86_64"),
+      ("di-amd64", 4096, "x86_64"),
+    ])
   func installer(_ kernel: String, _ memory: Int, _ machine: String) throws {
     let host = try TestHost()
     let console = try host.startLinux("box", kernel: kernel, memory: memory)
