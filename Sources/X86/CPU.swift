@@ -22,6 +22,8 @@ public final class CPU {
   /// The TLB sets, VM_MMU_COUNT of each, contiguous.
   let dataTLBs: UnsafeMutablePointer<vm_tlb_entry>
   let fetchTLBs: UnsafeMutablePointer<vm_fetch_entry>
+  /// The tag of micro-TLB entries that hold nothing: a page that is not canonical, of no guest's knowledge.
+  let emptyMicroTag = UInt64.random(in: 0...0xff_ffff_ffff) &<< 12 | 1 &<< 62
 
   /// Which TLB slots were filled since the last flush: see `Memory/TranslationBuffer.swift`.
   let tlbUse: UnsafeMutablePointer<UInt64>
@@ -53,7 +55,7 @@ public final class CPU {
     self.profile = profile
     self.memory = memory
     self.environment = environment
-    let bytes = CPU.jumpCacheOffset + MemoryLayout<vm_jump_entry>.stride << Translator.jumpCacheBits
+    let bytes = MicroTLB.offset + MicroTLB.bytes
     let block = UnsafeMutableRawPointer.allocate(byteCount: bytes, alignment: 4096)
     s = block.initializeMemory(as: UInt8.self, repeating: 0, count: MemoryLayout<vm_cpu_state>.size)
       .withMemoryRebound(to: vm_cpu_state.self, capacity: 1) { $0 }
@@ -67,6 +69,7 @@ public final class CPU {
     awaitedNumbers.initialize(repeating: 0, count: CPUGroup.maximum)
     group = CPUGroup()
     eraseTranslations()
+    eraseMicroTLB()
     flushAllTranslations()
     reset()
   }

@@ -80,6 +80,8 @@ typedef struct vm_code_link {
 enum {
   VM_EXIT_INDIRECT,  ///< a target that the jump cache does not hold
   VM_EXIT_ENTRY,     ///< before a block: something pending, no budget, or the block is dead
+  VM_EXIT_REFUSED,   ///< before an instruction that the interpreter is to run
+  VM_EXIT_CROSSED,    ///< behind an instruction whose page does not hold all that the block's next ones access
   VM_EXIT_STEP,      ///< an interpreted instruction went elsewhere; flags are in lazy form
   VM_EXIT_COUNT,
 };
@@ -132,6 +134,8 @@ typedef struct vm_cpu_state {
   uint32_t host_mxcsr;      ///< what the host runs under otherwise
   uint32_t x87_ready;       ///< the host's x87 state is the guest's
   uint32_t x87_allowed;     ///< it may be
+  uint32_t micro_used;      ///< bit n: the micro-TLB's set n may hold something
+  uint32_t micro_exhausted; ///< not 0: an entry of the micro-TLB, by its displacement, that has been filled too often
   uint32_t plain_segments;  ///< bit n: segment register n has no limit to check and may be written
   /// The INTR line was seen high while interrupts were disabled; VM_PENDING_INTERRUPT is posted again when IF is set. Not
   /// saved: the interrupt controller's line is looked at anew.
@@ -229,7 +233,8 @@ typedef struct vm_block {
   uint16_t count;         ///< instructions
   uint8_t dead;           ///< overwritten: to be looked up anew
   uint8_t heat;           ///< how often the translator's dispatcher has had it interpreted
-  uint8_t reserved[4];
+  uint8_t crossings;      ///< times that accesses checked together were found to lie in two pages
+  uint8_t reserved[3];
   uint64_t code;          ///< emitted code, or 0
   vm_code_link *incoming; ///< branches linked to it
   struct vm_block *older;  ///< translated before it into the same region of code memory
@@ -248,7 +253,8 @@ typedef struct vm_links {
 
 enum {
   VM_PREFIX_REP = 1, VM_PREFIX_REPNE = 2, VM_PREFIX_LOCK = 4, VM_PREFIX_OPSIZE = 8, VM_PREFIX_REX = 16,
-  VM_PREFIX_REX_W = 32, VM_PREFIX_MEMORY = 64,  ///< ModRM names memory (mod != 3)
+  VM_PREFIX_REX_W = 32, VM_PREFIX_MEMORY = 64,     ///< ModRM names memory (mod != 3)
+  VM_PREFIX_SCATTERED = 128, ///< accesses many pages: the translator's remark
 };
 
 #endif

@@ -64,6 +64,7 @@ extension CPU {
       // A translation of this page must not linger with older rights.
       if entry.pointee.read_tag == page {
         entry.pointee = vm_tlb_entry(read_tag: invalid, write_tag: invalid, addend: 0, physical: 0)
+        clearMicroTLB()
       }
       return
     }

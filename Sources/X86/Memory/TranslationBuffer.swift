@@ -92,6 +92,7 @@ extension CPU {
 
   /// Drops every translation, global ones too.
   func flushAllTranslations() {
+    clearMicroTLB()
     for set in 0..<TLBUse.dataSets {
       sweep(set) { slot in
         clearData(set &* Self.dataSetSize &+ slot)
@@ -111,6 +112,7 @@ extension CPU {
 
   /// Drops what a load of CR3 drops: all but global translations.
   func flushNonGlobal() {
+    clearMicroTLB()
     for set in 0..<TLBUse.dataSets {
       sweep(set) { slot in
         let index = set &* Self.dataSetSize &+ slot
@@ -132,6 +134,7 @@ extension CPU {
 
   /// Drops the user set's translations: alignment checking was switched.
   func flushUserData() {
+    clearMicroTLB()
     let set = VM_MMU_USER
     sweep(set) { slot in
       clearData(set &* Self.dataSetSize &+ slot)
@@ -141,6 +144,7 @@ extension CPU {
 
   /// Drops the translation of the page at `linear`, of all of it when it is a large page (INVLPG).
   func flushPage(_ linear: UInt64) {
+    clearMicroTLB()
     let page = linear & ~0xfff
     if page >= latches.largeLow && page < latches.largeHigh {
       flushPiecesOfLargePage(page)
@@ -192,6 +196,7 @@ extension CPU {
 
   /// Takes the write tags away: the dirty log was started or taken. Called at a safe point.
   public func dropWriteTranslations() {
+    clearMicroTLB()
     for set in 0..<TLBUse.dataSets {
       sweep(set) { slot in
         (dataTLBs + (set &* Self.dataSetSize &+ slot)).pointee.write_tag = Self.invalidTag(slot)
@@ -202,6 +207,7 @@ extension CPU {
 
   /// Takes the write tags of one guest-physical page away: code of it has been decoded.
   func dropWriteTranslations(physical: UInt64) {
+    clearMicroTLB()
     let page = physical & ~0xfff
     for set in 0..<TLBUse.dataSets {
       sweep(set) { slot in

@@ -4,6 +4,7 @@ import CHost
 extension CPU {
   /// The state after power-on or RESET. Keeps nothing but a request to stop.
   public func reset() {
+    clearMicroTLB()
     let requests = vm_load_relaxed(&s.pointee.pending) & UInt32(VM_PENDING_STOP)
     withdraw(~UInt32(VM_PENDING_STOP))
     UnsafeMutableRawPointer(s).initializeMemory(as: UInt8.self, repeating: 0, count: MemoryLayout<vm_cpu_state>.size)

@@ -159,6 +159,28 @@ struct Assembler {
     }
   }
 
+  mutating func push(_ register: UInt8) {
+    if register >= 8 { byte(0x41) }
+    byte(0x50 | register & 7)
+  }
+  mutating func pop(_ register: UInt8) {
+    if register >= 8 { byte(0x41) }
+    byte(0x58 | register & 7)
+  }
+  /// SHR and SHL by a constant.
+  mutating func shiftRight(_ register: UInt8, _ count: UInt8, size: Int) {
+    emit(0xc1, 5, .register(register), size: size)
+    byte(count)
+  }
+  mutating func shiftLeft(_ register: UInt8, _ count: UInt8, size: Int) {
+    emit(0xc1, 4, .register(register), size: size)
+    byte(count)
+  }
+  /// LEA, or MOV where that does.
+  mutating func address(_ to: UInt8, _ base: UInt8, _ disp: Int, size: Int = 8) {
+    if disp == 0 { move(to, base, size: size) } else { emit(0x8d, to, .at(base, disp), size: size) }
+  }
+
   mutating func lahf() { byte(0x9f) }
   mutating func sahf() { byte(0x9e) }
   mutating func setOverflowAL() {

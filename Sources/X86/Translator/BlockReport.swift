@@ -112,6 +112,8 @@ extension CodeListing {
     func place(_ index: Int) -> String { CodeNames.hex(guest[index].address, 16) }
     switch purpose {
     case .entry, .instruction, .end: return ""
+    case .loopEntry: return "the loop's second body, in which it stays"
+    case .loop(let index): return "again \(place(index))"
     case .miss(let index): return "interpreter's turn at \(place(index))"
     case .indirectMiss(let index): return "target of \(place(index)) not in the jump cache"
     case .load(let index): return "registers to be loaded at \(place(index))"

@@ -15,21 +15,41 @@ struct BlockTranslator {
   let ops: UnsafeMutablePointer<vm_op>
   let is64: Bool
 
-  /// Where the guest's arithmetic flags are: any of the host's EFLAGS, RAX (LAHF, SETO AL), `raw_flags`; nowhere when
-  /// nobody can see them. Between blocks they are in RAX.
+  /// Where the guest's arithmetic flags are; nowhere when nobody can see them. Between blocks they are in RAX.
   var flags = FlagPlaces.rax
+  /// How to have them again, when `flags` says so.
+  var recipe = FlagRecipe()
 
   /// The instruction being translated.
   var index = 0
-  /// The access being checked must be aligned to 16 bytes, as that of the host's instruction.
-  var aligned = false
+  /// A guest register that was just stored in its place, from where, and what has come since if that is where the code
+  /// ends.
+  var stored: (guest: UInt8, host: UInt8, at: UnsafeMutablePointer<UInt8>)?
   var misses: [Miss] = []
   private var leaves: [Leave] = []
   private var indirectMisses: [(UnsafeMutablePointer<UInt8>, Int)] = []
-  private var entrySite: UnsafeMutablePointer<UInt8>?
-  private var budgetSite: UnsafeMutablePointer<UInt8>?
   /// For those who want to read the code; nil otherwise.
   var observer: CodeObserver?
+
+  /// Accesses by a register and a displacement, and what was decided about them: see `Reference`.
+  var references: [Reference] = []
+  var isPlanned = false
+  var referenceCursor = 0
+  var leaders: [Leader] = []
+  var versions = RegisterVersions()
+  /// Counts the interpreted instructions, after which no earlier check holds.
+  var epoch: Int32 = 0
+  /// Micro-TLB entries of this block.
+  var slots: [(key: Int, slot: Int)] = []
+  /// Times that accesses checked together may lie in two pages until each is checked by itself.
+  static let crossingLimit = 32
+
+  /// Where each body is left before its first instruction.
+  private var entries: [Entry] = []
+  /// A loop is emitted twice, see `loopBack`: branches back, and the flags at them.
+  var loopSites: [UnsafeMutablePointer<UInt8>] = []
+  var loopRecipe = FlagRecipe()
+  var isSecondBody = false
 
   /// The guest's XMM registers are the host's from here on.
   var hasVectors = false
@@ -39,24 +59,31 @@ struct BlockTranslator {
   /// The last x87 instruction whose address is not kept yet, or -1.
   var lastX87 = -1
 
-  struct FlagPlaces: OptionSet {
-    var rawValue: UInt8
-    static let host = FlagPlaces(rawValue: 1)
-    static let rax = FlagPlaces(rawValue: 2)
-    static let memory = FlagPlaces(rawValue: 4)
-  }
-
   /// A way to the interpreter for one instruction.
   struct Miss {
     var index: Int
+    var isSecondBody: Bool
     var site: UnsafeMutablePointer<UInt8>
     /// Where the flags are when the check fails.
     var flags: FlagPlaces
+    var recipe: FlagRecipe
     /// Where to go on, and where the flags must be there.
     var join: UnsafeMutablePointer<UInt8>?
     var joinFlags: FlagPlaces
     /// The last x87 instruction whose address is not kept yet, or -1.
     var x87: Int
+    /// How to try again before the interpreter is asked, and where to go on if that helps.
+    var refill: Refill?
+    var again: UnsafeMutablePointer<UInt8>
+  }
+
+  /// The branches before a body's first instruction: something is pending, the page that follows is another, the budget
+  /// does not suffice.
+  private struct Entry {
+    var pending: UnsafeMutablePointer<UInt8>
+    var refusals: [UnsafeMutablePointer<UInt8>]
+    var budget: UnsafeMutablePointer<UInt8>?
+    var flags: FlagPlaces
   }
 
   /// A branch to another address of the page, not linked yet.
@@ -84,21 +111,63 @@ struct BlockTranslator {
   /// Emits the block's code. `translator.makeRoom` has been called.
   mutating func translate() {
     let entry = a.cursor
+    let start = self
+    emitBodies()
+    if planReferences() {
+      let planned = references
+      self = start
+      references = planned
+      isPlanned = true
+      observer?.restart()
+      emitBodies()
+    }
+    emitMisses()
+    emitIndirectMisses()
+    emitVectorLoads()
+    emitLeaves()
+    emitEntryStubs()
+
+    let used = a.cursor - entry
+    block.pointee.code = translator.executable(entry)
+    block.pointee.code_bytes = UInt32(used)
+    translator.enter(block, end: a.cursor)
+    translator.statistics.blocks += 1
+    translator.statistics.instructions += Int(block.pointee.count)
+    translator.statistics.bytes += used
+  }
+
+  private mutating func emitBodies() {
+    emitBody()
+    guard !loopSites.isEmpty else { return }
+    isSecondBody = true
+    let start = a.cursor
+    flags = .recipe
+    recipe = loopRecipe
+    index = 0
+    epoch += 1
+    emitBody()
+    for site in loopSites { Assembler.patch(site, start) }
+  }
+
+  /// Emits the straight path.
+  private mutating func emitBody() {
     let count = Int(block.pointee.count)
-    observer?.mark(.entry, entry)
+    observer?.mark(isSecondBody ? .loopEntry : .entry, a.cursor)
     a.arithmetic(7, StateField.pending, 0, size: 4)
-    entrySite = a.jumpIf(Condition.notEqual)
-    let refusals = requireFollowingPage()
+    var entry = Entry(pending: a.jumpIf(Condition.notEqual), refusals: [], budget: nil, flags: flags)
+    entry.refusals = requireFollowingPage()
     if translator.counts {
       a.arithmetic(5, StateField.budget, Int64(count), size: 8)
-      budgetSite = a.jumpIf(Condition.sign)
+      entry.budget = a.jumpIf(Condition.sign)
     }
-
+    entries.append(entry)
     var ended = false
     while index < count {
       let op = ops + index
-      let first = misses.count
-      observer?.mark(.instruction(index), a.cursor)
+      if flags.contains(.recipe) { keepFlagsFromWrites(op) }
+      let firstMiss = misses.count
+      let firstLeader = leaders.count
+      observer?.mark(isSecondBody ? .loop(index) : .instruction(index), a.cursor)
       if index == count - 1 && CPU.endsBlock(OpKind(trusted: op.pointee.kind)) {
         ended = true
         if lastX87 >= 0 { noteX87(lastX87) }
@@ -106,31 +175,28 @@ struct BlockTranslator {
         if !branch(op) { step() }
         // Most system instructions go on behind.
         if OpKind(trusted: op.pointee.kind) == .system {
-          joinMisses(from: first)
+          joinMisses(from: firstMiss)
           leave(to: nextOffset(op))
         }
       } else if !instruction(op) {
         step()
       }
-      joinMisses(from: first)
+      if flags.contains(.recipe) && !recipe.holds(versions) {
+        flags.remove(.recipe)
+        assert(!flags.isEmpty, "flags were lost")
+      }
+      // Who comes from a miss has not stored it.
+      if misses.count > firstMiss { stored = nil }
+      joinMisses(from: firstMiss)
+      for leader in firstLeader..<leaders.count {
+        let it = leaders[leader].reference
+        leaders[leader].disp = it.low - versions.delta(it.base)
+      }
       index += 1
     }
-    observer?.mark(.end, a.cursor)
+    if !isSecondBody { observer?.mark(.end, a.cursor) }
     if !ended && lastX87 >= 0 { noteX87(lastX87) }
     if !ended { leave(to: Int(block.pointee.start) + Int(block.pointee.bytes)) }
-    emitMisses()
-    emitIndirectMisses()
-    emitVectorLoads()
-    emitLeaves()
-    emitEntryStub(refusals)
-
-    let used = a.cursor - entry
-    block.pointee.code = translator.executable(entry)
-    block.pointee.code_bytes = UInt32(used)
-    translator.enter(block, end: a.cursor)
-    translator.statistics.blocks += 1
-    translator.statistics.instructions += count
-    translator.statistics.bytes += used
   }
 
   /// The interpreted instruction of those that have no place to go on yet goes on here.
@@ -139,86 +205,6 @@ struct BlockTranslator {
       misses[miss].join = a.cursor
       misses[miss].joinFlags = flags
     }
-  }
-
-  // MARK: Flags
-
-  /// The instruction just emitted has written all arithmetic flags.
-  @inline(__always)
-  mutating func flagsWritten() { flags = .host }
-
-  /// The same of an instruction whose flags nobody can see.
-  @inline(__always)
-  mutating func flagsLost() { flags = [] }
-
-  /// The host's flags are about to be destroyed, and RAX too if `accumulator`: keeps the guest's.
-  mutating func keepFlags(accumulator: Bool) {
-    guard !flags.isEmpty else { return }
-    if !flags.contains(.rax) && !flags.contains(.memory) {
-      a.lahf()
-      a.setOverflowAL()
-      flags.insert(.rax)
-    }
-    if accumulator && !flags.contains(.memory) {
-      a.store(StateField.rawFlags, Host.rax, size: 4)
-      flags.insert(.memory)
-    }
-    flags.remove(.host)
-    if accumulator { flags.remove(.rax) }
-  }
-
-  /// RAX is needed as a temporary; the host's flags are left alone.
-  mutating func takeAccumulator() {
-    if flags == .rax {
-      a.store(StateField.rawFlags, Host.rax, size: 4)
-      flags.insert(.memory)
-    }
-    flags.remove(.rax)
-  }
-
-  /// The guest's flags in the host's. Uses RAX unless they are there.
-  mutating func requireFlags() {
-    if flags.contains(.host) || flags.isEmpty { return }
-    if !flags.contains(.rax) { a.load(Host.rax, StateField.rawFlags, size: 4) }
-    a.restoreOverflow()
-    a.sahf()
-    flags.insert(.host)
-    flags.remove(.rax)
-  }
-
-  /// CF in the host's flags; the others there are lost. The next instruction writes all flags, or all but CF.
-  mutating func requireCarry() {
-    if flags.contains(.host) || flags.isEmpty { return }
-    if flags.contains(.rax) {
-      a.sahf()
-    } else {
-      // LAHF has CF at bit 8.
-      a.emit(0x0fba, 4, StateField.rawFlags, size: 4)
-      a.byte(8)
-    }
-  }
-
-  /// The flags in RAX, where the ends of blocks and the interpreter's thunk want them; those of the host stay.
-  mutating func flagsToAccumulator() {
-    if flags.isEmpty || flags.contains(.rax) { return }
-    if flags.contains(.host) {
-      a.lahf()
-      a.setOverflowAL()
-    } else {
-      a.load(Host.rax, StateField.rawFlags, size: 4)
-    }
-    flags.insert(.rax)
-  }
-
-  /// The flags both in RAX and in the host's. R14 is used.
-  mutating func requireFlagsAndAccumulator() {
-    flagsToAccumulator()
-    if flags.contains(.host) { return }
-    a.move(GuestRegisters.first, Host.rax, size: 4)
-    a.restoreOverflow()
-    a.sahf()
-    a.move(Host.rax, GuestRegisters.first, size: 4)
-    flags.insert(.host)
   }
 
   // MARK: Registers
@@ -243,21 +229,50 @@ struct BlockTranslator {
       return temporary
     }
     if let host = GuestRegisters.host(guest) { return host }
+    if let stored, stored == (guest, temporary, a.cursor) { return temporary }
     a.load(temporary, GuestRegisters.slot(Int(guest)))
     return temporary
+  }
+
+  /// The guest register as the destination of an instruction of 8 bytes that writes no more than those: in its place.
+  @inline(__always)
+  mutating func destination(_ guest: UInt8) -> HostOperand {
+    if let host = GuestRegisters.host(guest) { return .register(host) }
+    return GuestRegisters.slot(Int(guest))
+  }
+
+  /// Whether an instruction of `size` bytes may have the guest register's place in the state as its destination.
+  @inline(__always)
+  func canChangeInPlace(_ guest: UInt8, _ size: Int) -> Bool {
+    size == 8 && guest & Self.highByte == 0 && GuestRegisters.host(guest) == nil
+  }
+
+  /// A guest register has been changed in its place; `adding`: it was a constant added.
+  @inline(__always)
+  mutating func committed(_ guest: UInt8, adding: Int64? = nil) {
+    if let adding, abs(adding) < 1 << 16 {
+      versions.add(guest, Int(adding))
+    } else {
+      versions.write(guest & ~Self.highByte)
+    }
   }
 
   /// The host register that a guest register is to be written in; `commit` follows.
   @inline(__always)
   func target(_ guest: UInt8, _ temporary: UInt8) -> UInt8 { GuestRegisters.host(guest) ?? temporary }
 
+  /// The guest register has been written, in `host`; `adding`: it was a constant added, of the full width.
   @inline(__always)
-  mutating func commit(_ guest: UInt8, _ host: UInt8) {
+  mutating func commit(_ guest: UInt8, _ host: UInt8, adding: Int64? = nil) {
+    committed(guest, adding: adding)
     if guest & Self.highByte != 0 {
       a.rotateRight(GuestRegisters.host(guest & 3) ?? host, host, 56, size: 8)
       return
     }
-    if GuestRegisters.host(guest) == nil { a.store(GuestRegisters.slot(Int(guest)), host) }
+    if GuestRegisters.host(guest) == nil {
+      a.store(GuestRegisters.slot(Int(guest)), host)
+      stored = (guest, host, a.cursor)
+    }
   }
 
   /// The guest register in some host register, for reading only.
@@ -276,13 +291,14 @@ struct BlockTranslator {
     lastX87 = -1
     emitStep(index)
     flags = [.rax, .memory]
+    epoch += 1
   }
 
   /// Flags are in RAX before and after, and in memory after.
   private mutating func emitStep(_ index: Int) {
     a.moveImmediate(GuestRegisters.first, UInt64(UInt(bitPattern: ops + index)))
     a.moveImmediate(GuestRegisters.second, UInt64(index))
-    let loads = vectorLoads.contains { $0.index <= index }
+    let loads = isSecondBody ? !vectorLoads.isEmpty : vectorLoads.contains { $0.index <= index }
     a.call(loads ? translator.stepThunk : translator.plainStepThunk)
   }
 
@@ -290,10 +306,14 @@ struct BlockTranslator {
     for miss in misses {
       observer?.mark(.miss(miss.index), a.cursor)
       Assembler.patch(miss.site, a.cursor)
-      if !miss.flags.contains(.rax) && !miss.flags.isEmpty { a.load(Host.rax, StateField.rawFlags, size: 4) }
+      if let refill = miss.refill { emitRefill(refill, join: miss.again) }
+      emitFlags(from: miss.flags, miss.recipe)
       if miss.x87 >= 0 { noteX87(miss.x87) }
       emitStep(miss.index)
       guard let join = miss.join else { continue }
+      for leader in leaders where leader.index == miss.index && leader.isSecondBody == miss.isSecondBody {
+        emitRecheck(leader) { $0.leaveCrossed(miss.index) }
+      }
       if miss.joinFlags.contains(.host) {
         if miss.joinFlags.contains(.rax) { a.move(GuestRegisters.first, Host.rax, size: 4) }
         a.restoreOverflow()
@@ -338,13 +358,12 @@ struct BlockTranslator {
       let disp = CPU.jumpCacheOffset + offset - GuestRegisters.bias
       return .memory(base: GuestRegisters.state, index: first, scale: 0, disp: Int32(disp))
     }
+    // As `Translator.jumpEntry` does; 32 bytes an entry.
     a.move(first, second, size: 4)
-    a.emit(0xc1, 5, .register(first), size: 4)
-    a.byte(6)
-    a.emit(0x33, first, .register(second), size: 4)
-    a.arithmetic(4, .register(first), Int64((1 << Translator.jumpCacheBits) - 1), size: 4)
-    a.emit(0xc1, 4, .register(first), size: 4)
+    a.emit(0xc1, 0, .register(first), size: 4)  // rol
     a.byte(5)
+    a.emit(0x33, first, .register(second), size: 4)
+    a.arithmetic(4, .register(first), Int64((1 << Translator.jumpCacheBits) - 1) << 5, size: 4)
     a.emit(0x33, second, StateField.jumpKey, size: 8)
     a.emit(0x3b, second, entry(0), size: 8)
     let miss = a.jumpIf(Condition.notEqual)
@@ -375,7 +394,14 @@ struct BlockTranslator {
   /// Goes to the dispatcher with RIP at an instruction of this block. Flags are in RAX.
   mutating func leaveForInterpreter(_ index: Int) {
     storeRip(Int(block.pointee.start) + Int(ops[index].offset))
-    exit(UInt64(VM_EXIT_ENTRY))
+    exit(UInt64(VM_EXIT_REFUSED))
+  }
+
+  /// Goes to the dispatcher behind instruction `index`, which the interpreter has run. Flags are in RAX.
+  private mutating func leaveCrossed(_ index: Int) {
+    a.moveImmediate(GuestRegisters.first, UInt64(UInt(bitPattern: ops + index)))
+    a.store(StateField.leftBy, GuestRegisters.first)
+    exit(UInt64(VM_EXIT_CROSSED))
   }
 
   private mutating func storeRip(_ offset: Int) {
@@ -395,13 +421,18 @@ struct BlockTranslator {
     }
   }
 
-  private mutating func emitEntryStub(_ refusals: [UnsafeMutablePointer<UInt8>]) {
-    observer?.mark(.refusal, a.cursor)
-    if let site = budgetSite { Assembler.patch(site, a.cursor) }
-    if budgetSite != nil { a.arithmetic(0, StateField.budget, Int64(block.pointee.count), size: 8) }
-    if let site = entrySite { Assembler.patch(site, a.cursor) }
-    for site in refusals { Assembler.patch(site, a.cursor) }
-    storeRip(Int(block.pointee.start))
-    exit(UInt64(VM_EXIT_ENTRY))
+  private mutating func emitEntryStubs() {
+    for entry in entries {
+      observer?.mark(.refusal, a.cursor)
+      if let site = entry.budget {
+        Assembler.patch(site, a.cursor)
+        a.arithmetic(0, StateField.budget, Int64(block.pointee.count), size: 8)
+      }
+      Assembler.patch(entry.pending, a.cursor)
+      for site in entry.refusals { Assembler.patch(site, a.cursor) }
+      emitFlags(from: entry.flags, loopRecipe)
+      storeRip(Int(block.pointee.start))
+      exit(UInt64(VM_EXIT_ENTRY))
+    }
   }
 }

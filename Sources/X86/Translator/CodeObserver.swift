@@ -4,6 +4,9 @@ final class CodeObserver {
   enum Purpose: Equatable {
     case entry
     case instruction(Int)
+    /// The same of the second body of a loop, which it stays in.
+    case loopEntry
+    case loop(Int)
     /// The way on behind a block that does not end with a branch.
     case end
     /// The interpreter's turn at an instruction whose inline code cannot go on.
@@ -32,6 +35,9 @@ final class CodeObserver {
   }
 
   private(set) var marks: [Mark] = []
+
+  /// The block is emitted anew.
+  func restart() { marks.removeAll() }
 
   /// The code from `start` on is for `purpose`.
   func mark(_ purpose: Purpose, _ start: UnsafeMutablePointer<UInt8>) {

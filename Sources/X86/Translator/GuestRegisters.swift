@@ -11,6 +11,13 @@ enum GuestRegisters {
   static let first = Host.r14
   static let second = Host.r15
 
+  /// Numbers of guest registers that instructions use without naming them.
+  static let rax: UInt8 = 0
+  static let rcx: UInt8 = 1
+  static let rdx: UInt8 = 2
+  static let rsp: UInt8 = 4
+  static let rbp: UInt8 = 5
+
   /// Guest register and its host register.
   static let resident: [(guest: Int, host: UInt8)] = [
     (0, Host.r11), (1, Host.rcx), (2, Host.rdx), (3, Host.rbx), (4, Host.r12), (5, Host.r13), (6, Host.rsi),
@@ -69,6 +76,8 @@ enum StateField {
   static let x87DataSegment = GuestRegisters.field(\.fpu_ds)
   static let hostMXCSR = GuestRegisters.field(\.host_mxcsr)
   static let mxcsr = GuestRegisters.field(\.mxcsr)
+  static let microUsed = GuestRegisters.field(\.micro_used)
+  static let microExhausted = GuestRegisters.field(\.micro_exhausted)
   static let segments = MemoryLayout<vm_cpu_state>.offset(of: \vm_cpu_state.segments)!
   /// The place of a segment register's selector.
   static func selector(_ segment: Int) -> HostOperand {

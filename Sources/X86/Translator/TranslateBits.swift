@@ -16,6 +16,13 @@ extension BlockTranslator {
     } else {
       guard let rm = number(op.pointee.rm, size) else { return false }
       if needsFlags { requireFlags() }
+      if canChangeInPlace(rm, size) {
+        a.emit(opcode, operation, destination(rm), size: size)
+        if !byCL { a.byte(UInt8(truncatingIfNeeded: op.pointee.imm)) }
+        committed(rm)
+        flagsWritten()
+        return true
+      }
       let register = change(rm, GuestRegisters.second)
       a.emit(opcode, operation, .register(register), size: size)
       if !byCL { a.byte(UInt8(truncatingIfNeeded: op.pointee.imm)) }
@@ -85,6 +92,8 @@ extension BlockTranslator {
       a.emit(opcode, operation, source(rm), size: size)
     }
     a.move(Host.r11, Host.rax)
+    versions.write(GuestRegisters.rax)
+    versions.write(GuestRegisters.rdx)
     flagsWritten()
     return true
   }
@@ -119,6 +128,8 @@ extension BlockTranslator {
     a.move(Host.rax, Host.r11, size: size)
     a.emit(0xf7, signed ? 7 : 6, .register(second), size: size)
     a.move(Host.r11, Host.rax, size: size)
+    versions.write(GuestRegisters.rax)
+    versions.write(GuestRegisters.rdx)
     return true
   }
 
@@ -166,6 +177,7 @@ extension BlockTranslator {
     a.move(register, Host.rax, size: size)
     commit(op.pointee.reg, register)
     Assembler.patch(skip, a.cursor)
+    stored = nil
     flagsWritten()
     return true
   }

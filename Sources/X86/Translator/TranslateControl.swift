@@ -9,6 +9,7 @@ extension BlockTranslator {
     switch kind {
     case .jo, .jno, .jb, .jae, .je, .jne, .jbe, .ja, .js, .jns, .jp, .jnp, .jl, .jge, .jle, .jg:
       guard op.pointee.disp != 0xffff else { return false }
+      if loopBack(op, kind.rawValue - OpKind.jo.rawValue) { return true }
       requireFlagsAndAccumulator()
       leave(to: targetOffset(op), if: kind.rawValue - OpKind.jo.rawValue)
       leave(to: nextOffset(op))
@@ -43,7 +44,7 @@ extension BlockTranslator {
     case .ret64, .ret:
       guard isNativeWidth(size) else { return false }
       let release = kind == .ret ? Int(op.pointee.imm & 0xffff) : 0
-      let top = stack(Host.r12, 0, size: size, write: false, accumulator: false)
+      let top = stack(GuestRegisters.rsp, 0, size: size, write: false, accumulator: false)
       a.load(GuestRegisters.second, top.operand, size: size)
       moveStackPointer(size + release)
       flagsToAccumulator()
@@ -78,6 +79,29 @@ extension BlockTranslator {
     }
   }
 
+  /// The block ends with a conditional branch to its own start.
+  var branchesBack: Bool {
+    let last = ops + Int(block.pointee.count) - 1
+    let raw = last.pointee.kind
+    guard raw >= OpKind.jo.rawValue && raw <= OpKind.jg.rawValue && block.pointee.count <= 32 else { return false }
+    return last.pointee.disp != 0xffff && last.pointee.imm == 0
+  }
+
+  /// A branch back to the block's start leads to a second body instead, which takes the flags as they are, if they can
+  /// be made again from registers. Returns false when it is none.
+  private mutating func loopBack(_ op: Op, _ condition: UInt8) -> Bool {
+    guard branchesBack, flags.contains(.recipe), isSecondBody ? recipe.isLike(loopRecipe) : true else { return false }
+    // O, S, P, L, LE and their opposites do without CF; Z does.
+    let readsCarry = condition >> 1 == 1 || condition >> 1 == 3
+    if readsCarry || !flags.contains(.hostButCarry) { requireFlags() }
+    if !flags.contains(.recipe) { return false }
+    loopSites.append(a.jumpIf(condition))
+    loopRecipe = recipe
+    flagsToAccumulator()
+    leave(to: nextOffset(op))
+    return true
+  }
+
   /// Offsets from the page's start; a target may lie in another page.
   private func targetOffset(_ op: Op) -> Int { Int(block.pointee.start) + Int(op.pointee.imm) }
   func nextOffset(_ op: Op) -> Int {
@@ -95,7 +119,7 @@ extension BlockTranslator {
   }
 
   private mutating func pushReturn(_ op: Op, _ size: Int) {
-    var top = stack(Host.r12, -size, size: size, write: true, accumulator: false)
+    var top = stack(GuestRegisters.rsp, -size, size: size, write: true, accumulator: false)
     let temporary = freeTemporary(&top)
     a.load(temporary, StateField.page)
     a.emit(0x8d, temporary, .at(temporary, nextOffset(op)), size: size)

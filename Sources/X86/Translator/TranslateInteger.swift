@@ -54,7 +54,7 @@ extension BlockTranslator {
       let register = target(op.pointee.rm, GuestRegisters.second)
       a.emit(0x31, register, .register(register), size: 4)
       commit(op.pointee.rm, register)
-      flagsWritten()
+      flagsWritten(.zero, 0, size: 4)
       return true
     case .testRR32, .testRR64, .testRI32, .testRI64, .testMI32, .testMI64, .testRR8, .testRI8, .testMI8, .test:
       return test(op, size)
@@ -84,7 +84,9 @@ extension BlockTranslator {
       if op.pointee.address_size == 2 { return false }
       let register = target(op.pointee.reg, GuestRegisters.second)
       effectiveAddress(op, to: register, size: wide ? 8 : 4)
-      commit(op.pointee.reg, register)
+      let moves = isNativeWidth(size) && op.pointee.address_size == op.pointee.operand_size
+        && op.pointee.base == op.pointee.reg && op.pointee.index == UInt8(VM_SLOT_ZERO)
+      commit(op.pointee.reg, register, adding: moves ? op.pointee.disp : nil)
       return true
     case .lea16: return false
     case .cmov32, .cmov64, .cmov: return conditionalMove(op, size)
@@ -151,15 +153,35 @@ extension BlockTranslator {
     case .rr:
       guard let rm = number(op.pointee.rm, size), let reg = number(op.pointee.reg, size) else { return false }
       if carries { requireCarry() }
-      let register = change(rm, second)
-      a.emit(UInt32(operation) << 3 | 2 | narrow, register, source(reg), size: size)
-      if !compares { commit(rm, register) }
+      if canChangeInPlace(rm, size) && isResident(reg) {
+        a.emit(UInt32(operation) << 3 | 1, value(reg, second), destination(rm), size: size)
+        if !compares { committed(rm) }
+      } else {
+        let register = change(rm, second)
+        a.emit(UInt32(operation) << 3 | 2 | narrow, register, source(reg), size: size)
+        if !compares { commit(rm, register) }
+      }
+      if let kind = recipeKind(operation, constant: false) {
+        flagsWritten(kind, rm, other: reg, size: size)
+        return true
+      }
     case .ri:
       guard let rm = number(op.pointee.rm, size) else { return false }
       if carries { requireCarry() }
-      let register = change(rm, second)
-      a.arithmetic(operation, .register(register), op.pointee.imm, size: size)
-      if !compares { commit(rm, register) }
+      let moves = isNativeWidth(size) && (operation == 0 || operation == 5)
+      let added = moves ? (operation == 0 ? op.pointee.imm : -op.pointee.imm) : nil
+      if canChangeInPlace(rm, compares ? 8 : size) {
+        a.arithmetic(operation, destination(rm), op.pointee.imm, size: size)
+        if !compares { committed(rm, adding: added) }
+      } else {
+        let register = change(rm, second)
+        a.arithmetic(operation, .register(register), op.pointee.imm, size: size)
+        if !compares { commit(rm, register, adding: added) }
+      }
+      if let kind = recipeKind(operation, constant: true) {
+        flagsWritten(kind, rm, constant: op.pointee.imm, size: size)
+        return true
+      }
     case .rm:
       guard let reg = number(op.pointee.reg, size) else { return false }
       let access = memory(op, size: size, write: false, accumulator: !isResident(reg))
@@ -167,6 +189,10 @@ extension BlockTranslator {
       let register = change(reg, Host.rax)
       a.emit(UInt32(operation) << 3 | 2 | narrow, register, access.operand, size: size)
       if !compares { commit(reg, register) }
+      if recipeKind(operation, constant: true) == .result {
+        flagsWritten(.result, reg, size: size)
+        return true
+      }
     case .mr:
       guard let reg = number(op.pointee.reg, size) else { return false }
       let access = memory(op, size: size, write: !compares, accumulator: !isResident(reg))
@@ -182,6 +208,17 @@ extension BlockTranslator {
     return true
   }
 
+  /// How the flags of ADD (0) to CMP (7) can be had again; nil for those that read CF.
+  private func recipeKind(_ operation: UInt8, constant: Bool) -> FlagRecipe.Kind? {
+    switch operation {
+    case 0: constant ? .addConstant : .add
+    case 1, 4, 6: .result
+    case 5: constant ? .subtractConstant : .subtract
+    case 7: constant ? .compareConstant : .compare
+    default: nil
+    }
+  }
+
   private mutating func test(_ op: Op, _ size: Int) -> Bool {
     let opcode: UInt32 = size == 1 ? 0x84 : 0x85
     let group: UInt32 = size == 1 ? 0xf6 : 0xf7
@@ -190,10 +227,14 @@ extension BlockTranslator {
       guard let rm = number(op.pointee.rm, size), let reg = number(op.pointee.reg, size) else { return false }
       let register = value(reg, GuestRegisters.second)
       a.emit(opcode, register, source(rm), size: size)
+      flagsWritten(.test, rm, other: reg, size: size)
+      return true
     case .ri:
       guard let rm = number(op.pointee.rm, size) else { return false }
       a.emit(group, 0, source(rm), size: size)
       a.immediate(op.pointee.imm, size)
+      flagsWritten(.testConstant, rm, constant: op.pointee.imm, size: size)
+      return true
     case .mr, .rm:
       guard let reg = number(op.pointee.reg, size) else { return false }
       let access = memory(op, size: size, write: false, accumulator: !isResident(reg))
@@ -218,10 +259,18 @@ extension BlockTranslator {
       a.emit(opcode, operation, access.operand, size: size, prefix: lockPrefix(op))
     } else {
       guard let rm = number(op.pointee.rm, size) else { return false }
-      requireCarry()
-      let register = change(rm, GuestRegisters.second)
-      a.emit(opcode, operation, .register(register), size: size)
-      commit(rm, register)
+      let carry = carryBeforeIncrement(rm, size: size)
+      let added: Int64? = isNativeWidth(size) ? (operation == 0 ? 1 : -1) : nil
+      if canChangeInPlace(rm, size) {
+        a.emit(opcode, operation, destination(rm), size: size)
+        committed(rm, adding: added)
+      } else {
+        let register = change(rm, GuestRegisters.second)
+        a.emit(opcode, operation, .register(register), size: size)
+        commit(rm, register, adding: added)
+      }
+      flagsIncremented(operation, rm, size: size, carry: carry)
+      return true
     }
     flagsWritten()
     return true
@@ -235,9 +284,14 @@ extension BlockTranslator {
       a.emit(opcode, operation, access.operand, size: size, prefix: lockPrefix(op))
     } else {
       guard let rm = number(op.pointee.rm, size) else { return false }
-      let register = change(rm, GuestRegisters.second)
-      a.emit(opcode, operation, .register(register), size: size)
-      commit(rm, register)
+      if canChangeInPlace(rm, size) {
+        a.emit(opcode, operation, destination(rm), size: size)
+        committed(rm)
+      } else {
+        let register = change(rm, GuestRegisters.second)
+        a.emit(opcode, operation, .register(register), size: size)
+        commit(rm, register)
+      }
     }
     if operation == 3 { flagsWritten() }
     return true

@@ -4,7 +4,10 @@ import CHost
 extension BlockTranslator {
   mutating func moveRegister(_ op: Op, _ size: Int) -> Bool {
     guard let rm = number(op.pointee.rm, size), let reg = number(op.pointee.reg, size) else { return false }
-    if size >= 4 {
+    if canChangeInPlace(rm, size) && isResident(reg) {
+      a.store(destination(rm), value(reg, GuestRegisters.second))
+      committed(rm)
+    } else if size >= 4 {
       let register = target(rm, GuestRegisters.second)
       a.load(register, source(reg), size: size)
       commit(rm, register)
@@ -103,6 +106,7 @@ extension BlockTranslator {
   /// CBW, CWDE, CDQE.
   mutating func widen(_ size: Int) -> Bool {
     let rax = Host.r11
+    versions.write(GuestRegisters.rax)
     switch size {
     case 2: a.emit(0x0fbe, rax, .register(rax), size: 2, byteRM: true)
     case 4: a.emit(0x0fbf, rax, .register(rax), size: 4)
@@ -118,6 +122,7 @@ extension BlockTranslator {
     if size == 2 { a.byte(0x66) }
     if size == 8 { a.byte(0x48) }
     a.byte(0x99)
+    versions.write(GuestRegisters.rdx)
     return true
   }
 
@@ -161,6 +166,7 @@ extension BlockTranslator {
     a.move(Host.rax, Host.r11)
     a.emit(size == 1 ? 0x0fb0 : 0x0fb1, register, access.operand, size: size, prefix: lockPrefix(op))
     a.move(Host.r11, Host.rax)
+    versions.write(GuestRegisters.rax)
     flagsWritten()
     return true
   }
@@ -169,6 +175,9 @@ extension BlockTranslator {
   mutating func compareExchangeWide(_ op: Op, _ size: Int) -> Bool {
     guard isMemory(op) else { return false }
     let access = memory(op, size: size, write: true, accumulator: true, aligned: size == 16)
+    flagsToMemory()
+    versions.write(GuestRegisters.rax)
+    versions.write(GuestRegisters.rdx)
     a.move(Host.rax, Host.r11)
     a.emit(0x0fc7, 1, access.operand, size: size == 16 ? 8 : 4, prefix: lockPrefix(op))
     a.move(Host.r11, Host.rax)
@@ -190,6 +199,7 @@ extension BlockTranslator {
 
   mutating func moveStackPointer(_ bytes: Int) {
     a.emit(0x8d, Host.r12, .at(Host.r12, bytes), size: is64 ? 8 : 4)
+    versions.add(GuestRegisters.rsp, bytes)
   }
 
   mutating func push(_ op: Op, _ size: Int) -> Bool {
@@ -198,10 +208,10 @@ extension BlockTranslator {
     if isMemory(op) {
       let access = memory(op, size: size, write: false, accumulator: true)
       a.load(Host.rax, access.operand, size: size)
-      let top = stack(Host.r12, -size, size: size, write: true, accumulator: false)
+      let top = stack(GuestRegisters.rsp, -size, size: size, write: true, accumulator: false)
       a.store(top.operand, Host.rax, size: size)
     } else {
-      var top = stack(Host.r12, -size, size: size, write: true, accumulator: false)
+      var top = stack(GuestRegisters.rsp, -size, size: size, write: true, accumulator: false)
       if isConstant {
         a.emit(0xc7, 0, top.operand, size: size)
         a.word32(Int32(truncatingIfNeeded: op.pointee.imm))
@@ -216,7 +226,7 @@ extension BlockTranslator {
 
   mutating func pop(_ op: Op, _ size: Int) -> Bool {
     guard isNativeWidth(size), !isMemory(op) else { return false }
-    var top = stack(Host.r12, 0, size: size, write: false, accumulator: false)
+    var top = stack(GuestRegisters.rsp, 0, size: size, write: false, accumulator: false)
     let register = target(op.pointee.rm, spare(&top, op.pointee.rm))
     a.load(register, top.operand, size: size)
     // POP rSP: what was popped stays.
@@ -227,9 +237,11 @@ extension BlockTranslator {
 
   mutating func leaveFrame(_ size: Int) -> Bool {
     guard isNativeWidth(size) else { return false }
-    let top = stack(Host.r13, 0, size: size, write: false, accumulator: false)
+    let top = stack(GuestRegisters.rbp, 0, size: size, write: false, accumulator: false)
     a.emit(0x8d, Host.r12, .at(Host.r13, size), size: size)
     a.load(Host.r13, top.operand, size: size)
+    versions.write(GuestRegisters.rsp)
+    versions.write(GuestRegisters.rbp)
     return true
   }
 }

@@ -52,7 +52,8 @@ extension BlockTranslator {
   }
 
   private mutating func pushFlags(_ size: Int) {
-    var top = stack(Host.r12, -size, size: size, write: true, accumulator: true)
+    flagsToMemory()
+    var top = stack(GuestRegisters.rsp, -size, size: size, write: true, accumulator: true)
     let image = freeTemporary(&top)
     a.load(image, StateField.rawFlags, size: 4)
     a.move(Host.rax, image, size: 4)
@@ -76,7 +77,7 @@ extension BlockTranslator {
     requireSupervisor()
     a.arithmetic(7, StateField.interruptWaiting, 0, size: 4)
     missIf(Condition.notEqual)
-    let top = stack(Host.r12, 0, size: size, write: false, accumulator: false)
+    let top = stack(GuestRegisters.rsp, 0, size: size, write: false, accumulator: false)
     a.load(image, top.operand, size: 4)
     a.load(changed, StateField.eflags, size: 4)
     a.emit(0x33, changed, .register(image), size: 4)

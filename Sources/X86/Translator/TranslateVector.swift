@@ -127,6 +127,7 @@ extension BlockTranslator {
       operand = .register(op.pointee.rm)
     }
     if explicit { a.move(Host.rax, Host.r11) }
+    versions.write(GuestRegisters.rcx)
     emit(row, op, op.pointee.reg, operand, wide: op.pointee.prefixes & UInt8(VM_PREFIX_REX_W) != 0)
     flagsWritten()
     return true
@@ -163,7 +164,7 @@ extension BlockTranslator {
     keepFlags(accumulator: false)
     a.arithmetic(7, ready, 0, size: 4)
     let site = a.jumpIf(Condition.equal)
-    vectorLoads.append(VectorLoad(index: index, site: site, join: a.cursor, flags: flags, thunk: thunk))
+    vectorLoads.append(VectorLoad(index: index, site: site, join: a.cursor, flags: flags, recipe: recipe, thunk: thunk))
   }
 
   mutating func emitVectorLoads() {
@@ -173,7 +174,7 @@ extension BlockTranslator {
       // RAX is kept; ZF: they may not be loaded now.
       a.call(load.thunk)
       a.jump(to: load.join, if: Condition.notEqual)
-      if !load.flags.contains(.rax) && !load.flags.isEmpty { a.load(Host.rax, StateField.rawFlags, size: 4) }
+      emitFlags(from: load.flags, load.recipe)
       if translator.counts {
         a.arithmetic(0, StateField.budget, Int64(Int(block.pointee.count) - load.index), size: 8)
       }
@@ -186,6 +187,7 @@ extension BlockTranslator {
     var site: UnsafeMutablePointer<UInt8>
     var join: UnsafeMutablePointer<UInt8>
     var flags: FlagPlaces
+    var recipe: FlagRecipe
     /// What loads them.
     var thunk: UnsafeMutablePointer<UInt8>
   }

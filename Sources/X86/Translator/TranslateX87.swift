@@ -17,6 +17,7 @@ extension BlockTranslator {
         a.byte(0xdf)
         a.byte(0xe0)
         a.move(Host.r11, Host.rax, size: 2)
+        versions.write(GuestRegisters.rax)
         return true
       }
       if sub & 0x6e0 == 0x2c0 { requireFlags() }
@@ -35,11 +36,12 @@ extension BlockTranslator {
       requireX87()
       let place = memory(op, size: Int(access.size), write: kind == VM_X87_STORE, accumulator: false)
       a.emit(opcode, digit, place.operand, size: 4)
-      noteOperand(op, place)
+      noteOperand(op)
       lastX87 = index
     case VM_X87_LDCW:
       requireX87()
       var place = memory(op, size: 2, write: false, accumulator: false)
+      keepFlags(accumulator: false)
       let temporary = freeTemporary(&place)
       // With an exception unmasked the interpreter goes on.
       a.emit(0x0fb7, temporary, place.operand, size: 4)
@@ -58,11 +60,9 @@ extension BlockTranslator {
   }
 
   /// Keeps the operand's address and segment, which FSTENV shows.
-  private mutating func noteOperand(_ op: Op, _ place: Access) {
+  private mutating func noteOperand(_ op: Op) {
     let second = GuestRegisters.second
-    if case .memory(let base, _, _, let disp) = place.operand, base != second {
-      a.emit(0x8d, second, .at(base, Int(disp)), size: 8)
-    }
+    effectiveAddress(op, to: second, size: op.pointee.form == UInt8(VM_FORM_FLAT32) ? 4 : 8)
     a.store(StateField.x87Data, second, size: 8)
     a.emit(0x0fb7, second, StateField.selector(Int(op.pointee.segment)), size: 4)
     a.store(StateField.x87DataSegment, second, size: 2)

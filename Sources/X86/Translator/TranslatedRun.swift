@@ -114,6 +114,12 @@ extension CPU {
               }
               fillsJumpCache = true
               continue
+            case UInt64(VM_EXIT_REFUSED):
+              translator.statistics.entryExits &+= 1
+              turn = 1
+            case UInt64(VM_EXIT_CROSSED):
+              raw = finishBlock(translator, limit)
+              continue
             case UInt64(VM_EXIT_STEP):
               translator.statistics.stepExits &+= 1
               raw = false
@@ -159,8 +165,6 @@ extension CPU {
   @inline(__always)
   private func leftDeadBlock(_ translator: Translator, _ limit: UInt64) -> Bool {
     guard vm_load_relaxed(&s.pointee.pending) == 0 else { return false }
-    // Nor because vector instructions must be interpreted.
-    guard s.pointee.vectors_allowed != 0 && s.pointee.x87_allowed != 0 else { return false }
     return !translator.counts || limit &- s.pointee.instructions >= UInt64(CodeCache.blockLimit)
   }
 
@@ -178,14 +182,47 @@ extension CPU {
     return address
   }
 
+  private func blockHolding(_ op: Op) -> UnsafeMutablePointer<vm_block> {
+    var first = op
+    while first.pointee.offset != 0 { first -= 1 }
+    return UnsafeMutableRawPointer(first).assumingMemoryBound(to: vm_block.self) - 1
+  }
+
+  /// Accesses that were to be checked together do not lie in one page. The interpreter runs the rest of the block, up to
+  /// where interrupts are looked for next. Returns whether flags are in `raw_flags`.
+  @inline(never)
+  private func finishBlock(_ translator: Translator, _ limit: UInt64) -> Bool {
+    guard let op = s.pointee.code_left_by else { return true }
+    let block = blockHolding(op)
+    let count = Int(block.pointee.count)
+    var index = op - block.ops + 1
+    while index < count && step(block.ops + index, index) == 0 { index += 1 }
+    if translator.counts { s.pointee.instructions = limit &- UInt64(bitPattern: s.pointee.code_budget) }
+    noteCrossing(block, translator)
+    guard index == count else { return false }
+    let rip = s.pointee.code_page &+ UInt64(block.pointee.start) &+ UInt64(block.pointee.bytes)
+    s.pointee.rip = isCode32(s.pointee.mode) ? rip & 0xffff_ffff : rip
+    return true
+  }
+
+  /// A block to which that happens often is translated anew, with a check for each access.
+  private func noteCrossing(_ block: UnsafeMutablePointer<vm_block>, _ translator: Translator) {
+    if s.pointee.micro_exhausted != 0 {
+      _ = microEntryThrashes(s.pointee.micro_exhausted)
+      s.pointee.micro_exhausted = 0
+      return
+    }
+    guard block.pointee.dead == 0, block.pointee.crossings < UInt8(BlockTranslator.crossingLimit) else { return }
+    block.pointee.crossings += 1
+    if block.pointee.crossings == UInt8(BlockTranslator.crossingLimit) { translator.kill(block) }
+  }
+
   /// The indirect branch that was left by leads to an address that is not canonical: it faults itself. A call has been
   /// checked before.
   @inline(never)
   private func refuseBranch(_ limit: UInt64) {
     guard let op = s.pointee.code_left_by else { return }
-    var first = op
-    while first.pointee.offset != 0 { first -= 1 }
-    let block = UnsafeMutableRawPointer(first).assumingMemoryBound(to: vm_block.self) - 1
+    let block = blockHolding(op)
     let kind = OpKind(trusted: op.pointee.kind)
     if kind == .ret64 || kind == .ret {
       let release = kind == .ret ? UInt64(op.pointee.imm & 0xffff) : 0

@@ -20,12 +20,13 @@ extension CPU {
     return cpu._withUnsafeGuaranteedRef { $0.step(op.unsafelyUnwrapped, Int(index)) }
   }
 
-  private func step(_ op: Op, _ index: Int) -> UInt64 {
+  func step(_ op: Op, _ index: Int) -> UInt64 {
     let block = UnsafeMutableRawPointer(op - index).assumingMemoryBound(to: vm_block.self) - 1
     let mask = isCode32(s.pointee.mode) ? 0xffff_ffff : UInt64.max
     let blockRip = s.pointee.code_page &+ UInt64(block.pointee.start)
     guard let translator else { return 1 }
     let behind = (blockRip &+ UInt64(op.pointee.offset) &+ UInt64(op.pointee.length)) & mask
+    if s.pointee.micro_exhausted != 0 { noteExhausted(op, block) }
     let quick = transferQuickly(op, behind, translator)
     if quick != 0 { return quick }
     s.lazyFlagsFromRaw()
@@ -41,7 +42,7 @@ extension CPU {
         // An instruction that has unmasked an exception ends the use of the host's vector registers.
         let mayStay =
           (s.pointee.vectors_allowed == 0 || vectorsAllowed) && (s.pointee.x87_allowed == 0 || x87Allowed)
-        if block.pointee.dead == 0 && code.generation == generation && mayStay {
+        if block.pointee.dead == 0 && block.pointee.code != 0 && code.generation == generation && mayStay {
           s.rawFlagsFromLazy()
           return 0
         }
@@ -58,6 +59,16 @@ extension CPU {
     if address != 0 { return address }
     s.pointee.code_exit = UInt64(VM_EXIT_STEP)
     return 1
+  }
+
+  /// The instruction has its micro-TLB entry filled often. When it is too often, it will go to the data TLB at once.
+  @inline(never)
+  private func noteExhausted(_ op: Op, _ block: UnsafeMutablePointer<vm_block>) {
+    if microEntryThrashes(s.pointee.micro_exhausted) {
+      op.pointee.prefixes |= UInt8(VM_PREFIX_SCATTERED)
+      translator?.kill(block)
+    }
+    s.pointee.micro_exhausted = 0
   }
 
   /// Runs `op`, of the kinds that the translator does not always emit code for. RIP is the instruction's.

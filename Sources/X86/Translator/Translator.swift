@@ -74,6 +74,13 @@ final class Translator {
   private(set) var x87Thunk: UnsafeMutablePointer<UInt8>
   private var x87StoreThunk: UnsafeMutablePointer<UInt8>
 
+  /// What fills a micro-TLB entry: at twice the set, plus 1 for those that must be writable.
+  private(set) var fillThunks: [UnsafeMutablePointer<UInt8>] = []
+  /// The micro-TLB entry that was given away last.
+  var microCursor = 1
+  /// When each entry of the micro-TLB was filled so often that somebody looked (nanoseconds).
+  var microFilled = [UInt64](repeating: 0, count: VM_MMU_COUNT * MicroTLB.slots)
+
   private let links: UnsafeMutablePointer<vm_code_link>
   private let jumpCache: UnsafeMutablePointer<vm_jump_entry>
   /// Parts of the jump key of supervisor and user code: entries of older generations are void.
@@ -334,10 +341,12 @@ final class Translator {
     return ((isUser ? userGeneration : jumpGeneration) &<< 4 | kind | set) &<< 48 | (isUser ? userSalt : supervisorSalt)
   }
 
+  /// Where the jump cache has an address: its low bits, mixed with those that differ between aligned ones. Emitted code
+  /// does the same: see `leaveIndirect`.
   @inline(__always)
   private func jumpEntry(_ rip: UInt64) -> UnsafeMutablePointer<vm_jump_entry> {
     let low = UInt32(truncatingIfNeeded: rip)
-    return jumpCache + Int((low ^ low &>> 6) & (1 &<< UInt32(Self.jumpCacheBits) &- 1))
+    return jumpCache + Int((low ^ low &>> 5) & (1 &<< UInt32(Self.jumpCacheBits) &- 1))
   }
 
   func fillJump(_ rip: UInt64, key: UInt64, code: UInt64) {
@@ -357,7 +366,7 @@ final class Translator {
     var a = Assembler(cursor: cursor)
     let pushed = [Host.rbx, Host.rbp, Host.r12, Host.r13, Host.r14, Host.r15]
     enterThunk = UnsafeRawPointer(bitPattern: UInt(executable(a.cursor))) ?? enterThunk
-    for register in pushed { push(&a, register) }
+    for register in pushed { a.push(register) }
     a.arithmetic(5, .register(Host.rsp), 8, size: 8)
     a.emit(0x8d, Host.rbp, .at(Host.rdi, GuestRegisters.bias), size: 8)
     a.move(Host.r14, Host.rsi)
@@ -381,7 +390,7 @@ final class Translator {
     Assembler.patch(noVectors, a.cursor)
     let leave = a.cursor
     a.arithmetic(0, .register(Host.rsp), 8, size: 8)
-    for register in pushed.reversed() { pop(&a, register) }
+    for register in pushed.reversed() { a.pop(register) }
     a.byte(0xc3)
 
     // Two kinds of step: vectors that were loaded before are loaded again after.
@@ -402,18 +411,13 @@ final class Translator {
     // ZF is clear: the comparison above was not equal.
     Assembler.patch(refused, a.cursor)
     a.byte(0xc3)
+
+    for index in 0..<2 * VM_MMU_COUNT {
+      fillThunks.append(a.cursor)
+      emitMicroFill(&a, set: index / 2, write: index & 1 != 0)
+    }
     advance(to: a.cursor)
     firstBlock = cursor
-  }
-
-  private func push(_ a: inout Assembler, _ register: UInt8) {
-    if register >= 8 { a.byte(0x41) }
-    a.byte(0x50 | register & 7)
-  }
-
-  private func pop(_ a: inout Assembler, _ register: UInt8) {
-    if register >= 8 { a.byte(0x41) }
-    a.byte(0x58 | register & 7)
   }
 
   private func spill(_ a: inout Assembler) {

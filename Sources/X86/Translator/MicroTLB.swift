@@ -1,0 +1,127 @@
+import CHost
+
+/// The micro-TLB: a few translations beside the data TLB, each at a fixed place that some accesses in emitted code have
+/// for their own. Such an access finds its tag and addend without an index made of the address, so that they do not wait
+/// for it: loads through a pointer just loaded are as quick as on bare metal.
+///
+/// An entry holds what the data TLB holds, or held: whatever drops or narrows a translation there clears the entries in
+/// use here. An access that finds another page has its entry filled from the data TLB; one that does so too often is
+/// translated anew to look there at once.
+enum MicroTLB {
+  /// Entries of each set (VM_MMU_*). Entry 0 is for accesses by RSP, 1 for those by RBP.
+  static let slots = 128
+  /// The distance of the first entry from the CPU's state.
+  static let offset = CPU.jumpCacheOffset + MemoryLayout<vm_jump_entry>.stride << Translator.jumpCacheBits
+  static let scratchOffset = offset + VM_MMU_COUNT * slots * MemoryLayout<vm_tlb_entry>.stride
+  /// Bytes that the entries and the scratch page take.
+  static let bytes = scratchOffset + 4096 - offset
+  /// Fills of an entry until it is asked whether they came too fast.
+  static let patience: UInt64 = 4096
+  /// Nanoseconds within which that many fills are too many.
+  static let haste: UInt64 = 200_000
+
+  /// The distance of an entry from the address that emitted code has of the state.
+  static func displacement(set: Int, slot: Int) -> Int {
+    offset + (set * slots + slot) * MemoryLayout<vm_tlb_entry>.stride - GuestRegisters.bias
+  }
+}
+
+extension CPU {
+  /// The field of an entry: `physical` counts the fills that are left.
+  private func microEntry(_ index: Int) -> UnsafeMutablePointer<vm_tlb_entry> {
+    (UnsafeMutableRawPointer(s) + MicroTLB.offset).assumingMemoryBound(to: vm_tlb_entry.self) + index
+  }
+
+  /// Empties all entries, whatever they held; for memory that is not initialised yet.
+  func eraseMicroTLB() {
+    let base = UnsafeMutableRawPointer(s) + MicroTLB.offset
+    base.initializeMemory(as: UInt8.self, repeating: 0, count: MicroTLB.bytes)
+    s.pointee.micro_used = ~0
+    clearMicroTLB()
+  }
+
+  /// Empties the entries of the sets in use: a translation was dropped or lost rights.
+  ///
+  /// There is no tag that no address matches, for all 64-bit numbers are addresses. The one of an empty entry is a page
+  /// that is not canonical, of which no guest can know, and leads to a page of ours that nobody reads.
+  @inline(__always)
+  func clearMicroTLB() {
+    if s.pointee.micro_used != 0 { clearUsedMicroSets() }
+  }
+
+  @inline(never)
+  private func clearUsedMicroSets() {
+    let tag = emptyMicroTag
+    let scratch = UInt64(UInt(bitPattern: UnsafeRawPointer(s) + MicroTLB.scratchOffset)) &- tag
+    for set in 0..<VM_MMU_COUNT where s.pointee.micro_used & (1 &<< UInt32(set)) != 0 {
+      for slot in 0..<MicroTLB.slots {
+        let entry = microEntry(set &* MicroTLB.slots &+ slot)
+        entry.pointee.read_tag = tag
+        entry.pointee.write_tag = tag
+        entry.pointee.addend = scratch
+      }
+    }
+    s.pointee.micro_used = 0
+  }
+
+  /// The entry at `displacement` has been filled often. Says whether that was too often for what it saves.
+  func microEntryThrashes(_ displacement: UInt32) -> Bool {
+    let place = UnsafeMutableRawPointer(s) + Int(displacement) + GuestRegisters.bias
+    let entry = place.assumingMemoryBound(to: vm_tlb_entry.self)
+    let index = entry - microEntry(0)
+    entry.pointee.physical = MicroTLB.patience
+    guard let translator else { return false }
+    let now = vm_monotonic_nanoseconds()
+    let before = translator.microFilled[index]
+    translator.microFilled[index] = now
+    return now &- before < MicroTLB.haste
+  }
+}
+
+extension Translator {
+  /// The next entry for an access that no fixed one is meant for.
+  func nextMicroSlot() -> Int {
+    microCursor = microCursor + 1 < MicroTLB.slots ? microCursor + 1 : 2
+    return microCursor
+  }
+
+  /// Emits the function that fills the micro-TLB entry at displacement R14 from the data TLB's set `set` if that has the
+  /// page of the linear address in R15. RAX, R14 and R15 are kept, flags are not.
+  func emitMicroFill(_ a: inout Assembler, set: Int, write: Bool) {
+    let rax = Host.rax
+    let rcx = Host.rcx
+    let first = GuestRegisters.first
+    func entry(_ offset: Int) -> HostOperand {
+      let start = CPU.tlbOffset + set * Int(VM_TLB_SIZE) * MemoryLayout<vm_tlb_entry>.stride + offset
+      return .memory(base: GuestRegisters.state, index: rax, scale: 0, disp: Int32(start - GuestRegisters.bias))
+    }
+    func micro(_ offset: Int) -> HostOperand {
+      .memory(base: GuestRegisters.state, index: first, scale: 0, disp: Int32(offset))
+    }
+    a.push(rax)
+    a.push(rcx)
+    a.arithmetic(5, micro(24), 1, size: 4)
+    let exhausted = a.jumpIf(Condition.sign)
+    a.move(rax, GuestRegisters.second, size: 4)
+    a.shiftRight(rax, 7, size: 4)
+    a.arithmetic(4, .register(rax), Int64((Int(VM_TLB_SIZE) - 1) << 5), size: 4)
+    a.load(rcx, entry(write ? 8 : 0))
+    a.emit(0x33, rcx, .register(GuestRegisters.second), size: 8)
+    a.arithmetic(7, .register(rcx), 4096, size: 8)
+    let missing = a.jumpIf(Condition.aboveOrEqual)
+    for field in [0, 8, 16] {
+      a.load(rcx, entry(field))
+      a.store(micro(field), rcx)
+    }
+    a.arithmetic(1, StateField.microUsed, Int64(1 << set), size: 4)
+    Assembler.patch(missing, a.cursor)
+    a.pop(rcx)
+    a.pop(rax)
+    a.byte(0xc3)
+    Assembler.patch(exhausted, a.cursor)
+    a.store(StateField.microExhausted, first, size: 4)
+    a.pop(rcx)
+    a.pop(rax)
+    a.byte(0xc3)
+  }
+}
