@@ -10,9 +10,13 @@ struct TranslatorMemoryTests {
   private static let functions = 4000
   private static let body = 0x20_0000
   private static let spacing = 48
+  private static let short = 0x10_8000
+  private static let some = 400
 
   /// A loop over calls of functions that branch on what they have computed.
-  private func machine(_ accelerator: Accelerator) throws -> SystemMachine {
+  ///
+  /// - Parameter prologue: what each function begins with.
+  private func machine(_ accelerator: Accelerator, prologue: [UInt8] = []) throws -> SystemMachine {
     let machine = try SystemMachine()
     try machine.enterLong()
     machine.cpu.accelerator = accelerator
@@ -22,7 +26,7 @@ struct TranslatorMemoryTests {
     for index in 0..<Self.functions {
       let at = Self.body + index * Self.spacing
       // add eax, n; rol eax, 5; test al, 4; je +5; xor eax, m; lea ebx, [rax + rbx]; ret
-      var code: [UInt8] = [0x05] + Self.little(index &* 0x9e37_79b1)
+      var code: [UInt8] = prologue + [0x05] + Self.little(index &* 0x9e37_79b1)
       code += [0xc1, 0xc0, 5, 0xa8, 4, 0x74, 5, 0x35] + Self.little(index &* 77_777)
       code += [0x8d, 0x1c, 0x18, 0xc3]
       machine.code(code, at: UInt64(at))
@@ -30,8 +34,12 @@ struct TranslatorMemoryTests {
       main += [0xe8] + Self.little(at - (0x10_0000 + main.count + 5))
     }
     // dec ecx; jne main; hlt
-    main += [0xff, 0xc9, 0x0f, 0x85] + Self.little(-(main.count + 8)) + [0xf4]
-    machine.code(main, at: 0x10_0000)
+    func loop(_ calls: [UInt8]) -> [UInt8] { calls + [0xff, 0xc9, 0x0f, 0x85] + Self.little(-(calls.count + 8)) + [0xf4] }
+    machine.code(loop(main), at: 0x10_0000)
+    // The first of them alone, at its own place.
+    var some: [UInt8] = []
+    for index in 0..<Self.some { some += [0xe8] + Self.little(Self.body + index * Self.spacing - (Self.short + some.count + 5)) }
+    machine.code(loop(some), at: UInt64(Self.short))
     machine.cpu.s.pointee.rip = 0x10_0000
     machine.cpu.slots[Reg.rcx] = 6
     machine.cpu.slots[Reg.rax] = 1
@@ -50,6 +58,28 @@ struct TranslatorMemoryTests {
     #expect(statistics.evictions > 3 && statistics.evictedBlocks > Self.functions)
     // One is of the change to code that does not count.
     #expect(statistics.flushes <= 1)
+  }
+
+  /// Two accesses that are checked together lie in two pages: after some time each function is translated anew. When
+  /// others have taken the room of all, nothing of the first code is entered again.
+  @Test func blocksTranslatedAnewBetweenEvictionsLeaveNothingBehind() throws {
+    // mov edx, [rsi]; add eax, [rsi + 8]
+    let prologue: [UInt8] = [0x8b, 0x16, 0x03, 0x46, 0x08]
+    let machines = [try machine(.interpreter, prologue: prologue), try machine(.translator, prologue: prologue)]
+    let often = UInt64(BlockTranslator.crossingLimit) + 12
+    for (start, turns) in [(UInt64(Self.short), often), (0x10_0000, 3), (UInt64(Self.short), 3)] {
+      for machine in machines {
+        machine.cpu.s.pointee.activity = UInt32(VM_ACTIVE)
+        machine.cpu.s.pointee.rip = start
+        machine.cpu.slots[Reg.rcx] = turns
+        machine.cpu.slots[Reg.rsi] = 0x17_0ffc
+        machine.put(0x17_1004, 0x1234_5677 as UInt32)
+        #expect(machine.cpu.run(budget: 1 << 40) == .halted)
+      }
+      #expect(machines[0].cpu.slots[Reg.rbx] == machines[1].cpu.slots[Reg.rbx])
+    }
+    let statistics = try #require(machines[1].cpu.translatorStatistics)
+    #expect(statistics.evictions > 3)
   }
 
   /// Overwritten, evicted, translated anew: what is linked to a block never runs what was there before.

@@ -214,7 +214,7 @@ extension CPU {
     }
     guard block.pointee.dead == 0, block.pointee.crossings < UInt8(BlockTranslator.crossingLimit) else { return }
     block.pointee.crossings += 1
-    if block.pointee.crossings == UInt8(BlockTranslator.crossingLimit) { translator.kill(block) }
+    if block.pointee.crossings == UInt8(BlockTranslator.crossingLimit) { translator.drop(block) }
   }
 
   /// The indirect branch that was left by leads to an address that is not canonical: it faults itself. A call has been

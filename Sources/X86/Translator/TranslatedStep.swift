@@ -66,7 +66,7 @@ extension CPU {
   private func noteExhausted(_ op: Op, _ block: UnsafeMutablePointer<vm_block>) {
     if microEntryThrashes(s.pointee.micro_exhausted) {
       op.pointee.prefixes |= UInt8(VM_PREFIX_SCATTERED)
-      translator?.kill(block)
+      translator?.drop(block)
     }
     s.pointee.micro_exhausted = 0
   }

@@ -223,7 +223,7 @@ final class Translator {
 
   /// Takes the code up to `to` as used.
   private func advance(to: UnsafeMutablePointer<UInt8>) {
-    let bytes = UInt(bitPattern: to) &+ 15 & ~15
+    let bytes = (UInt(bitPattern: to) &+ 15) & ~15
     cursor = UnsafeMutablePointer(bitPattern: bytes).unsafelyUnwrapped
   }
 
@@ -268,6 +268,21 @@ final class Translator {
     Assembler.patch(entry + 1, out)
     unlinkBranches(to: block)
     block.pointee.code = 0
+  }
+
+  /// The block lives on, to be translated in another way: it is no longer its region's either.
+  func drop(_ block: UnsafeMutablePointer<vm_block>) {
+    guard block.pointee.code != 0 else { return }
+    let place = (writable(block.pointee.code) - memory.writable) / regionBytes
+    if newest[place] == block {
+      newest[place] = block.pointee.older
+    } else {
+      var newer = newest[place]
+      while let each = newer, each.pointee.older != block { newer = each.pointee.older }
+      newer?.pointee.older = block.pointee.older
+    }
+    block.pointee.older = nil
+    kill(block)
   }
 
   /// Drops all code; every block that has some is dropped too.
