@@ -1,7 +1,7 @@
 import CHost
 
 /// The micro-TLB: a few translations beside the data TLB, each at a fixed place that some accesses in emitted code have
-/// for their own. Such an access finds its tag and addend without an index made of the address, so that they do not wait
+/// for their own. Such an access finds its tag and addend without an index made of the address, and need not wait
 /// for it: loads through a pointer just loaded are as quick as on bare metal.
 ///
 /// An entry holds what the data TLB holds, or held: whatever drops or narrows a translation there clears the entries in
@@ -85,8 +85,8 @@ extension Translator {
     return microCursor
   }
 
-  /// Emits the function that fills the micro-TLB entry at displacement R14 from the data TLB's set `set` if that has the
-  /// page of the linear address in R15. RAX, R14 and R15 are kept, flags are not.
+  /// Emits the function that fills the micro-TLB entry at displacement R14 from the data TLB's set `set`, if that has
+  /// the page of the linear address in R15. RAX, R14 and R15 are kept, flags are not.
   func emitMicroFill(_ a: inout Assembler, set: Int, write: Bool) {
     let rax = Host.rax
     let rcx = Host.rcx

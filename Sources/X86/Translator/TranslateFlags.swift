@@ -169,8 +169,8 @@ extension BlockTranslator {
       return false
     }
     if implicit {
-      for register in [GuestRegisters.rax, GuestRegisters.rcx, GuestRegisters.rdx, GuestRegisters.rsp, GuestRegisters.rbp]
-      where recipe.uses(register) { return true }
+      // RAX, RCX, RDX, RSP and RBP.
+      for register in [0, 1, 2, 4, 5] as [UInt8] where recipe.uses(register) { return true }
     }
     // Byte registers are numbered by their place in the state.
     for field in [op.pointee.reg, op.pointee.rm] where recipe.uses(field & 15) || recipe.uses(field >> 3 & 15) {

@@ -22,8 +22,8 @@ extension BlockTranslator {
     return access.free
   }
 
-  /// The operand of an instruction that reads `size` bytes, and a temporary beside it for its register; nil when the host
-  /// has no such byte register. Flags are left alone.
+  /// The operand of an instruction that reads `size` bytes, and a temporary beside it for its register; nil when the
+  /// host has no such byte register. Flags are left alone.
   mutating func readOperand(_ op: Op, _ size: Int) -> (HostOperand, temporary: UInt8)? {
     guard isMemory(op) else {
       guard let rm = number(op.pointee.rm, size) else { return nil }
@@ -102,8 +102,8 @@ extension BlockTranslator {
     !is64 && op.pointee.address_size == 4 && op.pointee.segment >= UInt8(VM_FS)
   }
 
-  /// The operand of `op` for an access of `size` bytes, checked. RAX is free afterwards if `accumulator`. Flags may be in
-  /// the host's afterwards, as before: who destroys those keeps them first.
+  /// The operand of `op` for an access of `size` bytes, checked. RAX is free afterwards if `accumulator`. Flags may be
+  /// in the host's afterwards, as before: who destroys those keeps them first.
   mutating func memory(
     _ op: UnsafeMutablePointer<vm_op>, size: Int, write: Bool, accumulator: Bool, aligned: Bool = false
   ) -> Access {
@@ -126,16 +126,16 @@ extension BlockTranslator {
   /// Nothing but a register and a displacement, whose sum does not wrap in any honest program.
   private func isPlain(_ op: UnsafeMutablePointer<vm_op>) -> Bool {
     guard op.pointee.index == UInt8(VM_SLOT_ZERO), op.pointee.base < 16 else { return false }
-    if is64 {
-      return op.pointee.form == UInt8(VM_FORM_FLAT64) && Int64(Int32(truncatingIfNeeded: op.pointee.disp)) == op.pointee.disp
-    }
-    return abs(Int(op.pointee.disp)) < 1 << 16
+    let disp = op.pointee.disp
+    if is64 { return op.pointee.form == UInt8(VM_FORM_FLAT64) && Int64(Int32(truncatingIfNeeded: disp)) == disp }
+    return abs(Int(disp)) < 1 << 16
   }
 
   /// The operand at guest RSP or RBP plus `disp`.
   mutating func stack(_ base: UInt8, _ disp: Int, size: Int, write: Bool, accumulator: Bool) -> Access {
     guard ops[index].prefixes & UInt8(VM_PREFIX_SCATTERED) != 0 else {
-      return window(Reference(base: base, disp: disp, size: size, write: write), accumulator: accumulator, aligned: false)
+      let reference = Reference(base: base, disp: disp, size: size, write: write)
+      return window(reference, accumulator: accumulator, aligned: false)
     }
     keepFlags(accumulator: accumulator)
     let second = GuestRegisters.second
@@ -283,7 +283,8 @@ extension BlockTranslator {
   }
 
   private mutating func noteLeader(_ it: Reference) {
-    if it.lastMember > index { leaders.append(Leader(reference: it, index: index, isSecondBody: isSecondBody, disp: 0)) }
+    guard it.lastMember > index else { return }
+    leaders.append(Leader(reference: it, index: index, isSecondBody: isSecondBody, disp: 0))
   }
 
   /// Decides which references are checked together. Returns false when there are none.
@@ -314,8 +315,8 @@ extension BlockTranslator {
     return found
   }
 
-  /// Checks again for those that follow after the interpreter has run the instruction of their leader; calls `leave` when
-  /// the check fails. Flags are in RAX.
+  /// Checks again for those that follow after the interpreter has run the instruction of their leader; calls `leave`
+  /// when the check fails. Flags are in RAX.
   mutating func emitRecheck(_ leader: Leader, leave: (inout BlockTranslator) -> Void) {
     let it = leader.reference
     a.address(GuestRegisters.second, value(it.base, GuestRegisters.second), leader.disp)
@@ -367,6 +368,9 @@ extension BlockTranslator {
       missIf(Condition.equal)
     }
     let parts = components(op)
+    if form == VM_FORM_FLAT64 && parts.isPlain {
+      return check(plainBase: parts.base, disp: Int(parts.disp), size: size, write: write, aligned: aligned)
+    }
     let second = GuestRegisters.second
     let narrow = form == VM_FORM_FLAT32 || plainSegment
     emitAddress(parts, to: second, size: narrow ? 4 : 8)
@@ -374,9 +378,6 @@ extension BlockTranslator {
     if based {
       let segment = StateField.segments + Int(op.pointee.segment) * MemoryLayout<vm_segment>.stride
       a.emit(0x03, second, .at(GuestRegisters.state, segment - GuestRegisters.bias), size: narrow ? 4 : 8)
-    }
-    if form == VM_FORM_FLAT64 && parts.isPlain {
-      return check(plainBase: parts.base, disp: Int(parts.disp), size: size, write: write, aligned: aligned)
     }
     let again = based || parts.base == second ? nil : parts
     return check(again: again, wide: form != VM_FORM_FLAT32, size: size, write: write, aligned: aligned)
