@@ -255,6 +255,7 @@ struct Assembler {
 
 /// Condition codes of Jcc.
 enum Condition {
+  static let below: UInt8 = 2
   static let aboveOrEqual: UInt8 = 3
   static let equal: UInt8 = 4
   static let notEqual: UInt8 = 5

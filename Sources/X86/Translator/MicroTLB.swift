@@ -87,7 +87,7 @@ extension Translator {
 
   /// Emits the function that fills the micro-TLB entry at displacement R14 from the data TLB's set `set`, if that has
   /// the page of the linear address in R15. RAX, R14 and R15 are kept, flags are not.
-  func emitMicroFill(_ a: inout Assembler, set: Int, write: Bool) {
+  func emitMicroFill(_ a: inout Assembler, set: Int, write: Bool, _ emptyTag: UInt64) {
     let rax = Host.rax
     let rcx = Host.rcx
     let first = GuestRegisters.first
@@ -109,10 +109,19 @@ extension Translator {
     a.emit(0x33, rcx, .register(GuestRegisters.second), size: 8)
     a.arithmetic(7, .register(rcx), 4096, size: 8)
     let missing = a.jumpIf(Condition.aboveOrEqual)
-    for field in [0, 8, 16] {
+    for field in [0, 16] {
       a.load(rcx, entry(field))
       a.store(micro(field), rcx)
     }
+    // The TLB's own tag of what may not be written is void in its slot only.
+    a.load(rcx, entry(8))
+    a.emit(0x33, rcx, .register(GuestRegisters.second), size: 8)
+    a.arithmetic(7, .register(rcx), 4096, size: 8)
+    a.load(rcx, entry(8))
+    let isWritable = a.jumpIf(Condition.below)
+    a.moveImmediate(rcx, emptyTag)
+    Assembler.patch(isWritable, a.cursor)
+    a.store(micro(8), rcx)
     a.arithmetic(1, StateField.microUsed, Int64(1 << set), size: 4)
     Assembler.patch(missing, a.cursor)
     a.pop(rcx)

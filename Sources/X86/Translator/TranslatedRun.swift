@@ -15,7 +15,7 @@ extension CPU {
     if let translator { return translator }
     #if arch(x86_64)
       let jumpCache = (UnsafeMutableRawPointer(s) + CPU.jumpCacheOffset).assumingMemoryBound(to: vm_jump_entry.self)
-      if let made = Translator(jumpCache: jumpCache, codeBytes: codeMemory, step: CPU.stepFromCode) {
+      if let made = Translator(jumpCache: jumpCache, codeBytes: codeMemory, emptyTag: emptyMicroTag, step: CPU.stepFromCode) {
         translator = made
         code.translator = made
         return made

@@ -101,8 +101,12 @@ final class Translator {
 
   /// Nil when the host refuses executable memory.
   ///
-  /// - Parameter codeBytes: at least a megabyte.
-  init?(jumpCache: UnsafeMutablePointer<vm_jump_entry>, codeBytes: Int, step: @escaping vm_code_step) {
+  /// - Parameters:
+  ///   - codeBytes: at least a megabyte.
+  ///   - emptyTag: of micro-TLB entries that hold nothing.
+  init?(
+    jumpCache: UnsafeMutablePointer<vm_jump_entry>, codeBytes: Int, emptyTag: UInt64, step: @escaping vm_code_step
+  ) {
     regionBytes = min(Self.regionBytes, codeBytes / 8)
     regionCount = codeBytes / regionBytes
     let memory = vm_code_memory_map(regionCount * regionBytes)
@@ -127,7 +131,7 @@ final class Translator {
     links = calloc(linkCount, MemoryLayout<vm_code_link>.stride)!.assumingMemoryBound(to: vm_code_link.self)
     self.jumpCache = jumpCache
     clearJumps()
-    emitThunks(vm_code_step_address(step))
+    emitThunks(vm_code_step_address(step), emptyTag)
   }
 
   deinit {
@@ -377,7 +381,7 @@ final class Translator {
 
   // MARK: Thunks
 
-  private func emitThunks(_ step: UInt64) {
+  private func emitThunks(_ step: UInt64, _ emptyTag: UInt64) {
     var a = Assembler(cursor: cursor)
     let pushed = [Host.rbx, Host.rbp, Host.r12, Host.r13, Host.r14, Host.r15]
     enterThunk = UnsafeRawPointer(bitPattern: UInt(executable(a.cursor))) ?? enterThunk
@@ -429,7 +433,7 @@ final class Translator {
 
     for index in 0..<2 * VM_MMU_COUNT {
       fillThunks.append(a.cursor)
-      emitMicroFill(&a, set: index / 2, write: index & 1 != 0)
+      emitMicroFill(&a, set: index / 2, write: index & 1 != 0, emptyTag)
     }
     advance(to: a.cursor)
     firstBlock = cursor
