@@ -194,12 +194,23 @@ extension CPU {
   private func finishBlock(_ translator: Translator, _ limit: UInt64) -> Bool {
     guard let op = s.pointee.code_left_by else { return true }
     let block = blockHolding(op)
+    // The entry may only not have been filled, to ask whether that is done too often.
+    let crosses = s.pointee.micro_exhausted == 0
+    if !crosses {
+      _ = microEntryThrashes(s.pointee.micro_exhausted)
+      s.pointee.micro_exhausted = 0
+    }
     let count = Int(block.pointee.count)
     var index = op - block.ops + 1
-    while index < count && step(block.ops + index, index) == 0 { index += 1 }
+    var outcome: UInt64 = 0
+    while index < count && outcome == 0 {
+      outcome = step(block.ops + index, index)
+      index += 1
+    }
     if translator.counts { s.pointee.instructions = limit &- UInt64(bitPattern: s.pointee.code_budget) }
-    noteCrossing(block, translator)
-    guard index == count else { return false }
+    if crosses { noteCrossing(block, translator) }
+    // The code that a step would have gone on in is found again by RIP.
+    guard outcome == 0 else { return outcome != 1 }
     let rip = s.pointee.code_page &+ UInt64(block.pointee.start) &+ UInt64(block.pointee.bytes)
     s.pointee.rip = isCode32(s.pointee.mode) ? rip & 0xffff_ffff : rip
     return true
@@ -207,11 +218,6 @@ extension CPU {
 
   /// A block to which that happens often is translated anew, with a check for each access.
   private func noteCrossing(_ block: UnsafeMutablePointer<vm_block>, _ translator: Translator) {
-    if s.pointee.micro_exhausted != 0 {
-      _ = microEntryThrashes(s.pointee.micro_exhausted)
-      s.pointee.micro_exhausted = 0
-      return
-    }
     guard block.pointee.dead == 0, block.pointee.crossings < UInt8(BlockTranslator.crossingLimit) else { return }
     block.pointee.crossings += 1
     if block.pointee.crossings == UInt8(BlockTranslator.crossingLimit) { translator.drop(block) }
