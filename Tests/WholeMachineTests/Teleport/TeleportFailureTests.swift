@@ -35,9 +35,9 @@ import Testing
     arguments: ["target.prepared", "target.committed", "target.owned"])
   func cutAfter(_ step: String) throws {
     let hosts = try running()
-    let port = try hosts.await(hosts.b, [], ["VMCTL_TELEPORT_STOP_AT": step, "VMCTL_TELEPORT_PATIENCE": "10000"])
+    let port = try hosts.await(hosts.b, [], ["VMCTL_TELEPORT_STOP_AT": step])
     let proxy = try TCPProxy(to: port)
-    let command = try hosts.send(hosts.a, to: proxy.port, ["--timeout", "10000"])
+    let command = try hosts.send(hosts.a, to: proxy.port)
     try hosts.b.waitUntilStopped("box")
     proxy.cut()
     try hosts.b.signalMachine("box", SIGCONT)
@@ -49,9 +49,9 @@ import Testing
   @Test("a way that falls silent ends the transfer after the time-out")
   func silentWay() throws {
     let hosts = try running()
-    let port = try hosts.await(hosts.b)
+    let port = try hosts.await(hosts.b, [], TwoHosts.impatientTarget)
     let proxy = try TCPProxy(to: port, bytesPerSecond: 2_000_000)
-    let command = try hosts.send(hosts.a, to: proxy.port)
+    let command = try hosts.send(hosts.a, to: proxy.port, TwoHosts.impatientSource)
     try hosts.b.waitForLog("box", "receiving from")
     proxy.fallSilent()
     try hosts.expectKept(command, on: hosts.a, saying: ["time-out"])
@@ -63,7 +63,7 @@ import Testing
   func stoppedTarget(_ step: String) throws {
     let hosts = try running()
     let port = try hosts.await(hosts.b, [], ["VMCTL_TELEPORT_STOP_AT": "target." + step])
-    let command = try hosts.send(hosts.a, to: port)
+    let command = try hosts.send(hosts.a, to: port, TwoHosts.impatientSource)
     try hosts.b.waitUntilStopped("box")
     try hosts.expectKept(command, on: hosts.a, saying: ["silent"])
     try hosts.b.signalMachine("box", SIGCONT)
@@ -90,7 +90,7 @@ import Testing
     let noise = try StrangePeer(answer: Array("VMCTL-TELEPORT\r\n".utf8) + (0..<4000).map { UInt8(truncatingIfNeeded: $0 &* 197) })
     try hosts.expectKept(try hosts.send(hosts.a, to: noise.port), on: hosts.a, saying: ["damaged"])
     let nothing = try StrangePeer(answer: nil)
-    try hosts.expectKept(try hosts.send(hosts.a, to: nothing.port), on: hosts.a, saying: ["time-out", "silent"])
+    try hosts.expectKept(try hosts.send(hosts.a, to: nothing.port, TwoHosts.impatientSource), on: hosts.a, saying: ["time-out", "silent"])
   }
 
   @Test("strangers who call on a target do not keep it from its source")
@@ -211,11 +211,13 @@ import Testing
     try hosts.a.attach("thief", port: 0, hosts.shared + "/shared.img")
     try hosts.a.refused("startvm", "thief", saying: ["shared.img"])
     let port = try hosts.await(hosts.b)
-    let proxy = try TCPProxy(to: port, bytesPerSecond: 4_000_000)
+    let proxy = try TCPProxy(to: port, bytesPerSecond: 1_000_000)
     let command = try hosts.send(hosts.a, to: proxy.port)
     try hosts.b.waitForLog("box", "receiving from")
+    proxy.fallSilent()
     try hosts.a.refused("startvm", "thief", saying: ["shared.img"])
     proxy.setRate(nil)
+    proxy.speakAgain()
     #expect(try command.wait(within: 60) == 0, "\(command.errors)")
     try hosts.a.refused("startvm", "thief", saying: ["shared.img"])
     try hosts.expectRunsOnly(hosts.b)
@@ -256,9 +258,10 @@ import Testing
   func refusedMeanwhile() throws {
     let hosts = try running()
     let port = try hosts.await(hosts.b)
-    let proxy = try TCPProxy(to: port, bytesPerSecond: 2_000_000)
+    let proxy = try TCPProxy(to: port, bytesPerSecond: 1_000_000)
     let command = try hosts.send(hosts.a, to: proxy.port)
     try hosts.b.waitForLog("box", "receiving from")
+    proxy.fallSilent()
     for verb in ["pause", "savestate", "reset", "poweroff"] {
       try hosts.a.refused("controlvm", "box", verb, saying: ["teleport"])
     }
@@ -267,6 +270,7 @@ import Testing
     try second.start(second.a)
     try second.expectKept(try second.send(second.a, to: port), on: second.a, saying: ["busy"])
     proxy.setRate(nil)
+    proxy.speakAgain()
     #expect(try command.wait(within: 60) == 0, "\(command.errors)")
   }
 }

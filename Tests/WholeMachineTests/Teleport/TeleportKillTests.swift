@@ -57,7 +57,7 @@ import Testing
     let hosts = try TwoHosts(guest: "walker32", disk: 1)
     try hosts.start(hosts.a)
     let port = try hosts.await(hosts.b, [], ["VMCTL_TELEPORT_STOP_AT": "target." + step])
-    let command = try hosts.send(hosts.a, to: port, ["--timeout", "20000"])
+    let command = try hosts.send(hosts.a, to: port)
     try hosts.b.waitUntilStopped("box")
     try hosts.b.killMachine("box")
     try hosts.expectKept(command, on: hosts.a)

@@ -4,14 +4,13 @@ import Testing
 /// Machines that travel and are whole where they arrive.
 @Suite struct TeleportTravelTests {
   /// Reads the proof with all of memory, whatever it costs.
-  private static let fullProof = ["VMCTL_TELEPORT_VERIFY": "full"].merging(TwoHosts.patient) { $1 }
-  private static let patience = ["--timeout", "30000"]
+  private static let fullProof = ["VMCTL_TELEPORT_VERIFY": "full"]
 
   private func travel(_ hosts: TwoHosts, hops: Int, _ eachTime: (TestHost) throws -> Void) throws -> TestHost {
     var (here, there) = (hosts.a, hosts.b)
     for _ in 0..<hops {
       let port = try hosts.await(there, [], Self.fullProof)
-      let child = try hosts.send(here, to: port, Self.patience)
+      let child = try hosts.send(here, to: port)
       guard try child.wait(within: 120) == 0 else { throw Failure("teleport: \(child.errors)\n\(there.log("box"))") }
       #expect(try there.fact("box", "teleporterenabled") == "off")
       #expect(try here.state("box") == "teleported")
@@ -97,7 +96,7 @@ import Testing
     var (here, there) = (hosts.a, hosts.b)
     for hop in 0..<3 {
       let port = try hosts.await(there, [], Self.fullProof)
-      let child = try hosts.send(here, to: port, Self.patience)
+      let child = try hosts.send(here, to: port)
       guard try child.wait(within: 120) == 0 else { throw Failure("teleport: \(child.errors)") }
       (here, there) = (there, here)
       if hop == 1 {
@@ -118,8 +117,8 @@ import Testing
     let hosts = try TwoHosts(guest: "walker32")
     try hosts.start(hosts.a)
     try hosts.expectAlive(hosts.a)
-    let proxy = try TCPProxy(to: try hosts.await(hosts.b, [], TwoHosts.patient), bytesPerSecond: 12_000_000)
-    let command = try hosts.send(hosts.a, to: proxy.port, ["--maxdowntime", "50"] + Self.patience)
+    let proxy = try TCPProxy(to: try hosts.await(hosts.b), bytesPerSecond: 12_000_000)
+    let command = try hosts.send(hosts.a, to: proxy.port, ["--maxdowntime", "50"])
     #expect(try command.wait(within: 120) == 0, "\(command.errors)")
     #expect((command.output + command.errors).contains("guest slowed by"))
     try hosts.expectRunsOnly(hosts.b)

@@ -8,7 +8,7 @@ import Testing
     let hosts = try TwoHosts(guest: "walker32")
     try hosts.start(hosts.a)
     try hosts.expectAlive(hosts.a)
-    let port = try hosts.await(hosts.b, [], TwoHosts.patient)
+    let port = try hosts.await(hosts.b)
     let proxy = try TCPProxy(to: port, bytesPerSecond: 8_000_000)
     let screen = try TerminalSession(
       TestHost.vmctl, ["controlvm", "box", "teleport", "--host", "localhost", "--port", String(proxy.port), "--timeout", "30000"],
@@ -61,7 +61,7 @@ import Testing
     try hosts.start(hosts.a)
     try hosts.a.refused("controlvm", "box", "resolveteleport", "takeback", saying: ["in doubt"])
     let port = try hosts.await(hosts.b, [], ["VMCTL_TELEPORT_STOP_AT": "target.committed"])
-    command = try hosts.send(hosts.a, to: port)
+    command = try hosts.send(hosts.a, to: port, TwoHosts.impatientSource)
     try hosts.b.waitUntilStopped("box")
     try poll("doubt", within: 30) { try hosts.a.fact("box", "teleportphase") == "in doubt" ? () : nil }
     return hosts

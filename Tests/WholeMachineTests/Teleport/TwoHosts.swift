@@ -39,8 +39,7 @@ final class TwoHosts {
   @discardableResult
   func await(_ host: TestHost, _ options: [String] = [], _ variables: [String: String] = [:]) throws -> Int {
     try host.modify("box", ["--teleporter", "on", "--teleporter-port", "0"] + options)
-    // What a silent source costs a test.
-    try start(host, ["VMCTL_TELEPORT_PATIENCE": "2000"].merging(variables) { $1 })
+    try start(host, ["VMCTL_TELEPORT_PATIENCE": Self.patience].merging(variables) { $1 })
     return try port(host)
   }
 
@@ -54,18 +53,23 @@ final class TwoHosts {
   /// Begins to send the machine from a host.
   func send(_ from: TestHost, to port: Int, _ options: [String] = []) throws -> Child {
     try from.begin(
-      ["controlvm", "box", "teleport", "--host", "localhost", "--port", String(port), "--timeout", "2000"] + options)
+      ["controlvm", "box", "teleport", "--host", "localhost", "--port", String(port), "--timeout", Self.patience] + options)
   }
 
-  /// For transfers that must succeed, however busy the computer is.
-  static let patient = ["VMCTL_TELEPORT_PATIENCE": "30000"]
+  /// How long the two sides wait for each other, in milliseconds: a transfer that must succeed does so however busy the
+  /// computer is.
+  private static let patience = "30000"
+
+  /// The target's variables and the source's options where a test waits for a time-out.
+  static let impatientTarget = ["VMCTL_TELEPORT_PATIENCE": "2000"]
+  static let impatientSource = ["--timeout", "2000"]
 
   /// One teleport that must succeed.
   /// - Returns: the figures.
   @discardableResult
   func hop(_ from: TestHost, _ to: TestHost, _ options: [String] = []) throws -> Figures {
-    let port = try self.await(to, [], Self.patient)
-    let child = try send(from, to: port, ["--timeout", "30000"] + options)
+    let port = try self.await(to)
+    let child = try send(from, to: port, options)
     guard try child.wait(within: 120) == 0 else { throw Failure("teleport: \(child.errors)\n\(to.log("box").suffix(1500))") }
     guard let figures = Figures(child.output) else { throw Failure("no figures in: \(child.output)") }
     return figures
@@ -121,7 +125,7 @@ struct Figures {
 extension TestHost {
   /// Waits until the machine's process has stopped itself (VMCTL_TELEPORT_STOP_AT).
   func waitUntilStopped(_ name: String) throws {
-    try poll("the stop of \(name)", within: 30) { () -> Void? in
+    try poll("the stop of \(name)", within: 120) { () -> Void? in
       guard let pid = processID(name), let data = FileManager.default.contents(atPath: "/proc/\(pid)/stat") else {
         return nil
       }
