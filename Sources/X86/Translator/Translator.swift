@@ -159,8 +159,8 @@ final class Translator {
 
   /// Takes the code out of the region that is to be filled anew. None of it may be running.
   private func evict() {
-    let began = Self.hostNanoseconds
-    defer { statistics.longestEviction = max(statistics.longestEviction, Self.hostNanoseconds &- began) }
+    let began = vm_monotonic_nanoseconds()
+    defer { statistics.longestEviction = max(statistics.longestEviction, vm_monotonic_nanoseconds() &- began) }
     let first = executable(memory.writable + region * regionBytes)
     let last = first &+ UInt64(regionBytes)
     var next = newest[region]
@@ -180,12 +180,6 @@ final class Translator {
       jumpCache[slot] = vm_jump_entry()
     }
     statistics.evictions += 1
-  }
-
-  private static var hostNanoseconds: UInt64 {
-    var now = timespec()
-    clock_gettime(CLOCK_MONOTONIC, &now)
-    return UInt64(now.tv_sec) &* 1_000_000_000 &+ UInt64(now.tv_nsec)
   }
 
   /// Has the branches to `block` lead to the dispatcher.
