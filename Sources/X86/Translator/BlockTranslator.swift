@@ -216,8 +216,7 @@ struct BlockTranslator {
   @inline(__always)
   mutating func source(_ guest: UInt8) -> HostOperand {
     if guest & Self.highByte != 0 { return .register(change(guest, GuestRegisters.first)) }
-    if let host = GuestRegisters.host(guest) { return .register(host) }
-    return GuestRegisters.slot(Int(guest))
+    return place(guest)
   }
 
   /// The guest register in a host register to be changed: itself, or `temporary` loaded with it.
@@ -234,9 +233,10 @@ struct BlockTranslator {
     return temporary
   }
 
-  /// The guest register as the destination of an instruction of 8 bytes that writes no more than those: in its place.
+  /// Where the guest register is: its host register, or its slot in the state, which an instruction may write only if it
+  /// writes all 8 bytes.
   @inline(__always)
-  mutating func destination(_ guest: UInt8) -> HostOperand {
+  func place(_ guest: UInt8) -> HostOperand {
     if let host = GuestRegisters.host(guest) { return .register(host) }
     return GuestRegisters.slot(Int(guest))
   }

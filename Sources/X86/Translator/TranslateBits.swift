@@ -17,7 +17,7 @@ extension BlockTranslator {
       guard let rm = number(op.pointee.rm, size) else { return false }
       if needsFlags { requireFlags() }
       if canChangeInPlace(rm, size) {
-        a.emit(opcode, operation, destination(rm), size: size)
+        a.emit(opcode, operation, place(rm), size: size)
         if !byCL { a.byte(UInt8(truncatingIfNeeded: op.pointee.imm)) }
         committed(rm)
         flagsWritten()

@@ -304,11 +304,6 @@ extension BlockTranslator {
     }
   }
 
-  private func place(_ guest: UInt8) -> HostOperand {
-    if let host = GuestRegisters.host(guest) { return .register(host) }
-    return GuestRegisters.slot(Int(guest))
-  }
-
   /// The guest register in its host register, or in RAX.
   private mutating func inHost(_ guest: UInt8, load: Bool = true) -> UInt8 {
     if let host = GuestRegisters.host(guest) { return host }

@@ -154,7 +154,7 @@ extension BlockTranslator {
       guard let rm = number(op.pointee.rm, size), let reg = number(op.pointee.reg, size) else { return false }
       if carries { requireCarry() }
       if canChangeInPlace(rm, size) && isResident(reg) {
-        a.emit(UInt32(operation) << 3 | 1, value(reg, second), destination(rm), size: size)
+        a.emit(UInt32(operation) << 3 | 1, value(reg, second), place(rm), size: size)
         if !compares { committed(rm) }
       } else {
         let register = change(rm, second)
@@ -171,7 +171,7 @@ extension BlockTranslator {
       let moves = isNativeWidth(size) && (operation == 0 || operation == 5)
       let added = moves ? (operation == 0 ? op.pointee.imm : -op.pointee.imm) : nil
       if canChangeInPlace(rm, compares ? 8 : size) {
-        a.arithmetic(operation, destination(rm), op.pointee.imm, size: size)
+        a.arithmetic(operation, place(rm), op.pointee.imm, size: size)
         if !compares { committed(rm, adding: added) }
       } else {
         let register = change(rm, second)
@@ -262,7 +262,7 @@ extension BlockTranslator {
       let carry = carryBeforeIncrement(rm, size: size)
       let added: Int64? = isNativeWidth(size) ? (operation == 0 ? 1 : -1) : nil
       if canChangeInPlace(rm, size) {
-        a.emit(opcode, operation, destination(rm), size: size)
+        a.emit(opcode, operation, place(rm), size: size)
         committed(rm, adding: added)
       } else {
         let register = change(rm, GuestRegisters.second)
@@ -285,7 +285,7 @@ extension BlockTranslator {
     } else {
       guard let rm = number(op.pointee.rm, size) else { return false }
       if canChangeInPlace(rm, size) {
-        a.emit(opcode, operation, destination(rm), size: size)
+        a.emit(opcode, operation, place(rm), size: size)
         committed(rm)
       } else {
         let register = change(rm, GuestRegisters.second)

@@ -5,7 +5,7 @@ extension BlockTranslator {
   mutating func moveRegister(_ op: Op, _ size: Int) -> Bool {
     guard let rm = number(op.pointee.rm, size), let reg = number(op.pointee.reg, size) else { return false }
     if canChangeInPlace(rm, size) && isResident(reg) {
-      a.store(destination(rm), value(reg, GuestRegisters.second))
+      a.store(place(rm), value(reg, GuestRegisters.second))
       committed(rm)
     } else if size >= 4 {
       let register = target(rm, GuestRegisters.second)
