@@ -81,8 +81,7 @@ extension BlockTranslator {
     a.emit(0x8d, second, .at(second, 4096), size: is64 ? 8 : 4)
     a.move(first, second, size: 4)
     // 32 bytes an entry.
-    a.emit(0xc1, 5, .register(first), size: 4)
-    a.byte(7)
+    a.shiftRight(first, 7, size: 4)
     a.arithmetic(4, .register(first), Int64((CPU.fetchSetSize - 1) << 5), size: 4)
     a.emit(0x03, first, StateField.fetchTLB, size: 8)
     a.emit(0x39, second, .at(first, 0), size: 8)

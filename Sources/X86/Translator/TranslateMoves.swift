@@ -184,8 +184,7 @@ extension BlockTranslator {
     // ZF is bit 6 of what LAHF keeps in AH.
     a.emit(0x0f94, 0, .register(GuestRegisters.second), size: 1)
     a.emit(0x0fb6, GuestRegisters.second, .register(GuestRegisters.second), size: 4, byteRM: true)
-    a.emit(0xc1, 4, .register(GuestRegisters.second), size: 4)
-    a.byte(14)
+    a.shiftLeft(GuestRegisters.second, 14, size: 4)
     a.arithmetic(4, StateField.rawFlags, ~0x4000, size: 4)
     a.emit(0x09, GuestRegisters.second, StateField.rawFlags, size: 4)
     flags = .memory

@@ -58,10 +58,8 @@ extension BlockTranslator {
     a.load(image, StateField.rawFlags, size: 4)
     a.move(Host.rax, image, size: 4)
     a.arithmetic(4, .register(Host.rax), 1, size: 4)
-    a.emit(0xc1, 4, .register(Host.rax), size: 4)
-    a.byte(11)
-    a.emit(0xc1, 5, .register(image), size: 4)
-    a.byte(8)
+    a.shiftLeft(Host.rax, 11, size: 4)
+    a.shiftRight(image, 8, size: 4)
     a.arithmetic(4, .register(image), 0xd5, size: 4)
     a.emit(0x0b, image, .register(Host.rax), size: 4)
     a.load(Host.rax, StateField.eflags, size: 4)
@@ -89,8 +87,7 @@ extension BlockTranslator {
     a.emit(0x31, changed, StateField.eflags, size: 4)
     // As LAHF and SETO AL leave them.
     a.move(Host.rax, image, size: 4)
-    a.emit(0xc1, 4, .register(Host.rax), size: 4)
-    a.byte(8)
+    a.shiftLeft(Host.rax, 8, size: 4)
     a.emit(0x0fba, 4, .register(image), size: 4)
     a.byte(11)
     a.emit(0x0f92, 0, .register(Host.rax), size: 1)  // setc al

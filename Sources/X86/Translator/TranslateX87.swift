@@ -149,7 +149,7 @@ extension Translator {
     }
     a.load(first, .at(Host.rsp, 8), size: 4)
     a.move(rax, first, size: 4)
-    a.emit(0xd1, 5, .register(rax), size: 4)
+    a.shiftRight(rax, 1, size: 4)
     a.emit(0x23, first, .register(rax), size: 4)
     a.moveImmediate(second, 0x5555)
     a.bits(deposit: false, first, first, second)
@@ -168,11 +168,9 @@ extension Translator {
 
   /// The byte offset of the top register from the status word in RAX, to RAX.
   private func offsetOfTop(_ a: inout Assembler) {
-    a.emit(0xc1, 5, .register(Host.rax), size: 4)
-    a.byte(11)
+    a.shiftRight(Host.rax, 11, size: 4)
     a.arithmetic(4, .register(Host.rax), 7, size: 4)
-    a.emit(0xc1, 4, .register(Host.rax), size: 4)
-    a.byte(4)
+    a.shiftLeft(Host.rax, 4, size: 4)
   }
 
   private func nextX87Register(_ a: inout Assembler) {
