@@ -9,11 +9,7 @@ import Testing
   @Test(arguments: [1, 3, 7, 15, 31, 63] as [UInt64])
   func aReturnToAnAddressThatIsNotCanonicalFaultsWhateverIsCached(pattern: UInt64) throws {
     let machine = try SystemMachine()
-    try machine.enterLong()
-    machine.cpu.accelerator = .translator
-    machine.cpu.translationThreshold = 0
-    machine.setLongGate(13, 0x3000)
-    machine.code([0xf4], at: 0x3000)
+    try machine.enterLongTranslated()
     // mov ecx, 3; again: push 1800h; ret
     machine.code([0xb9, 3, 0, 0, 0, 0x68, 0x00, 0x18, 0, 0, 0xc3], at: 0x1000)
     let address = 0x1800 ^ pattern << 52
@@ -24,7 +20,7 @@ import Testing
         + [0x50, 0xc3], at: 0x1800)
     machine.cpu.s.pointee.rip = 0x1000
     #expect(machine.cpu.run(budget: 10_000) == .halted)
-    #expect(machine.cpu.s.pointee.rip == 0x3001)
+    #expect(machine.hasFaulted)
     #expect(machine.cpu.slots[Reg.rcx] == 0)
     #expect(try #require(machine.cpu.translatorStatistics).entries > 0)
   }

@@ -97,6 +97,20 @@ struct SystemMachine {
     cpu.slots[Reg.rsp] = 0x9000
   }
 
+  private static let faultHandler: UInt64 = 0x3000
+
+  /// 64-bit mode in the translator, which translates at once; a general-protection fault leads to a HLT.
+  func enterLongTranslated() throws {
+    try enterLong()
+    cpu.accelerator = .translator
+    cpu.translationThreshold = 0
+    setLongGate(13, Self.faultHandler)
+    code([0xf4], at: Self.faultHandler)
+  }
+
+  /// Whether the CPU has come to that HLT.
+  var hasFaulted: Bool { s.rip == Self.faultHandler + 1 }
+
   /// A 64-bit interrupt gate.
   func setLongGate(_ vector: Int, _ offset: UInt64, ist: UInt64 = 0, dpl: UInt64 = 0) {
     put(Self.idt + UInt64(vector * 16), Self.gate(0x08, offset, type: 14, dpl: dpl) | ist << 32)
