@@ -14,31 +14,19 @@ private final class StreamMachine: @unchecked Sendable {
   static let code: UInt64 = 0x80000
 
   let memory: PhysicalMemory
-  private(set) var cpus: [CPU] = []
+  let cpus: [CPU]
 
   init(cpus count: Int, _ accelerator: Accelerator) throws {
     memory = try PhysicalMemory(size: 4 << 20)
-    let group = CPUGroup()
-    for index in 0..<count {
-      let cpu = CPU(index: index, profile: .x86_64_v2, memory: memory, environment: CPUEnvironment())
-      cpu.join(group)
+    cpus = CPUGroup().makeFlatCPUs(count, memory: memory)
+    for (index, cpu) in cpus.enumerated() {
       cpu.accelerator = accelerator
       cpu.translationThreshold = UInt8(index & 1) * 3
-      cpus.append(cpu)
-      for segment in 0..<6 {
-        let attributes: UInt16 = segment == 1 ? 0xa09b : 0xc093
-        cpu.segmentRegister(segment).pointee = vm_segment(base: 0, limit: .max, selector: 0, attributes: attributes)
-      }
-      cpu.s.pointee.cr0 = 0x11
-      cpu.s.pointee.efer = 0x500
-      cpu.s.pointee.activity = UInt32(VM_ACTIVE)
       cpu.s.slots[Reg.rsp] = Self.own + UInt64(index + 1) * 0x4000 - 0x100
       cpu.s.slots[Reg.rbx] = Self.shared
       cpu.s.slots[Reg.rsi] = Self.own + UInt64(index) * 0x4000
       cpu.s.slots[Reg.rdi] = UInt64(index + 1) &* 0x9e37_79b9_7f4a_7c15
       cpu.s.pointee.rip = Self.code + UInt64(index) * 0x4000
-      cpu.setFlags(2, mask: .max)
-      cpu.updateMode()
     }
   }
 

@@ -8,25 +8,14 @@ import Testing
 /// CPUs of one machine, each on a thread of its own: 64-bit flat code without paging.
 private final class ParallelMachine: @unchecked Sendable {
   let memory: PhysicalMemory
-  private(set) var cpus: [CPU] = []
+  let cpus: [CPU]
 
   init(cpus count: Int) throws {
     memory = try PhysicalMemory(size: 4 << 20)
-    let group = CPUGroup()
-    for index in 0..<count {
-      let cpu = CPU(index: index, profile: .x86_64_v2, memory: memory, environment: CPUEnvironment())
-      cpu.join(group)
+    cpus = CPUGroup().makeFlatCPUs(count, memory: memory)
+    for cpu in cpus {
       TestAccelerator.apply(to: cpu)
-      cpus.append(cpu)
-      for segment in 0..<6 {
-        let attributes: UInt16 = segment == 1 ? 0xa09b : 0xc093
-        cpu.segmentRegister(segment).pointee = vm_segment(base: 0, limit: .max, selector: 0, attributes: attributes)
-      }
-      cpu.s.pointee.cr0 = 0x11
-      cpu.s.pointee.efer = 0x500
-      cpu.s.pointee.activity = UInt32(VM_ACTIVE)
-      cpu.s.slots[Reg.rsp] = UInt64(0x8000 + index * 0x1000)
-      cpu.updateMode()
+      cpu.s.slots[Reg.rsp] = UInt64(0x8000 + cpu.index * 0x1000)
     }
   }
 
