@@ -1,15 +1,6 @@
 # scripts/benchmark-speed's table: of the list (PROGRAM/WIDTH CLASS), the clocks (MACHINE GUEST HOST) and the times
-# (PROGRAM/WIDTH MACHINE MICROSECONDS); -v scale=PERCENT.
+# (PROGRAM/WIDTH MACHINE MICROSECONDS); -v scale=PERCENT. With median.awk.
 
-function median(list,    v, n, i, j, t) {
-  n = split(list, v, " ")
-  for (i = 2; i <= n; i++) {
-    t = v[i] + 0
-    for (j = i; j > 1 && v[j - 1] + 0 > t; j--) v[j] = v[j - 1]
-    v[j] = t
-  }
-  return n % 2 ? v[(n + 1) / 2] : (v[n / 2] + v[n / 2 + 1]) / 2
-}
 function ratio(a, b) { return a == "" || b == "" || b + 0 == 0 ? "" : a / b }
 function shown(x, form) { return x == "" ? "-" : sprintf(form, x) }
 

@@ -1,14 +1,5 @@
-# scripts/benchmark-teleport's table of the times: CASE MACHINE TOTAL-MS DOWN-MS.
+# scripts/benchmark-teleport's table of the times: CASE MACHINE TOTAL-MS DOWN-MS. With median.awk.
 
-function median(list,    v, n, i, j, t) {
-  n = split(list, v, " ")
-  for (i = 2; i <= n; i++) {
-    t = v[i] + 0
-    for (j = i; j > 1 && v[j - 1] + 0 > t; j--) v[j] = v[j - 1]
-    v[j] = t
-  }
-  return n % 2 ? v[(n + 1) / 2] : (v[n / 2] + v[n / 2 + 1]) / 2
-}
 function shown(name, kind) { return (name, kind) in times ? sprintf(kind == "down" ? "%.1f" : "%.0f", median(times[name, kind])) : "-" }
 function ratio(kind,    q) {
   if (!(("vmctl", kind) in times) || !(("qemu", kind) in times)) return "-"
