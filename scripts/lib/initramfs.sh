@@ -1,5 +1,12 @@
 # Sourced by the scripts that build guests.
 
+# pack_archive FOLDER: what is in it as an uncompressed cpio archive. The same files with the same times give the same
+# bytes.
+pack_archive() {
+  (cd "$1" && find . -mindepth 1 -print0 | LC_ALL=C sort -z |
+    cpio --null --create --format=newc --reproducible --owner=0:0 --quiet)
+}
+
 # make_initramfs BUSYBOX ARCHITECTURE OUTPUT: an uncompressed initramfs of BusyBox, firmware/workload's programs for the
 # architecture (amd64 or i386) and its init. The same input gives the same bytes.
 make_initramfs() {
@@ -13,8 +20,7 @@ make_initramfs() {
   install -m 755 "$files/memcheck-$architecture" "$root/bin/memcheck"
   install -m 755 "$files/compute-$architecture" "$root/bin/compute"
   find "$root" -exec touch -h -d @0 {} +
-  (cd "$root" && find . -mindepth 1 -print0 | LC_ALL=C sort -z |
-    cpio --null --create --format=newc --reproducible --owner=0:0 --quiet) >"$output.new"
+  pack_archive "$root" >"$output.new"
   mv "$output.new" "$output"
   rm -rf "$root"
 }
@@ -30,7 +36,7 @@ make_load_initramfs() {
   # The kernel unpacks one archive after the other.
   {
     cat "$1"
-    (cd "$root" && find . -mindepth 1 | cpio --create --format=newc --owner=0:0 --quiet)
+    pack_archive "$root"
   } >"$3"
   rm -rf "$root"
 }
@@ -44,6 +50,6 @@ make_speed_initramfs() {
   install -m 755 "$1" "$root/bin/busybox"
   install -m 755 "$2/speed64" "$2/speed32" "$root/bin"
   install -m 755 "$files/init" "$root/init"
-  (cd "$root" && find . -mindepth 1 | cpio --create --format=newc --owner=0:0 --quiet) >"$3"
+  pack_archive "$root" >"$3"
   rm -rf "$root"
 }
