@@ -64,7 +64,7 @@ struct PagedGenerator {
   private static let vectors = LockstepRun.vectors
 
   private mutating func piece() -> [UInt8] {
-    switch random(0...20) {
+    switch random(0...21) {
     case 0...8: return encoded(Self.templates)
     case 9, 10: return isTidy ? encoded(Self.templates) : encoded(Self.messy) + [0x39, 0xc1]
     case 11: return encoded(Self.vectors)
@@ -76,6 +76,7 @@ struct PagedGenerator {
     case 17: return pages ? [0xcd, 0x80] : writer()
     case 18: return string()
     case 19: return system()
+    case 20: return cluster()
     default: return chance(4) ? [0xe6, 0x80] : writer()
     }
   }
@@ -151,6 +152,40 @@ struct PagedGenerator {
     let register = [UInt8(3), 6, 7][random(0...2)]
     if !compat && chance(3) { return [0x41, 0xbd] + PagedProgram.little(address, 4) }
     return [0xb8 | register] + PagedProgram.little(address, 4)
+  }
+
+  /// Accesses by one base and index that lie close together, some with something between them.
+  private mutating func cluster() -> [UInt8] {
+    let base = UInt8([3, 6, 7][random(0...2)])
+    let usesR9 = !compat && chance(3)
+    // movzx ecx, cl; mov r9d, ecx
+    var code: [UInt8] = [0x0f, 0xb6, 0xc9] + (usesR9 ? [0x41, 0x89, 0xc9] : [])
+    let scale = UInt8(random(0...3))
+    let start = random(-64...60)
+    for _ in 0..<random(2...4) {
+      let register = UInt8([0, 2, 5][random(0...2)])
+      let sib = scale << 6 | 1 << 3 | base
+      let disp = UInt8(truncatingIfNeeded: start + random(0...4) * 4)
+      let place = [0x40 | register << 3 | 4, sib, disp]
+      let wide: UInt8 = !compat && chance(2) ? 8 : 0
+      let rex: UInt8 = wide | (usesR9 ? 2 : 0)
+      let prefix: [UInt8] = rex != 0 ? [0x40 | rex] : []
+      switch random(0...7) {
+      case 0...2: code += prefix + [0x8b] + place
+      case 3, 4: code += prefix + [0x89] + place
+      case 5: code += prefix + [[0x01, 0x03, 0x3b][random(0...2)]] + place
+      case 6: code += [0xf3] + prefix + [0x0f, 0x6f] + place  // movdqu
+      default: code += [0x66] + prefix + [0x0f, 0x6f] + place  // movdqa
+      }
+      switch random(0...9) {
+      case 0: code += usesR9 ? [0x49, 0x83, 0xc1, 4] : [0x83, 0xc1, 4]  // add
+      case 1: code += [0x83, 0xc0 | base, 8]
+      case 2: code += usesR9 ? [0x44, 0x0f, 0xb6, 0xc8] : [0x0f, 0xb6, 0xc8]  // movzx of al
+      case 3: code += [0x39, 0xc1]
+      default: break
+      }
+    }
+    return code
   }
 
   /// REP STOS or MOVS of a few, or one step.

@@ -32,6 +32,7 @@ final class PagedLockstep {
         var second = translator.run(budget: left)
         if program.patience == 0 { align(&first, &second) }
         let place = "turn \(turn), look \(looks)"
+        translator.scatter(program.blocks.count &* 31 &+ looks)
         if first != second {
           return "\(place): ended by \(first), \(interpreter.frame(first)), and \(second), \(translator.frame(second))"
         }

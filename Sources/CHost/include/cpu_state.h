@@ -140,7 +140,7 @@ typedef struct vm_cpu_state {
   /// The INTR line was seen high while interrupts were disabled; VM_PENDING_INTERRUPT is posted again when IF is set. Not
   /// saved: the interrupt controller's line is looked at anew.
   uint32_t interrupt_waiting;
-  uint32_t reserved;
+  uint32_t translation_drops; ///< counts the times that translations were dropped or lost rights
 
   /// Lazy arithmetic flags. `flag_result` is the last result sign-extended to 64 bits: ZF, SF and PF come from it.
   /// `flag_carries` is the carry-out vector of the operation, shifted so that the carry out of the top bit is bit 63
@@ -184,6 +184,10 @@ typedef struct vm_cpu_state {
   uint16_t fpu_cs, fpu_ds;
   uint32_t mxcsr;
   vm_xmm xmm[16];
+
+  /// Where a page of guest memory is on the host, less its linear address, for the accesses that emitted code has checked
+  /// together by way of the data TLB.
+  uint64_t window_addends[8];
 } vm_cpu_state;
 
 /// `vm_cpu_state.mode`: everything the meaning of code bytes depends on besides the bytes.

@@ -188,10 +188,7 @@ struct BlockTranslator {
       // Who comes from a miss has not stored it.
       if misses.count > firstMiss { stored = nil }
       joinMisses(from: firstMiss)
-      for leader in firstLeader..<leaders.count {
-        let it = leaders[leader].reference
-        leaders[leader].disp = it.low - versions.delta(it.base)
-      }
+      noteMoves(ofLeadersFrom: firstLeader)
       index += 1
     }
     if !isSecondBody { observer?.mark(.end, a.cursor) }

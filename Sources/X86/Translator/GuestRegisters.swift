@@ -84,5 +84,10 @@ enum StateField {
     let field = MemoryLayout<vm_segment>.offset(of: \.selector)! - GuestRegisters.bias
     return .at(GuestRegisters.state, segments + segment * MemoryLayout<vm_segment>.stride + field)
   }
+  /// Where the addend of accesses checked together is kept.
+  static func windowAddend(_ index: Int) -> HostOperand {
+    let addends = MemoryLayout<vm_cpu_state>.offset(of: \vm_cpu_state.window_addends)!
+    return .at(GuestRegisters.state, addends + 8 * index - GuestRegisters.bias)
+  }
   static let xmm = MemoryLayout<vm_cpu_state>.offset(of: \vm_cpu_state.xmm)!
 }

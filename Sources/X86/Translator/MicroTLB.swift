@@ -46,6 +46,7 @@ extension CPU {
   /// that is not canonical, of which no guest can know, and leads to a page of ours that nobody reads.
   @inline(__always)
   func clearMicroTLB() {
+    s.pointee.translation_drops &+= 1
     if s.pointee.micro_used != 0 { clearUsedMicroSets() }
   }
 

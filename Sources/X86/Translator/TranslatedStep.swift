@@ -36,13 +36,20 @@ extension CPU {
     let left = translator.counts ? Int64(Int(block.pointee.count) &- index) : 0
     let done: Int64 = left != 0 ? left &- 1 : 0
     let generation = code.generation
+    let drops = s.pointee.translation_drops
     do throws(GuestFault) {
       switch try executeAlone(op, blockRip) {
       case .next:
         // An instruction that has unmasked an exception ends the use of the host's vector registers.
         let mayStay =
           (s.pointee.vectors_allowed == 0 || vectorsAllowed) && (s.pointee.x87_allowed == 0 || x87Allowed)
-        if block.pointee.dead == 0 && block.pointee.code != 0 && code.generation == generation && mayStay {
+        // An access that has changed translations ends what has been checked for others to come. Behind a system
+        // instruction everything is checked anew.
+        let mayFollow =
+          s.pointee.translation_drops == drops || op.pointee.kind == OpKind.system.rawValue
+        let isCurrent =
+          block.pointee.dead == 0 && block.pointee.code != 0 && code.generation == generation && mayFollow
+        if isCurrent && mayStay {
           s.rawFlagsFromLazy()
           return 0
         }

@@ -1,0 +1,387 @@
+import CHost
+
+/// An effective address without its displacement: what accesses that lie together have in common.
+struct Address: Equatable {
+  /// Guest registers, or VM_SLOT_RIP, or VM_SLOT_ZERO where there is none.
+  var base: UInt8
+  var index = UInt8(VM_SLOT_ZERO)
+  var scale: UInt8 = 0
+  /// Bytes that it is cut to, 4 or 8.
+  var width = 8
+  /// A general register, to which displacements are added that wrap in no honest program.
+  var isPlain = true
+
+  /// A general register alone.
+  init(base: UInt8, is64: Bool) {
+    self.base = base
+    if !is64 { width = 4 }
+  }
+
+  /// What an operand says, whatever it may be used for.
+  init(operand op: UnsafeMutablePointer<vm_op>) {
+    base = op.pointee.base
+    index = op.pointee.index
+    scale = index == UInt8(VM_SLOT_ZERO) ? 0 : op.pointee.scale
+    isPlain = false
+  }
+
+  /// nil for an operand that needs a segment's base, or whose displacement is beyond what windows are for.
+  init?(_ op: UnsafeMutablePointer<vm_op>, is64: Bool) {
+    self.init(operand: op)
+    let form = Int(op.pointee.form)
+    guard form == VM_FORM_FLAT64 || form == VM_FORM_FLAT32 else { return nil }
+    if form == VM_FORM_FLAT32 { width = 4 }
+    if width == 8 && abs(op.pointee.disp) >= 1 << 30 { return nil }
+    let isRegister = base < 16 && index == UInt8(VM_SLOT_ZERO)
+    isPlain = isRegister && (width == 8 || !is64 && abs(op.pointee.disp) < 1 << 16)
+  }
+}
+
+/// An access that may be checked together with others of the same address that lie close to it: once the block is
+/// translated to find out which they are, then again with one check for each group, made by the first of it.
+struct Reference {
+  var address: Address
+  var disp: Int
+  var size: Int
+  var write: Bool
+  /// Which values of its registers it is made of, counted by `RegisterVersions`.
+  var version: (Int32, Int32) = (0, 0)
+  var epoch: Int32 = 0
+  /// What has been added to those values.
+  var moved = 0
+  var instruction = 0
+
+  /// What is checked, relative to the address that the registers' values at their last writes which were no additions of
+  /// constants made.
+  var low = 0
+  var high = 0
+  /// Checks for others, too; of those the last instruction.
+  var lastMember = -1
+  /// The reference that has checked for this one, or -1.
+  var leader = -1
+  /// The micro-TLB entry, or -1.
+  var slot = -1
+  /// Where the addend is kept for those that follow, if it is not a micro-TLB entry's: one of `window_addends`, or -1.
+  var addend = -1
+
+  init(address: Address, disp: Int, size: Int, write: Bool) {
+    self.address = address
+    self.disp = disp
+    self.size = size
+    self.write = write
+  }
+
+  /// Bytes checked.
+  var span: Int { high - low }
+
+  /// Whether both are made of the same values.
+  func isLike(_ other: Reference) -> Bool {
+    address == other.address && version == other.version && epoch == other.epoch
+  }
+}
+
+/// A reference that has checked for others, to be repeated when the interpreter has run its instruction.
+struct Leader {
+  var reference: Reference
+  var index: Int
+  var isSecondBody: Bool
+  /// From the address to what is checked, behind the instruction.
+  var disp: Int
+}
+
+/// Accesses checked together.
+extension BlockTranslator {
+  /// The furthest apart that they may reach, in bytes.
+  private static let reach = 512
+  /// Leaders by way of the data TLB that a block may have.
+  private static let addends = MemoryLayout.size(ofValue: vm_cpu_state().window_addends) / 8
+
+  /// The operand of an access, checked by itself, for others, or by another.
+  mutating func window(_ reference: Reference, accumulator: Bool, aligned: Bool) -> Access {
+    var it = reference
+    let moved = versions.delta(it.address)
+    if isPlanned {
+      it = references[referenceCursor]
+      referenceCursor += 1
+    } else {
+      it.version = versions.version(it.address)
+      it.epoch = epoch
+      it.moved = moved
+      it.instruction = index
+      it.low = moved + it.disp
+      it.high = it.low + it.size
+      references.append(it)
+    }
+    if it.leader >= 0 { return follow(it, references[it.leader], accumulator: accumulator, aligned: aligned) }
+    keepFlags(accumulator: accumulator)
+    let low = it.low - moved
+    if isScattered(index) { return lookUp(it, low, aligned: aligned) }
+    if it.slot < 0 {
+      it.slot = microSlot(it)
+      if isPlanned { references[referenceCursor - 1].slot = it.slot }
+    }
+    noteLeader(it)
+    return check(it, low, aligned: aligned)
+  }
+
+  private func isScattered(_ instruction: Int) -> Bool {
+    ops[instruction].prefixes & UInt8(VM_PREFIX_SCATTERED) != 0
+  }
+
+  /// The address plus `disp` to R15, for a check. What is added to plain ones is not cut, there and in the access.
+  private mutating func emitChecked(_ address: Address, _ disp: Int) {
+    let parts = components(address, Int64(disp))
+    emitAddress(parts, to: GuestRegisters.second, size: address.isPlain ? 8 : address.width)
+  }
+
+  /// The same for an access that has been checked, with the addend at `addend`. Flags are left alone but for alignment.
+  private mutating func addressed(_ it: Reference, _ addend: HostOperand, aligned: Bool) -> Access {
+    let first = GuestRegisters.first
+    let second = GuestRegisters.second
+    emitAddress(components(it.address, Int64(it.disp)), to: second, size: it.address.width)
+    if aligned { missUnlessAligned(second) }
+    a.load(first, addend)
+    return Access(operand: translated(second, 0), free: Host.none)
+  }
+
+  /// `disp` bytes from `base`, in the page whose addend is in R14.
+  private func translated(_ base: UInt8, _ disp: Int) -> HostOperand {
+    .memory(base: base, index: GuestRegisters.first, scale: 0, disp: Int32(truncatingIfNeeded: disp))
+  }
+
+  /// The check by the micro-TLB entry, of what begins `low` bytes from the address.
+  private mutating func check(_ it: Reference, _ low: Int, aligned: Bool) -> Access {
+    let first = GuestRegisters.first
+    let second = GuestRegisters.second
+    emitChecked(it.address, low)
+    if it.address.isPlain, let host = GuestRegisters.host(it.address.base) {
+      a.emit(0x33, second, micro(it.slot, it.write ? 8 : 0), size: 8)
+      a.arithmetic(7, .register(second), Int64(4096 - it.span), size: 8)
+      missIf(Condition.above, refill: Refill(slot: it.slot, write: it.write, span: it.span, inverted: true))
+      if aligned {
+        if low != it.disp { a.address(second, host, it.disp) }
+        missUnlessAligned(second)
+      }
+      a.load(first, micro(it.slot, 16))
+      return Access(operand: translated(host, it.disp), free: second)
+    }
+    compareMoved(it.slot, write: it.write, span: it.span)
+    missIf(Condition.above, refill: Refill(slot: it.slot, write: it.write, span: it.span, inverted: false))
+    if aligned {
+      if low != it.disp { a.address(first, second, it.disp - low) }
+      missUnlessAligned(low != it.disp ? first : second)
+    }
+    a.emit(0x03, second, micro(it.slot, 16), size: 8)
+    return Access(operand: .at(second, it.disp - low), free: first)
+  }
+
+  /// The check by the data TLB, of what begins `low` bytes from the address.
+  private mutating func lookUp(_ it: Reference, _ low: Int, aligned: Bool) -> Access {
+    let first = GuestRegisters.first
+    let second = GuestRegisters.second
+    let isLeader = it.lastMember > index
+    noteLeader(it)
+    let host = it.address.isPlain ? GuestRegisters.host(it.address.base) : nil
+    if host == nil && !isLeader {
+      let parts = components(it.address, Int64(low))
+      let width = it.address.width
+      emitAddress(parts, to: second, size: width)
+      // R14 and R15 are taken by then.
+      let isKept = parts.base != second && parts.index != first
+      return lookUp(again: isKept ? parts : nil, width: width, size: it.span, write: it.write, aligned: aligned)
+    }
+    let tag = entryField(it.write ? 8 : 0)
+    if let host, low == 0 {
+      entryOffset(host)
+      a.load(second, tag)
+      a.emit(0x33, second, .register(host), size: 8)
+    } else {
+      emitChecked(it.address, low)
+      entryOffset(second)
+      a.emit(0x33, second, tag, size: 8)
+    }
+    a.arithmetic(7, .register(second), Int64(4096 - it.span), size: 8)
+    missIf(Condition.above)
+    if aligned {
+      if low != it.disp { a.arithmetic(0, .register(second), Int64(it.disp - low), size: 4) }
+      missUnlessAligned(second)
+    }
+    a.load(first, entryField(16))
+    if isLeader { a.store(StateField.windowAddend(it.addend), first) }
+    if let host { return Access(operand: translated(host, it.disp), free: second) }
+    return addressed(it, StateField.windowAddend(it.addend), aligned: false)
+  }
+
+  /// An access that another has checked.
+  private mutating func follow(_ it: Reference, _ leader: Reference, accumulator: Bool, aligned: Bool) -> Access {
+    let first = GuestRegisters.first
+    let second = GuestRegisters.second
+    if aligned || accumulator { keepFlags(accumulator: accumulator) }
+    let addend = leader.addend >= 0 ? StateField.windowAddend(leader.addend) : micro(leader.slot, 16)
+    // In 32-bit code a base that has moved may have wrapped.
+    let mayWrap = !is64 && it.moved != leader.moved
+    if !it.address.isPlain || mayWrap { return addressed(it, addend, aligned: aligned) }
+    let base = value(it.address.base, second)
+    if aligned {
+      a.address(second, base, it.disp)
+      missUnlessAligned(second)
+      a.load(first, addend)
+      return Access(operand: translated(second, 0), free: Host.none)
+    }
+    a.load(first, addend)
+    return Access(operand: translated(base, it.disp), free: base == second ? Host.none : second)
+  }
+
+  // MARK: Groups
+
+  private mutating func noteLeader(_ it: Reference) {
+    guard it.lastMember > index else { return }
+    leaders.append(Leader(reference: it, index: index, isSecondBody: isSecondBody, disp: 0))
+  }
+
+  /// Decides which references are checked together. Returns false when there are none.
+  mutating func planReferences() -> Bool {
+    guard references.count > 1, block.pointee.crossings < UInt8(BlockTranslator.crossingLimit) else { return false }
+    var found = false
+    var addends = 0
+    for index in 1..<references.count {
+      let it = references[index]
+      // Of what an earlier body has kept nothing is wanted any more.
+      if it.epoch != references[index - 1].epoch { addends = 0 }
+      var leader = index - 1
+      while leader >= 0 && references[leader].epoch == it.epoch {
+        defer { leader -= 1 }
+        let other = references[leader]
+        guard other.leader < 0, other.isLike(it) else { continue }
+        let low = min(other.low, it.low)
+        let high = max(other.high, it.high)
+        guard high - low <= Self.reach else { continue }
+        if other.addend < 0 && isScattered(other.instruction) {
+          guard addends < Self.addends else { continue }
+          references[leader].addend = addends
+          addends += 1
+        }
+        references[index].leader = leader
+        references[leader].low = low
+        references[leader].high = high
+        references[leader].write = other.write || it.write
+        references[leader].lastMember = it.instruction
+        found = true
+        break
+      }
+    }
+    return found
+  }
+
+  /// Behind the instruction just emitted: where what its leaders have checked lies now.
+  mutating func noteMoves(ofLeadersFrom first: Int) {
+    for leader in first..<leaders.count {
+      let it = leaders[leader].reference
+      leaders[leader].disp = it.low - versions.delta(it.address)
+    }
+  }
+
+  /// Checks again for those that follow after the interpreter has run the instruction of their leader; calls `leave`
+  /// when the check fails. Flags are in RAX.
+  mutating func emitRecheck(_ leader: Leader, leave: (inout BlockTranslator) -> Void) {
+    let it = leader.reference
+    let second = GuestRegisters.second
+    emitChecked(it.address, leader.disp)
+    if it.addend >= 0 {
+      entryOffset(second)
+      a.emit(0x33, second, entryField(it.write ? 8 : 0), size: 8)
+      a.arithmetic(7, .register(second), Int64(4096 - it.span), size: 8)
+      let holds = a.jumpIf(Condition.belowOrEqual)
+      leave(&self)
+      Assembler.patch(holds, a.cursor)
+      a.load(GuestRegisters.first, entryField(16))
+      a.store(StateField.windowAddend(it.addend), GuestRegisters.first)
+      return
+    }
+    compareMoved(it.slot, write: it.write, span: it.span)
+    let held = a.jumpIf(Condition.belowOrEqual)
+    emitFill(it.slot, write: it.write)
+    compareMoved(it.slot, write: it.write, span: it.span)
+    let holds = a.jumpIf(Condition.belowOrEqual)
+    leave(&self)
+    Assembler.patch(held, a.cursor)
+    Assembler.patch(holds, a.cursor)
+  }
+
+  // MARK: The micro-TLB
+
+  /// A field of a micro-TLB entry of this mode.
+  private func micro(_ slot: Int, _ field: Int) -> HostOperand {
+    .at(GuestRegisters.state, MicroTLB.displacement(set: mmuSet, slot: slot) + field)
+  }
+
+  /// The entry for a reference. One that is alone may share it with its like; one that others follow has it for itself in
+  /// this block.
+  private mutating func microSlot(_ it: Reference) -> Int {
+    let address = it.address
+    let isAlone = it.lastMember < 0
+    let key = Int(address.base) | Int(address.index) << 5 | (it.low >> 12) << 10
+    if isAlone, let known = slots.first(where: { $0.key == key }) { return known.slot }
+    let base = address.base
+    var slot = base == GuestRegisters.rsp ? 0 : base == GuestRegisters.rbp ? 1 : translator.nextMicroSlot()
+    if slots.contains(where: { $0.slot == slot }) { slot = translator.nextMicroSlot() }
+    slots.append((key: isAlone ? key : -1, slot: slot))
+    return slot
+  }
+
+  /// The way of a check that has failed: fills the entry and tries again; goes on at `join` when that helps.
+  mutating func emitRefill(_ refill: Refill, join: UnsafeMutablePointer<UInt8>) {
+    if refill.inverted {
+      a.emit(0x33, GuestRegisters.second, micro(refill.slot, refill.write ? 8 : 0), size: 8)
+    }
+    emitFill(refill.slot, write: refill.write)
+    compareMoved(refill.slot, write: refill.write, span: refill.span)
+    a.jump(to: join, if: Condition.belowOrEqual)
+  }
+
+  /// Whether `span` bytes at the linear address in R15 lie in the entry's page: not above.
+  private mutating func compareMoved(_ slot: Int, write: Bool, span: Int) {
+    let first = GuestRegisters.first
+    a.move(first, GuestRegisters.second)
+    a.emit(0x33, first, micro(slot, write ? 8 : 0), size: 8)
+    a.arithmetic(7, .register(first), Int64(4096 - span), size: 8)
+  }
+
+  private mutating func emitFill(_ slot: Int, write: Bool) {
+    a.moveImmediate(GuestRegisters.first, UInt64(MicroTLB.displacement(set: mmuSet, slot: slot)))
+    a.call(translator.fillThunks[2 * mmuSet + (write ? 1 : 0)])
+  }
+}
+
+/// Which values general registers have had in a block, and what constant has been added to each since.
+struct RegisterVersions {
+  private var numbers = SIMD16<Int32>(repeating: 0)
+  private var deltas = SIMD16<Int32>(repeating: 0)
+
+  @inline(__always)
+  func version(_ register: UInt8) -> Int32 { numbers[Int(register & 15)] }
+  @inline(__always)
+  func delta(_ register: UInt8) -> Int { Int(deltas[Int(register & 15)]) }
+
+  @inline(__always)
+  mutating func write(_ register: UInt8) {
+    numbers[Int(register & 15)] &+= 1
+    deltas[Int(register & 15)] = 0
+  }
+
+  @inline(__always)
+  mutating func add(_ register: UInt8, _ bytes: Int) {
+    let sum = delta(register) &+ bytes
+    if abs(sum) < 1 << 20 { deltas[Int(register & 15)] = Int32(sum) } else { write(register) }
+  }
+
+  func version(_ address: Address) -> (Int32, Int32) {
+    (address.base < 16 ? version(address.base) : 0, address.index < 16 ? version(address.index) : 0)
+  }
+
+  /// What has been added to the address.
+  func delta(_ address: Address) -> Int {
+    let base = address.base < 16 ? delta(address.base) : 0
+    return address.index < 16 ? base + delta(address.index) << address.scale : base
+  }
+}
