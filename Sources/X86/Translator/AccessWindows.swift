@@ -154,7 +154,7 @@ extension BlockTranslator {
     let first = GuestRegisters.first
     let second = GuestRegisters.second
     emitChecked(it.address, low)
-    if it.address.isPlain, let host = GuestRegisters.host(it.address.base) {
+    if it.address.isPlain, let host = homes.host(it.address.base) {
       a.emit(0x33, second, micro(it.slot, it.write ? 8 : 0), size: 8)
       a.arithmetic(7, .register(second), Int64(4096 - it.span), size: 8)
       missIf(Condition.above, refill: Refill(slot: it.slot, write: it.write, span: it.span, inverted: true))
@@ -181,7 +181,7 @@ extension BlockTranslator {
     let second = GuestRegisters.second
     let isLeader = it.lastMember > index
     noteLeader(it)
-    let host = it.address.isPlain ? GuestRegisters.host(it.address.base) : nil
+    let host = it.address.isPlain ? homes.host(it.address.base) : nil
     if host == nil && !isLeader {
       let parts = components(it.address, Int64(low))
       let width = it.address.width

@@ -48,8 +48,12 @@ struct BlockTranslator {
   private var entries: [Entry] = []
   /// A loop is emitted twice, see `loopBack`: branches back, and the flags at them.
   var loopSites: [UnsafeMutablePointer<UInt8>] = []
+  var loopFlags = FlagPlaces.recipe
   var loopRecipe = FlagRecipe()
   var isSecondBody = false
+  /// Where guest registers are, and what is exchanged for the second body.
+  var homes = RegisterHomes.usual
+  var exchanges: [RegisterExchange] = []
 
   /// The guest's XMM registers are the host's from here on.
   var hasVectors = false
@@ -80,6 +84,7 @@ struct BlockTranslator {
   /// The branches before a body's first instruction: something is pending, the page that follows is another, the budget
   /// does not suffice.
   private struct Entry {
+    var isSecondBody: Bool
     var pending: UnsafeMutablePointer<UInt8>
     var refusals: [UnsafeMutablePointer<UInt8>]
     var budget: UnsafeMutablePointer<UInt8>?
@@ -111,6 +116,7 @@ struct BlockTranslator {
   /// Emits the block's code. `translator.makeRoom` has been called.
   mutating func translate() {
     let entry = a.cursor
+    planExchanges()
     let start = self
     emitBodies()
     if planReferences() {
@@ -122,6 +128,7 @@ struct BlockTranslator {
       emitBodies()
     }
     emitMisses()
+    takeHomes(inSecondBody: false)
     emitIndirectMisses()
     emitVectorLoads()
     emitLeaves()
@@ -136,25 +143,13 @@ struct BlockTranslator {
     translator.statistics.bytes += used
   }
 
-  private mutating func emitBodies() {
-    emitBody()
-    guard !loopSites.isEmpty else { return }
-    isSecondBody = true
-    let start = a.cursor
-    flags = .recipe
-    recipe = loopRecipe
-    index = 0
-    epoch += 1
-    emitBody()
-    for site in loopSites { Assembler.patch(site, start) }
-  }
-
   /// Emits the straight path.
-  private mutating func emitBody() {
+  mutating func emitBody() {
     let count = Int(block.pointee.count)
     observer?.mark(isSecondBody ? .loopEntry : .entry, a.cursor)
     a.arithmetic(7, StateField.pending, 0, size: 4)
-    var entry = Entry(pending: a.jumpIf(Condition.notEqual), refusals: [], budget: nil, flags: flags)
+    var entry = Entry(
+      isSecondBody: isSecondBody, pending: a.jumpIf(Condition.notEqual), refusals: [], budget: nil, flags: flags)
     entry.refusals = requireFollowingPage()
     if translator.counts {
       a.arithmetic(5, StateField.budget, Int64(count), size: 8)
@@ -221,10 +216,10 @@ struct BlockTranslator {
   mutating func change(_ guest: UInt8, _ temporary: UInt8) -> UInt8 {
     if guest & Self.highByte != 0 {
       // The whole register, turned so that the byte is the lowest.
-      a.rotateRight(temporary, GuestRegisters.host(guest & 3) ?? temporary, 8, size: 8)
+      a.rotateRight(temporary, homes.host(guest & 3) ?? temporary, 8, size: 8)
       return temporary
     }
-    if let host = GuestRegisters.host(guest) { return host }
+    if let host = homes.host(guest) { return host }
     if let stored, stored == (guest, temporary, a.cursor) { return temporary }
     a.load(temporary, GuestRegisters.slot(Int(guest)))
     return temporary
@@ -234,14 +229,14 @@ struct BlockTranslator {
   /// writes all 8 bytes.
   @inline(__always)
   func place(_ guest: UInt8) -> HostOperand {
-    if let host = GuestRegisters.host(guest) { return .register(host) }
+    if let host = homes.host(guest) { return .register(host) }
     return GuestRegisters.slot(Int(guest))
   }
 
   /// Whether an instruction of `size` bytes may have the guest register's place in the state as its destination.
   @inline(__always)
   func canChangeInPlace(_ guest: UInt8, _ size: Int) -> Bool {
-    size == 8 && guest & Self.highByte == 0 && GuestRegisters.host(guest) == nil
+    size == 8 && guest & Self.highByte == 0 && homes.host(guest) == nil
   }
 
   /// A guest register has been changed in its place; `adding`: it was a constant added.
@@ -256,17 +251,17 @@ struct BlockTranslator {
 
   /// The host register that a guest register is to be written in; `commit` follows.
   @inline(__always)
-  func target(_ guest: UInt8, _ temporary: UInt8) -> UInt8 { GuestRegisters.host(guest) ?? temporary }
+  func target(_ guest: UInt8, _ temporary: UInt8) -> UInt8 { homes.host(guest) ?? temporary }
 
   /// The guest register has been written, in `host`; `adding`: it was a constant added, of the full width.
   @inline(__always)
   mutating func commit(_ guest: UInt8, _ host: UInt8, adding: Int64? = nil) {
     committed(guest, adding: adding)
     if guest & Self.highByte != 0 {
-      a.rotateRight(GuestRegisters.host(guest & 3) ?? host, host, 56, size: 8)
+      a.rotateRight(homes.host(guest & 3) ?? host, host, 56, size: 8)
       return
     }
-    if GuestRegisters.host(guest) == nil {
+    if homes.host(guest) == nil {
       a.store(GuestRegisters.slot(Int(guest)), host)
       stored = (guest, host, a.cursor)
     }
@@ -277,7 +272,7 @@ struct BlockTranslator {
   mutating func value(_ guest: UInt8, _ temporary: UInt8) -> UInt8 { change(guest, temporary) }
 
   @inline(__always)
-  func isResident(_ guest: UInt8) -> Bool { GuestRegisters.host(guest) != nil }
+  func isResident(_ guest: UInt8) -> Bool { homes.host(guest) != nil }
 
   // MARK: The interpreter
 
@@ -286,7 +281,9 @@ struct BlockTranslator {
     flagsToAccumulator()
     if lastX87 >= 0 { noteX87(lastX87) }
     lastX87 = -1
+    if isExchanged { emitExchange(back: true) }
     emitStep(index)
+    if isExchanged { emitExchange(back: false) }
     flags = [.rax, .memory]
     epoch += 1
   }
@@ -302,14 +299,20 @@ struct BlockTranslator {
   private mutating func emitMisses() {
     for miss in misses {
       observer?.mark(.miss(miss.index), a.cursor)
+      takeHomes(inSecondBody: miss.isSecondBody)
       Assembler.patch(miss.site, a.cursor)
       if let refill = miss.refill { emitRefill(refill, join: miss.again) }
       emitFlags(from: miss.flags, miss.recipe)
       if miss.x87 >= 0 { noteX87(miss.x87) }
+      if isExchanged { emitExchange(back: true) }
       emitStep(miss.index)
       guard let join = miss.join else { continue }
+      if isExchanged { emitExchange(back: false) }
       for leader in leaders where leader.index == miss.index && leader.isSecondBody == miss.isSecondBody {
-        emitRecheck(leader) { $0.leaveCrossed(miss.index) }
+        emitRecheck(leader) {
+          if $0.isExchanged { $0.emitExchange(back: true) }
+          $0.leaveCrossed(miss.index)
+        }
       }
       if miss.joinFlags.contains(.host) {
         if miss.joinFlags.contains(.rax) { a.move(GuestRegisters.first, Host.rax, size: 4) }
@@ -326,6 +329,7 @@ struct BlockTranslator {
   /// Goes to `offset` from the page's start, which may lie in another page. Flags go to RAX.
   mutating func leave(to offset: Int) {
     flagsToAccumulator()
+    if isExchanged { emitExchange(back: true) }
     if offset >= 0 && offset < 4096 {
       leaves.append(Leave(site: a.jump(), offset: offset))
     } else {
@@ -338,7 +342,7 @@ struct BlockTranslator {
 
   /// The same on a condition; else goes on here. Flags are in RAX and in the host's.
   mutating func leave(to offset: Int, if condition: UInt8) {
-    if offset >= 0 && offset < 4096 {
+    if offset >= 0 && offset < 4096 && !isExchanged {
       leaves.append(Leave(site: a.jumpIf(condition), offset: offset))
     } else {
       let skip = a.jumpIf(condition ^ 1)
@@ -427,7 +431,9 @@ struct BlockTranslator {
       }
       Assembler.patch(entry.pending, a.cursor)
       for site in entry.refusals { Assembler.patch(site, a.cursor) }
+      takeHomes(inSecondBody: entry.isSecondBody)
       emitFlags(from: entry.flags, loopRecipe)
+      if isExchanged { emitExchange(back: true) }
       storeRip(Int(block.pointee.start))
       exit(UInt64(VM_EXIT_ENTRY))
     }

@@ -25,29 +25,38 @@ enum GuestRegisters {
   ]
 
   @inline(__always)
-  static func host(_ guest: UInt8) -> UInt8? {
-    switch guest {
-    case 0: Host.r11
-    case 1: Host.rcx
-    case 2: Host.rdx
-    case 3: Host.rbx
-    case 4: Host.r12
-    case 5: Host.r13
-    case 6: Host.rsi
-    case 7: Host.rdi
-    case 8: Host.r8
-    case 12: Host.r9
-    case 13: Host.r10
-    default: nil
-    }
-  }
-
-  @inline(__always)
   static func slot(_ guest: Int) -> HostOperand { .at(state, guest * 8 - bias) }
 
   @inline(__always)
   static func field<T>(_ path: KeyPath<vm_cpu_state, T>) -> HostOperand {
     .at(state, MemoryLayout<vm_cpu_state>.offset(of: path)! - bias)
+  }
+}
+
+/// Which host register each guest register is in.
+struct RegisterHomes {
+  /// Host register numbers; `Host.none` for those in the state.
+  private var hosts = SIMD16<UInt8>(repeating: Host.none)
+
+  /// Wherever blocks begin and end, and in the interpreter's view.
+  static let usual = {
+    var homes = RegisterHomes()
+    for (guest, host) in GuestRegisters.resident { homes.hosts[guest] = host }
+    return homes
+  }()
+
+  /// nil for a guest register in the state, and for what is no whole register.
+  @inline(__always)
+  func host(_ guest: UInt8) -> UInt8? {
+    guard guest < 16 else { return nil }
+    let host = hosts[Int(guest)]
+    return host == Host.none ? nil : host
+  }
+
+  /// `guest` takes over the host register of `other`, which goes to the state.
+  mutating func exchange(_ guest: UInt8, for other: UInt8) {
+    hosts[Int(guest & 15)] = hosts[Int(other & 15)]
+    hosts[Int(other & 15)] = Host.none
   }
 }
 

@@ -79,29 +79,6 @@ extension BlockTranslator {
     }
   }
 
-  /// The block ends with a conditional branch to its own start.
-  var branchesBack: Bool {
-    let last = ops + Int(block.pointee.count) - 1
-    let raw = last.pointee.kind
-    guard raw >= OpKind.jo.rawValue && raw <= OpKind.jg.rawValue && block.pointee.count <= 32 else { return false }
-    return last.pointee.disp != 0xffff && last.pointee.imm == 0
-  }
-
-  /// A branch back to the block's start leads to a second body instead, which takes the flags as they are, if they can
-  /// be made again from registers. Returns false when it is none.
-  private mutating func loopBack(_ op: Op, _ condition: UInt8) -> Bool {
-    guard branchesBack, flags.contains(.recipe), isSecondBody ? recipe.isLike(loopRecipe) : true else { return false }
-    // O, S, P, L, LE and their opposites do without CF; Z does.
-    let readsCarry = condition >> 1 == 1 || condition >> 1 == 3
-    if readsCarry || !flags.contains(.hostButCarry) { requireFlags() }
-    if !flags.contains(.recipe) { return false }
-    loopSites.append(a.jumpIf(condition))
-    loopRecipe = recipe
-    flagsToAccumulator()
-    leave(to: nextOffset(op))
-    return true
-  }
-
   /// Offsets from the page's start; a target may lie in another page.
   private func targetOffset(_ op: Op) -> Int { Int(block.pointee.start) + Int(op.pointee.imm) }
   func nextOffset(_ op: Op) -> Int {

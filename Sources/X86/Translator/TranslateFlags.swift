@@ -306,7 +306,7 @@ extension BlockTranslator {
 
   /// The guest register in its host register, or in RAX.
   private mutating func inHost(_ guest: UInt8, load: Bool = true) -> UInt8 {
-    if let host = GuestRegisters.host(guest) { return host }
+    if let host = homes.host(guest) { return host }
     if load { a.load(Host.rax, GuestRegisters.slot(Int(guest))) }
     return Host.rax
   }

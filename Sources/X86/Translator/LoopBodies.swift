@@ -1,0 +1,124 @@
+import CHost
+
+/// A guest register without a host register of its own that takes another's for the time of a loop.
+struct RegisterExchange {
+  var guest: UInt8
+  /// Not used in the loop.
+  var other: UInt8
+  var host: UInt8
+}
+
+/// Blocks that end with a branch to their own start are emitted twice: the first body as any block, for the first turn,
+/// the second for those that follow. The second takes the flags as the branch finds them, if they can be made again from
+/// registers, and guest registers that are elsewhere in the state have host registers there. Whoever leaves it puts
+/// everything back first.
+extension BlockTranslator {
+  /// The block ends with a conditional branch to its own start.
+  var branchesBack: Bool {
+    let last = ops + Int(block.pointee.count) - 1
+    let raw = last.pointee.kind
+    guard raw >= OpKind.jo.rawValue && raw <= OpKind.jg.rawValue && block.pointee.count <= 32 else { return false }
+    return last.pointee.disp != 0xffff && last.pointee.imm == 0
+  }
+
+  mutating func emitBodies() {
+    emitBody()
+    guard !loopSites.isEmpty else { return }
+    let first = loopSites
+    loopSites = []
+    isSecondBody = true
+    let start = a.cursor
+    takeHomes(inSecondBody: true)
+    emitExchange(back: false)
+    let again = a.cursor
+    flags = loopFlags
+    recipe = loopRecipe
+    stored = nil
+    index = 0
+    epoch += 1
+    emitBody()
+    for site in first { Assembler.patch(site, start) }
+    for site in loopSites { Assembler.patch(site, again) }
+  }
+
+  /// A branch back to the block's start leads to a second body. Returns false when it has to leave the block.
+  mutating func loopBack(_ op: Op, _ condition: UInt8) -> Bool {
+    guard branchesBack else { return false }
+    let isAlike = !isSecondBody || loopFlags == .recipe && recipe.isLike(loopRecipe)
+    if flags.contains(.recipe) && isAlike {
+      // O, S, P, L, LE and their opposites do without CF; Z does.
+      let readsCarry = condition >> 1 == 1 || condition >> 1 == 3
+      if readsCarry || !flags.contains(.hostButCarry) { requireFlags() }
+      if flags.contains(.recipe) {
+        loopSites.append(a.jumpIf(condition))
+        loopRecipe = recipe
+        leave(to: nextOffset(op))
+        return true
+      }
+    }
+    guard !exchanges.isEmpty && (!isSecondBody || loopFlags == .rax) else { return false }
+    requireFlagsAndAccumulator()
+    loopSites.append(a.jumpIf(condition))
+    loopFlags = .rax
+    leave(to: nextOffset(op))
+    return true
+  }
+
+  // MARK: Exchanged registers
+
+  var isExchanged: Bool { isSecondBody && !exchanges.isEmpty }
+
+  /// Finds guest registers in the state that the loop uses, and for each a host register whose guest register it does not.
+  mutating func planExchanges() {
+    guard branchesBack else { return }
+    var wanted: UInt16 = 0
+    var used: UInt16 = 0
+    for index in 0..<Int(block.pointee.count) {
+      let op = ops[index]
+      let kind = OpKind(trusted: op.kind)
+      if Self.hasHiddenRegisters(kind) { return }
+      var bases: UInt16 = 0
+      if op.prefixes & UInt8(VM_PREFIX_MEMORY) != 0 || kind == .lea32 || kind == .lea64 || kind == .lea16 {
+        if op.base < 16 { bases |= 1 << UInt16(op.base) }
+        if op.index < 16 { bases |= 1 << UInt16(op.index) }
+      }
+      // Byte registers are numbered by their place in the state.
+      let plain: UInt16 = 1 << UInt16(op.reg & 15) | 1 << UInt16(op.rm & 15)
+      let bytes: UInt16 = 1 << UInt16(op.reg >> 3 & 15) | 1 << UInt16(op.rm >> 3 & 15)
+      used |= bases | plain | bytes
+      wanted |= bases
+      if kind != .simd && kind != .x87 { wanted |= op.operand_size == 1 ? bytes : plain }
+    }
+    // What instructions use without naming it is never exchanged: RAX, RCX, RDX, RSP.
+    var free: [UInt8] = [3, 5, 6, 7, 8, 12, 13].filter { used >> UInt16($0) & 1 == 0 }
+    for guest in 0..<16 as Range<UInt8> where wanted >> UInt16(guest) & 1 != 0 && RegisterHomes.usual.host(guest) == nil {
+      guard let other = free.popLast(), let host = RegisterHomes.usual.host(other) else { return }
+      exchanges.append(RegisterExchange(guest: guest, other: other, host: host))
+    }
+  }
+
+  /// Whether the code of such an instruction uses registers that its fields do not name, besides RAX, RCX, RDX and RSP.
+  private static func hasHiddenRegisters(_ kind: OpKind) -> Bool {
+    switch kind {
+    case .movs, .stos, .lods, .scas, .cmps, .leaveFrame, .enter, .pushAll, .popAll, .xlat, .cmpxchg8b, .cmpxchg16b,
+      .system:
+      true
+    default: false
+    }
+  }
+
+  mutating func takeHomes(inSecondBody: Bool) {
+    isSecondBody = inSecondBody
+    homes = .usual
+    guard inSecondBody else { return }
+    for each in exchanges { homes.exchange(each.guest, for: each.other) }
+  }
+
+  /// Exchanges the registers, or has them as usual again. Flags are left alone.
+  mutating func emitExchange(back: Bool) {
+    for each in exchanges {
+      a.store(GuestRegisters.slot(Int(back ? each.guest : each.other)), each.host)
+      a.load(each.host, GuestRegisters.slot(Int(back ? each.other : each.guest)))
+    }
+  }
+}
