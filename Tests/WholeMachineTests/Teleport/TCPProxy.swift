@@ -6,7 +6,7 @@ final class TCPProxy: @unchecked Sendable {
   private let target: Int
   private let listener: Int32
   private let lock = NSLock()
-  private var pairs: [(Int32, Int32)] = []
+  private var pairs: [OpenEnds] = []
   private var bytesPerSecond: Int?
   private var silent = false
 
@@ -53,10 +53,7 @@ final class TCPProxy: @unchecked Sendable {
       defer { pairs = [] }
       return pairs
     }
-    for (one, other) in all {
-      shutdown(one, Int32(SHUT_RDWR))
-      shutdown(other, Int32(SHUT_RDWR))
-    }
+    for pair in all { pair.cut() }
   }
 
   /// From now on nothing passes, and nobody is told.
@@ -80,8 +77,8 @@ final class TCPProxy: @unchecked Sendable {
     // What waits in the sockets cannot be slowed down any more.
     var small: Int32 = 16384
     setsockopt(one, SOL_SOCKET, SO_RCVBUF, &small, socklen_t(MemoryLayout<Int32>.size))
-    lock.withLock { pairs.append((one, other)) }
     let open = OpenEnds(one, other)
+    lock.withLock { pairs.append(open) }
     Thread { [self] in pump(one, other, slowed: true, open) }.start()
     Thread { [self] in pump(other, one, slowed: false, open) }.start()
   }
@@ -114,9 +111,20 @@ final class TCPProxy: @unchecked Sendable {
     private var users = 2
     init(_ one: Int32, _ other: Int32) { ends = (one, other) }
     func leave() {
-      guard lock.withLock({ users -= 1; return users == 0 }) else { return }
-      close(ends.0)
-      close(ends.1)
+      lock.withLock {
+        users -= 1
+        guard users == 0 else { return }
+        close(ends.0)
+        close(ends.1)
+      }
+    }
+    /// A number that has been closed may be another socket's by now.
+    func cut() {
+      lock.withLock {
+        guard users > 0 else { return }
+        shutdown(ends.0, Int32(SHUT_RDWR))
+        shutdown(ends.1, Int32(SHUT_RDWR))
+      }
     }
   }
 }
