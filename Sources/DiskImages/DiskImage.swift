@@ -17,16 +17,24 @@ public protocol DiskImage: AnyObject, Sendable {
   func flush() throws(DiskImageError)
 
   /// Takes the medium for this machine: exclusively for a writer, shared for readers. Apart from opening, so that it
-  /// can pass from one process to another in a teleport. Taking it twice is taking it once.
+  /// can pass from one process to another in a teleport. Taking it twice is taking it once. What is held shared becomes
+  /// exclusive at one blow, or stays as it is when somebody else shares it.
   func lock() throws(DiskImageError)
+  /// Takes the medium shared, or lets others share what is held exclusively. At no moment is it free in between.
+  func share() throws(DiskImageError)
   /// Gives the medium up, so that another machine can take it. The image stays open.
   func unlock()
-  var isLocked: Bool { get }
+  var hold: MediumHold { get }
 }
 
 extension DiskImage {
   public var sectorCount: UInt64 { size / 512 }
+  public var isLocked: Bool { hold != .none }
 }
+
+/// What a machine has of a medium. While it has any of it, nobody else has it exclusively; while it has it exclusively,
+/// nobody else has any of it.
+public enum MediumHold: Sendable { case none, shared, exclusive }
 
 /// Which medium it is, told so that two hosts on one file system agree that they see the same one.
 public struct MediumIdentity: Codable, Equatable, Sendable {

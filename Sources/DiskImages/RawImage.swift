@@ -13,7 +13,7 @@ public final class RawImage: DiskImage, @unchecked Sendable {
   public let size: UInt64
   public let isReadOnly: Bool
   public let identity: MediumIdentity
-  public private(set) var isLocked = false
+  public private(set) var hold = MediumHold.none
   private let descriptor: Int32
 
   /// Opens without locking.
@@ -113,20 +113,25 @@ public final class RawImage: DiskImage, @unchecked Sendable {
   /// file in one process exclude each other as well, and closing another descriptor of the file does not drop them.
   private static let setOpenFileLock: Int32 = 37  // F_OFD_SETLK of <bits/fcntl-linux.h>
 
-  public func lock() throws(DiskImageError) {
-    guard !isLocked else { return }
-    let failure = setLock(isReadOnly ? F_RDLCK : F_WRLCK)
+  public func lock() throws(DiskImageError) { try take(isReadOnly ? .shared : .exclusive) }
+
+  public func share() throws(DiskImageError) { try take(.shared) }
+
+  /// Locking what is locked already replaces the lock, or leaves it alone when that fails.
+  private func take(_ wanted: MediumHold) throws(DiskImageError) {
+    guard hold != wanted else { return }
+    let failure = setLock(wanted == .shared ? F_RDLCK : F_WRLCK)
     guard failure == 0 else {
       if failure == EAGAIN || failure == EACCES { throw .inUse(path: path) }
       throw Self.error(failure, "lock", path)
     }
-    isLocked = true
+    hold = wanted
   }
 
   public func unlock() {
     guard isLocked else { return }
     _ = setLock(F_UNLCK)
-    isLocked = false
+    hold = .none
   }
 
   /// - Returns: 0 or an error number.

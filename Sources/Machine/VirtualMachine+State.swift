@@ -1,5 +1,4 @@
 import Devices
-import DiskImages
 import Foundation
 import SavedState
 import X86
@@ -81,34 +80,5 @@ extension VirtualMachine {
       hpet: configuration.hpet, debugPorts: configuration.debugPorts, rtcUseUTC: configuration.rtcUseUTC,
       storage: board.storageSlots,
       controllers: configuration.storageControllers.map { .init(name: $0.name, bus: $0.bus) }, devices: sections)
-  }
-
-  // MARK: Media
-
-  /// Takes the media for this machine. Needed before `start`.
-  /// - Throws: `DiskImageError.inUse` naming the medium that another machine holds; then none is held.
-  public func lockMedia() throws {
-    var taken: [any DiskImage] = []
-    do {
-      for image in board.images where !image.isLocked {
-        try image.lock()
-        taken.append(image)
-      }
-    } catch {
-      for image in taken { image.unlock() }
-      throw error
-    }
-  }
-
-  /// Brings what was written to the media to stable storage. The guest runs on meanwhile. An error is the guest's to see,
-  /// at its own next flush.
-  public func flushMedia() {
-    for image in board.images where image.isLocked { try? image.flush() }
-  }
-
-  /// Gives the media up, everything written before being on stable storage: the next host may reach them another way.
-  public func unlockMedia() {
-    flushMedia()
-    for image in board.images { image.unlock() }
   }
 }

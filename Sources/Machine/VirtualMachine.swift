@@ -1,4 +1,5 @@
 import Dispatch
+import DiskImages
 import GuestMemory
 import SavedState
 import X86
@@ -32,6 +33,7 @@ public final class VirtualMachine: @unchecked Sendable {
   let board: Board
   let lock: MachineLock
   let threads: [CPUThread]
+  let media: MachineMedia
   private let timers: TimerThread
   private let brake: CPUThrottle
   private let events = EventRelay()
@@ -48,6 +50,7 @@ public final class VirtualMachine: @unchecked Sendable {
     self.configuration = configuration
     lock = MachineLock()
     board = try Board(configuration, lock: lock)
+    media = MachineMedia(board.images)
     threads = board.cpus.map { CPUThread(cpu: $0) }
     timers = TimerThread(clock: board.clock, lock: lock)
     brake = CPUThrottle(threads: threads)

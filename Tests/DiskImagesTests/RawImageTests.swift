@@ -126,12 +126,55 @@ func write(_ image: any DiskImage, _ offset: UInt64, _ bytes: [UInt8]) throws {
     #expect(source.isLocked && !target.isLocked)
   }
 
+  @Test func aSharedHoldKeepsWritersOutAndLetsOthersShare() throws {
+    let path = try folder.file("disk.img", Array(repeating: 0, count: 512))
+    let source = try RawImage(path: path)
+    let target = try RawImage(path: path)
+    let thief = try RawImage(path: path)
+    try source.lock()
+    #expect(source.hold == .exclusive)
+    #expect(throws: DiskImageError.inUse(path: path)) { try target.share() }
+    try source.share()
+    #expect(source.hold == .shared && source.isLocked)
+    #expect(throws: DiskImageError.inUse(path: path)) { try thief.lock() }
+    try target.share()
+    #expect(throws: DiskImageError.inUse(path: path)) { try thief.lock() }
+    // Neither becomes exclusive while both hold it; neither loses what it has by trying.
+    for image in [source, target] {
+      #expect(throws: DiskImageError.inUse(path: path)) { try image.lock() }
+      #expect(image.hold == .shared)
+      #expect(throws: DiskImageError.inUse(path: path)) { try thief.lock() }
+    }
+    source.unlock()
+    #expect(throws: DiskImageError.inUse(path: path)) { try thief.lock() }
+    try target.lock()
+    #expect(target.hold == .exclusive && thief.hold == .none)
+    #expect(throws: DiskImageError.inUse(path: path)) { try RawImage(path: path, readOnly: true).lock() }
+  }
+
+  @Test func aReaderSlipsInBesideASharedHoldOnly() throws {
+    let path = try folder.file("disk.img", Array(repeating: 0, count: 512))
+    let machine = try RawImage(path: path)
+    let reader = try RawImage(path: path, readOnly: true)
+    try machine.lock()
+    #expect(throws: DiskImageError.inUse(path: path)) { try reader.lock() }
+    try machine.share()
+    try reader.lock()
+    #expect(reader.hold == .shared)
+    #expect(throws: DiskImageError.inUse(path: path)) { try machine.lock() }
+    reader.unlock()
+    try machine.lock()
+    #expect(machine.hold == .exclusive)
+  }
+
   @Test func readersShare() throws {
     let path = try folder.file("cd.iso", Array(repeating: 0, count: 2048))
     let first = try RawImage(path: path, readOnly: true)
     let second = try RawImage(path: path, readOnly: true)
     try first.lock()
     try second.lock()
+    try first.share()
+    #expect(first.hold == .shared && second.hold == .shared)
     #expect(throws: DiskImageError.inUse(path: path)) { try RawImage(path: path).lock() }
   }
 

@@ -29,7 +29,7 @@ final class FaultyImage: DiskImage, @unchecked Sendable {
   let path = "faulty"
   let size: UInt64
   let isReadOnly: Bool
-  var isLocked = false
+  private(set) var hold = MediumHold.none
   var bytes: [UInt8]
   var badSectors: Set<UInt64> = []
   var writes: [(offset: UInt64, count: Int)] = []
@@ -61,8 +61,9 @@ final class FaultyImage: DiskImage, @unchecked Sendable {
   }
 
   func flush() throws(DiskImageError) { flushes += 1 }
-  func lock() throws(DiskImageError) { isLocked = true }
-  func unlock() { isLocked = false }
+  func lock() throws(DiskImageError) { hold = .exclusive }
+  func share() throws(DiskImageError) { hold = .shared }
+  func unlock() { hold = .none }
 }
 
 /// The IDE controller with ports, memory and interrupt lines, driven as a BIOS would.
