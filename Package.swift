@@ -54,7 +54,7 @@ let package = Package(
     .testTarget(name: "SavedStateTests", dependencies: ["SavedState"]),
     .testTarget(name: "GuestMemoryTests", dependencies: ["GuestMemory"]),
     .testTarget(name: "MachineTests", dependencies: ["Machine"]),
-    .testTarget(name: "TeleportTests", dependencies: ["Teleport"]),
+    .testTarget(name: "TeleportTests", dependencies: ["Teleport", "DiskImages"]),
     .testTarget(name: "ManagementTests", dependencies: ["Management"]),
     .testTarget(name: "WholeMachineTests", dependencies: ["CZlib"]),
   ],

@@ -222,12 +222,12 @@ final class TargetSession<Machine: TeleportableMachine> {
     }
   }
 
-  /// From here on the machine could run; whether it does is the source's to say.
+  /// From here on the machine could run; whether it does is the source's to say. Both share the media.
   private func prepare(_ machine: Machine) throws {
     _ = try link.receive(timeoutMS: options.timeoutMS + Int(machine.memory.size >> 20), "hand-over").expect(.prepare)
     show(.handOver)
     do {
-      try machine.lockMedia()
+      try machine.shareMedia()
     } catch {
       refuse(.media, "the target cannot lock the media: \(error)")
       throw error
@@ -286,6 +286,8 @@ final class TargetSession<Machine: TeleportableMachine> {
     try? target.testPoint(.targetAnswered)
     target.onState(.arrived(paused: isPaused))
     machine.start(paused: isPaused)
+    // The source lets go when it has heard; until then its share and this one keep others out.
+    machine.claimMedia()
     enlargePages(of: machine.memory)
     try? target.testPoint(.targetRunning)
     try? target.records(record(.owned), true)

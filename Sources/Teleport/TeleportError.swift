@@ -52,7 +52,8 @@ public enum TeleportError: Error, Equatable, CustomStringConvertible, Sendable {
         + "give --maxdowntime \(max(milliseconds * 2, allowed + 1)) or more, or a faster connection"
     case .machineStopped: "the machine ended while it was being teleported"
     case .tooLate: "the machine has been handed over already"
-    case .mediaTaken(let what): "the machine stays paused, since its media could not be locked again: \(what)"
+    case .mediaTaken(let what):
+      "the machine stays paused, since its media could not be locked again; resume tries once more: \(what)"
     case .givenUp: "given up by the user while the target's answer was outstanding"
     case .endedElsewhere: "the machine was handed over, and has since ended on the target"
     }

@@ -19,7 +19,7 @@ public struct TeleportRecord: Codable, Equatable, Sendable {
     case handedOver
     /// Source: the teleport failed, the machine stayed here.
     case keptHere
-    /// Target: everything is loaded and locked, the source decides.
+    /// Target: everything is loaded, the media are shared, the source decides.
     case prepared
     /// Target: the machine is this host's.
     case owned

@@ -50,12 +50,12 @@ public final class TeleportSource: @unchecked Sendable {
   /// nil: as much as the downtime allows.
   var proof = ProcessInfo.processInfo.environment["VMCTL_TELEPORT_VERIFY"].flatMap { Proof(rawValue: $0) }
   private var scanFits = false
-  /// How long to try to get the media back.
-  var relockMS = 30_000
+  /// How long to try to get the media back from a target that may have heard the decision.
+  var relockMS = TestPoint.patienceMS ?? 30_000
 
   private var wasPaused = false
   private var isLogging = false
-  private var mediaReleased = false
+  private var mediaShared = false
   private var transfer = ""
   private var last = TeleportProgress()
   private var pendingNote: Note?
@@ -96,6 +96,8 @@ public final class TeleportSource: @unchecked Sendable {
   @discardableResult
   public func run() throws -> TeleportProgress {
     guard machine.teleportState != .stopped else { throw TeleportError.machineStopped }
+    // They may still be shared with a target of an earlier transfer.
+    try machine.lockMedia()
     clock = Stopwatch()
     wasPaused = machine.teleportState == .paused
     onState(.teleporting(paused: wasPaused))
@@ -135,13 +137,13 @@ public final class TeleportSource: @unchecked Sendable {
     show(.greeting)
     let mine = Message.encode(
       Message.Hello(
-        minVersion: Wire.versions.lowerBound, maxVersion: Wire.versions.upperBound, build: StateFormat.build,
-        name: options.name, uuid: options.uuid, intent: .teleport, nonce: Authentication.nonce(),
-        password: options.password != nil, paused: wasPaused))
+        minVersion: Wire.sourceVersions.lowerBound, maxVersion: Wire.sourceVersions.upperBound,
+        build: StateFormat.build, name: options.name, uuid: options.uuid, intent: .teleport,
+        nonce: Authentication.nonce(), password: options.password != nil, paused: wasPaused))
     try link.send(.hello, mine, timeoutMS: options.timeoutMS)
     let frame = try link.receive(timeoutMS: options.timeoutMS, "greeting").expect(.hello)
     let theirs = try Message.decode(Message.Hello.self, frame)
-    _ = try Message.agree(Wire.versions, theirs, who: "target")
+    _ = try Message.agree(Wire.sourceVersions, theirs, who: "target")
     show(.authenticating)
     guard theirs.password == (options.password != nil) else {
       // A target that has forgotten its password may be somebody else's.
@@ -266,12 +268,12 @@ public final class TeleportSource: @unchecked Sendable {
     sender.progress.downtime.proof = watch.lap()
   }
 
-  /// Gives the media away; the target takes them and promises to be ready.
+  /// Lets the target share the media and promise to be ready. The share that is kept here keeps others out.
   private func prepare(_ link: Connection, _ sender: MemorySender) throws {
     try checkCancelled()
     sender.enter(.handOver)
-    mediaReleased = true
-    machine.unlockMedia()
+    mediaShared = true
+    try machine.shareMedia()
     try testPoint(.sourceReleased)
     try link.send(.prepare, timeoutMS: options.timeoutMS)
     _ = try link.receive(timeoutMS: options.timeoutMS, "taking the media").expect(.prepared)
@@ -416,6 +418,7 @@ public final class TeleportSource: @unchecked Sendable {
 
   private func handedOver(_ link: Connection?) -> TeleportProgress {
     last.downtime.handOver = watch.lap()
+    machine.unlockMedia()
     last.seconds = clock.milliseconds / 1000
     // The decision stands; a record that cannot be written leaves the earlier one, which says the same less surely.
     try? records(record(.handedOver))
@@ -468,18 +471,26 @@ public final class TeleportSource: @unchecked Sendable {
       machine.stopDirtyLog()
       isLogging = false
     }
-    if mediaReleased {
-      do {
-        try relock()
-      } catch {
-        onState(.kept(paused: true))
-        noteKept()
-        throw TeleportError.mediaTaken("\(error) (after: \(reason))")
+    let mayRunThere = lock.withLock { isDecided }
+    if mediaShared {
+      if mayRunThere {
+        do {
+          try relock()
+        } catch {
+          onState(.kept(paused: true))
+          noteKept()
+          throw TeleportError.mediaTaken("\(error) (after: \(reason))")
+        }
+      } else {
+        // Without the decision the target never runs, though it may have its share for a while.
+        machine.claimMedia()
       }
     }
     if !wasPaused && machine.teleportState == .paused { machine.resume() }
     onState(.kept(paused: machine.teleportState == .paused))
     noteKept()
+    // The connection may have broken, so that the target does not know yet. Once it has answered it is free again.
+    if mediaShared && !mayRunThere { _ = TeleportInquiry.ask(record(.keptHere), timeoutMS: 1000) }
     throw reason
   }
 
@@ -490,14 +501,13 @@ public final class TeleportSource: @unchecked Sendable {
     try? records(record(.keptHere))
   }
 
-  /// The target lets go as soon as it hears that the transfer is off, at the latest when it has waited long enough.
+  /// The target, or the user, has said that it does not run there. Still it runs here only with its media for itself
+  /// alone. A target lets go when it hears that the transfer is off, at the latest when it has waited long enough.
   private func relock() throws {
     let deadline = Deadline(milliseconds: relockMS)
     while true {
       do {
-        try machine.lockMedia()
-        mediaReleased = false
-        return
+        return try machine.lockMedia()
       } catch {
         guard deadline.remainingMS > 0 else { throw error }
         // The connection may have broken, so that the target does not know yet.

@@ -17,7 +17,13 @@ public protocol TeleportableMachine: AnyObject, Sendable {
   func saveState() throws -> [StateSection]
   func loadState(_ sections: [StateSection]) throws
   func hardwareDescription() throws -> HardwareDescription
+  /// For this machine alone. Done already when they are claimed.
   func lockMedia() throws
+  /// So that the other side can share them and no other writer can take them. With everything that was written on
+  /// stable storage.
+  func shareMedia() throws
+  /// For this machine alone as soon as nobody else holds them; it may run meanwhile.
+  func claimMedia()
   /// Brings what the guest has written to stable storage, while it runs on.
   func flushMedia()
   /// With everything that was written on stable storage.

@@ -11,7 +11,7 @@ import Foundation
 struct TestPoint: Sendable {
   var reached: @Sendable (TeleportStep) throws -> Void = { _ in }
 
-  /// How long a target is patient, in milliseconds, when a test has less time.
+  /// How long a target is patient, and a source with a target's media, in milliseconds, when a test has less time.
   static let patienceMS = ProcessInfo.processInfo.environment["VMCTL_TELEPORT_PATIENCE"].flatMap { Int($0) }
 
   private static let stopAt = ProcessInfo.processInfo.environment["VMCTL_TELEPORT_STOP_AT"]

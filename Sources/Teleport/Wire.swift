@@ -9,7 +9,10 @@ public enum Wire {
   public static let preface: [UInt8] = Array("VMCTL-TELEPORT\r\n".utf8)
   public static let headerBytes = 16
   /// Protocol versions this build speaks.
-  public static let versions: ClosedRange<Int> = 1...1
+  public static let versions: ClosedRange<Int> = 1...2
+  /// Those it sends a machine with: a target of version 1 wants the media for itself alone while the source still has
+  /// its share.
+  static let sourceVersions: ClosedRange<Int> = 2...2
 
   public enum FrameType: UInt8, Sendable, CaseIterable {
     case hello = 1

@@ -1,3 +1,4 @@
+import DiskImages
 import Foundation
 import GuestMemory
 import SavedState
@@ -6,21 +7,20 @@ import Testing
 @testable import Machine
 @testable import Teleport
 
-/// Stands for the shared storage: a lock that only one machine may hold.
+/// The shared storage: an image that each machine opens for itself.
 final class SharedMedium: @unchecked Sendable {
   private let lock = NSLock()
-  private var holder: ObjectIdentifier?
+  private let path = FileManager.default.temporaryDirectory.appendingPathComponent("vmctl-\(UUID().uuidString)").path
   /// Machines that run at this moment; more than one is the failure that must never be.
   private var running: Set<ObjectIdentifier> = []
   private(set) var mostRunning = 0
 
-  func take(_ who: AnyObject) throws {
-    try lock.withLock {
-      guard holder == nil || holder == ObjectIdentifier(who) else { throw MachineError("disk.img is in use") }
-      holder = ObjectIdentifier(who)
-    }
-  }
-  func release(_ who: AnyObject) { lock.withLock { if holder == ObjectIdentifier(who) { holder = nil } } }
+  init() throws { try RawImage.createRaw(path: path, size: 512) }
+  deinit { unlink(path) }
+
+  func open(readOnly: Bool = false) throws -> RawImage { try RawImage(path: path, readOnly: readOnly) }
+  /// Whether a third machine would get it, for writing or for reading.
+  func isFree(readOnly: Bool = false) -> Bool { (try? open(readOnly: readOnly).lock()) != nil }
   func runs(_ who: AnyObject, _ does: Bool) {
     lock.withLock {
       if does { running.insert(ObjectIdentifier(who)) } else { running.remove(ObjectIdentifier(who)) }
@@ -28,7 +28,6 @@ final class SharedMedium: @unchecked Sendable {
     }
   }
   var runningCount: Int { lock.withLock { running.count } }
-  var isHeld: Bool { lock.withLock { holder != nil } }
 }
 
 /// A machine of memory and one "CPU", a thread that keeps writing through the dirty-log protocol: each write first
@@ -42,6 +41,8 @@ final class SmallMachine: TeleportableMachine, @unchecked Sendable {
 
   let memory: PhysicalMemory
   let medium: SharedMedium
+  private let image: RawImage
+  private let media: MachineMedia
   var hardware = sampleHardware()
   private let lifecycle = NSLock()
   private let step = NSLock()  // held during one step: a safe point is holding it
@@ -59,6 +60,8 @@ final class SmallMachine: TeleportableMachine, @unchecked Sendable {
   init(medium: SharedMedium, megabytes: UInt64 = 16) throws {
     memory = try PhysicalMemory(size: megabytes << 20)
     self.medium = medium
+    image = try medium.open()
+    media = MachineMedia([image])
     counts = Array(repeating: 0, count: memory.pageCount)
   }
 
@@ -191,9 +194,12 @@ final class SmallMachine: TeleportableMachine, @unchecked Sendable {
   }
 
   func hardwareDescription() throws -> HardwareDescription { hardware }
-  func lockMedia() throws { try medium.take(self) }
+  func lockMedia() throws { try media.take() }
+  func shareMedia() throws { try media.share() }
+  func claimMedia() { media.claim() }
   func flushMedia() {}
-  func unlockMedia() { medium.release(self) }
+  func unlockMedia() { media.release() }
+  var holdsMediaAlone: Bool { image.hold == .exclusive }
 }
 
 /// Collects from threads.

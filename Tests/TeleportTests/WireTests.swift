@@ -87,6 +87,15 @@ private var stream: [UInt8] { Wire.preface + frames.flatMap(Wire.encode) }
     #expect(((try? Message.agree(1...1, hello, who: "target")) != nil) == fits)
   }
 
+  /// A target of version 1 cannot share the media; one of this build shares them with a source of version 1 as well.
+  @Test func aSourceWantsATargetThatSharesTheMedia() {
+    let old = Message.Hello(
+      minVersion: 1, maxVersion: 1, build: "vmctl 0", name: "n", uuid: "u", intent: .teleport, nonce: "",
+      password: false, paused: false)
+    #expect((try? Message.agree(Wire.sourceVersions, old, who: "target")) == nil)
+    #expect((try? Message.agree(Wire.versions, old, who: "source")) == 1)
+  }
+
   @Test func proofsDependOnPasswordRoleAndBothGreetings() {
     let one = Authentication(password: "secret", sourceHello: [1], targetHello: [2])
     let same = Authentication(password: "secret", sourceHello: [1], targetHello: [2])

@@ -11,7 +11,11 @@ extension VMProcess {
       try step("paused", from: [.running], to: .paused) { $0.pause() }
       return .done()
     case .resume:
-      try step("resumed", from: [.paused], to: .running) { $0.resume() }
+      try step("resumed", from: [.paused], to: .running) {
+        // A machine taken back from a target that may have it runs only when that has let go of the media.
+        try $0.lockMedia()
+        $0.resume()
+      }
       return .done()
     case .reset:
       try step("reset", from: [.running, .paused], to: nil) { $0.reset() }
@@ -97,7 +101,12 @@ extension VMProcess {
       return try body(vm)
     }
     let claim = try begin(verb, from: allowed, to: state)
-    try body(claim.vm)
+    do {
+      try body(claim.vm)
+    } catch {
+      settle(claim.before)
+      throw error
+    }
   }
 
   private func powerOff() throws -> ControlReply {

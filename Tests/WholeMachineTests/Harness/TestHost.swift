@@ -122,11 +122,13 @@ final class TestHost {
   }
 
   /// Attaches an image to the IDE controller, which is made when it is not there.
-  func attach(_ name: String, port: Int, device: Int = 0, type: String = "hdd", _ medium: String) throws {
+  func attach(
+    _ name: String, port: Int, device: Int = 0, type: String = "hdd", _ medium: String, mode: String = "normal"
+  ) throws {
     _ = try attempt(["storagectl", name, "--name", "IDE", "--add", "ide"])
     try vmctl(
       "storageattach", name, "--storagectl", "IDE", "--port", String(port), "--device", String(device), "--type", type,
-      "--medium", medium)
+      "--medium", medium, "--mtype", mode)
   }
 
   /// A value of `showvminfo --machinereadable`, without its quotes.
