@@ -93,8 +93,8 @@ struct Leader {
 extension BlockTranslator {
   /// The furthest apart that they may reach, in bytes.
   private static let reach = 512
-  /// Leaders by way of the data TLB that a block may have.
-  private static let addends = MemoryLayout.size(ofValue: vm_cpu_state().window_addends) / 8
+  /// Leaders by way of the data TLB that a block may have. Two places for addends are string instructions'.
+  private static let addends = MemoryLayout.size(ofValue: vm_cpu_state().window_addends) / 8 - 2
 
   /// The operand of an access, checked by itself, for others, or by another.
   mutating func window(_ reference: Reference, accumulator: Bool, aligned: Bool) -> Access {
@@ -124,7 +124,7 @@ extension BlockTranslator {
     return check(it, low, aligned: aligned)
   }
 
-  private func isScattered(_ instruction: Int) -> Bool {
+  func isScattered(_ instruction: Int) -> Bool {
     ops[instruction].prefixes & UInt8(VM_PREFIX_SCATTERED) != 0
   }
 
@@ -173,6 +173,28 @@ extension BlockTranslator {
     }
     a.emit(0x03, second, micro(it.slot, 16), size: 8)
     return Access(operand: .at(second, it.disp - low), free: first)
+  }
+
+  /// The check of an access by a resident register alone that makes its own operand: the place of the addend.
+  mutating func checkAlone(_ reference: Reference) -> HostOperand {
+    let first = GuestRegisters.first
+    let second = GuestRegisters.second
+    emitChecked(reference.address, 0)
+    if isScattered(index) {
+      entryOffset(second)
+      a.emit(0x33, second, entryField(reference.write ? 8 : 0), size: 8)
+      a.arithmetic(7, .register(second), Int64(4096 - reference.size), size: 8)
+      missIf(Condition.above)
+      let addend = StateField.windowAddend(Self.addends + (reference.write ? 1 : 0))
+      a.load(first, entryField(16))
+      a.store(addend, first)
+      return addend
+    }
+    let slot = microSlot(reference)
+    a.emit(0x33, second, micro(slot, reference.write ? 8 : 0), size: 8)
+    a.arithmetic(7, .register(second), Int64(4096 - reference.size), size: 8)
+    missIf(Condition.above, refill: Refill(slot: slot, write: reference.write, span: reference.size, inverted: true))
+    return micro(slot, 16)
   }
 
   /// The check by the data TLB, of what begins `low` bytes from the address.
@@ -241,7 +263,7 @@ extension BlockTranslator {
 
   /// Decides which references are checked together. Returns false when there are none.
   mutating func planReferences() -> Bool {
-    guard references.count > 1, block.pointee.crossings < UInt8(BlockTranslator.crossingLimit) else { return false }
+    guard references.count > 1 else { return false }
     var found = false
     var addends = 0
     for index in 1..<references.count {
@@ -252,7 +274,9 @@ extension BlockTranslator {
       while leader >= 0 && references[leader].epoch == it.epoch {
         defer { leader -= 1 }
         let other = references[leader]
-        guard other.leader < 0, other.isLike(it) else { continue }
+        guard other.leader < 0, other.isLike(it), block.pointee.lone >> UInt32(other.instruction & 31) & 1 == 0 else {
+          continue
+        }
         let low = min(other.low, it.low)
         let high = max(other.high, it.high)
         guard high - low <= Self.reach else { continue }

@@ -41,7 +41,7 @@ struct BlockTranslator {
   var epoch: Int32 = 0
   /// Micro-TLB entries of this block.
   var slots: [(key: Int, slot: Int)] = []
-  /// Times that accesses checked together may lie in two pages until each is checked by itself.
+  /// Times that accesses checked together may lie in two pages until the first of them is checked by itself.
   static let crossingLimit = 32
 
   /// Where each body is left before its first instruction.

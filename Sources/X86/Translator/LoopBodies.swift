@@ -17,8 +17,7 @@ extension BlockTranslator {
   var branchesBack: Bool {
     let last = ops + Int(block.pointee.count) - 1
     let raw = last.pointee.kind
-    guard raw >= OpKind.jo.rawValue && raw <= OpKind.jg.rawValue && block.pointee.count <= 32 else { return false }
-    return last.pointee.disp != 0xffff && last.pointee.imm == 0
+    return raw >= OpKind.jo.rawValue && raw <= OpKind.jg.rawValue && last.pointee.disp != 0xffff && last.pointee.imm == 0
   }
 
   mutating func emitBodies() {

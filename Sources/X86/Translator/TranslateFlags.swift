@@ -159,6 +159,7 @@ extension BlockTranslator {
       .movRM64, .movzxR8, .movzxM8, .movzxR16, .movzxM16, .movsxR8, .movsxM8, .movsxR16, .movsxM16, .movsxdR, .movsxdM,
       .extend, .lea32, .lea64, .lea16, .bswap, .not, .xchg:
       implicit = false
+    case .movs, .stos: return recipe.uses(1) || recipe.uses(6) || recipe.uses(7)
     case .call64, .call, .callR64, .callIndirect, .ret64, .ret: return recipe.uses(GuestRegisters.rsp)
     case .push64, .pushImmediate64, .push, .pop64, .pop, .leaveFrame, .cbw, .cwd, .divide, .simd, .x87, .cmpxchg8b,
       .cmpxchg16b:

@@ -105,6 +105,9 @@ extension BlockTranslator {
       commit(op.pointee.rm, register)
       return true
 
+    case .movs: return string(op, size, moves: true)
+    case .stos: return string(op, size, moves: false)
+
     case .push64, .pushImmediate64, .push: return push(op, size)
     case .pop64, .pop: return pop(op, size)
     case .leaveFrame: return leaveFrame(size)

@@ -208,7 +208,7 @@ extension CPU {
       index += 1
     }
     if translator.counts { s.pointee.instructions = limit &- UInt64(bitPattern: s.pointee.code_budget) }
-    if crosses { noteCrossing(block, translator) }
+    if crosses { noteCrossing(block, op - block.ops, translator) }
     // The code that a step would have gone on in is found again by RIP.
     guard outcome == 0 else { return outcome != 1 }
     let rip = s.pointee.code_page &+ UInt64(block.pointee.start) &+ UInt64(block.pointee.bytes)
@@ -216,11 +216,14 @@ extension CPU {
     return true
   }
 
-  /// A block to which that happens often is translated anew, with a check for each access.
-  private func noteCrossing(_ block: UnsafeMutablePointer<vm_block>, _ translator: Translator) {
-    guard block.pointee.dead == 0, block.pointee.crossings < UInt8(BlockTranslator.crossingLimit) else { return }
+  /// Where that happens often the block is translated anew, without a check for others by that instruction.
+  private func noteCrossing(_ block: UnsafeMutablePointer<vm_block>, _ index: Int, _ translator: Translator) {
+    guard block.pointee.dead == 0 else { return }
     block.pointee.crossings += 1
-    if block.pointee.crossings == UInt8(BlockTranslator.crossingLimit) { translator.drop(block) }
+    guard block.pointee.crossings == UInt8(BlockTranslator.crossingLimit) else { return }
+    block.pointee.crossings = 0
+    block.pointee.lone |= 1 &<< UInt32(index & 31)
+    translator.drop(block)
   }
 
   /// The indirect branch that was left by leads to an address that is not canonical: it faults itself. A call has been
