@@ -10,7 +10,7 @@ import CHost
 public final class DirtyLog: @unchecked Sendable {
   public let pageCount: Int
   public let wordCount: Int
-  private let words: UnsafeMutablePointer<UInt64>
+  @usableFromInline let words: UnsafeMutablePointer<UInt64>
   /// Whether writes are being recorded. Changed at a safe point only.
   public private(set) var isLogging = false
 
@@ -38,7 +38,7 @@ public final class DirtyLog: @unchecked Sendable {
     if word.pointee & bit == 0 { _ = vm_fetch_or64(word, bit) }
   }
 
-  @inline(__always)
+  @inlinable @inline(__always)
   public func isDirty(page: Int) -> Bool { (words + page >> 6).pointee &>> UInt64(page & 63) & 1 != 0 }
 
   /// Moves the bits into `bitmap` (ORed to what it holds) and leaves every page clean.

@@ -35,6 +35,13 @@ public struct PageTarget {
   public var write: UnsafeMutableRawPointer?
   /// The RAM page number behind `write` (index into the dirty log), or -1.
   public var ramPage: Int
+
+  @inlinable @inline(__always)
+  init(read: UnsafeMutableRawPointer?, write: UnsafeMutableRawPointer?, ramPage: Int) {
+    self.read = read
+    self.write = write
+    self.ramPage = ramPage
+  }
 }
 
 /// Guest-physical memory: RAM, ROM and the address map.
@@ -133,7 +140,7 @@ public final class PhysicalMemory: @unchecked Sendable {
   }
 
   /// Offset into `ram` of a guest-physical address, or nil where there is no RAM. Ignores the chipset's remapping.
-  @inline(__always)
+  @inlinable @inline(__always)
   public func ramOffset(_ physical: UInt64) -> UInt64? {
     if physical < lowSize { return physical }
     if physical >= Self.highBase && physical - Self.highBase < size - lowSize {
@@ -169,8 +176,18 @@ public final class PhysicalMemory: @unchecked Sendable {
   }
 
   /// How the page at `physical` (page-aligned or not) is reached.
+  @inlinable @inline(__always)
   public func target(_ physical: UInt64) -> PageTarget {
     let page = physical & ~0xfff
+    if page >= 0x100000, let offset = ramOffset(page) {
+      return PageTarget(read: ram + Int(offset), write: ram + Int(offset), ramPage: Int(offset >> 12))
+    }
+    return targetBesideRAM(page)
+  }
+
+  /// Of a page of the first MiB, or one that is not RAM.
+  @usableFromInline
+  func targetBesideRAM(_ page: UInt64) -> PageTarget {
     if page < 0x100000 {
       let low = lowPages[Int(page >> 12)]
       let host = page < lowSize ? ram + Int(page) : nil
@@ -178,9 +195,6 @@ public final class PhysicalMemory: @unchecked Sendable {
       return PageTarget(
         read: low.readRAM ? host : rom, write: low.writeRAM ? host : nil,
         ramPage: low.writeRAM && host != nil ? Int(page >> 12) : -1)
-    }
-    if let offset = ramOffset(page) {
-      return PageTarget(read: ram + Int(offset), write: ram + Int(offset), ramPage: Int(offset >> 12))
     }
     return PageTarget(read: region(at: page)?.romHost(page), write: nil, ramPage: -1)
   }

@@ -9,6 +9,7 @@ final class SystemEnvironment: CPUEnvironment {
   var tripleFaults = 0
   var written: [(UInt16, UInt32)] = []
   var inputs: [UInt32] = []
+  var memoryReads = 0
 
   override func acknowledgeInterrupt() -> UInt8? {
     defer { vector = nil }
@@ -16,6 +17,10 @@ final class SystemEnvironment: CPUEnvironment {
   }
   override func tripleFault() { tripleFaults += 1 }
   override func writePort(_ port: UInt16, size: Int, value: UInt32) { written.append((port, value)) }
+  override func readIO(_ physical: UInt64, size: Int) -> UInt64 {
+    memoryReads += 1
+    return .max
+  }
   override func readPort(_ port: UInt16, size: Int) -> UInt32 { inputs.isEmpty ? 0 : inputs.removeFirst() }
 }
 

@@ -27,4 +27,9 @@ static inline int vm_host_has_bmi2(void) { return __builtin_cpu_supports("bmi2")
 typedef uint64_t (*vm_code_step)(vm_cpu_state *, vm_op *, uint64_t index);
 static inline uint64_t vm_code_step_address(vm_code_step step) { return (uint64_t)(uintptr_t)step; }
 
+/// What emitted code calls when set `kind` / 2 of the data TLB does not hold the page of `linear`, for an access that
+/// writes if bit 0 of `kind` is set. Not 0: it does now.
+typedef uint64_t (*vm_code_fill)(vm_cpu_state *, uint64_t linear, uint64_t kind);
+static inline uint64_t vm_code_fill_address(vm_code_fill fill) { return (uint64_t)(uintptr_t)fill; }
+
 #endif

@@ -9,6 +9,8 @@ struct PageAccess {
   var user = false
   /// A supervisor access that SMAP keeps from user pages.
   var smap = false
+  /// A look ahead: it sets no flags and asks no device; where it would have to, it finds nothing.
+  var isQuiet = false
 }
 
 /// A page as the walk found it.
@@ -73,14 +75,27 @@ extension CPU {
         throw .protection(0)
       }
     }
-    if s.pointee.cr0 & CR0.pg == 0 {
-      return PageTranslation(
-        physical: linear & ~0xfff & s.pointee.a20_mask, writable: true, global: false, size: .small)
-    }
+    if s.pointee.cr0 & CR0.pg == 0 { return unpaged(linear) }
     // Another CPU may change an entry between our reading it and setting its flags: then the walk starts again.
     while true {
       if let found = try walkOnce(linear, access) { return found }
     }
+  }
+
+  /// The page of `linear` when the access would succeed and leave no trace but in the TLB: no accessed or dirty flag
+  /// is to be set, and all paging structures are in memory. Else nil.
+  @inline(__always)
+  func find(_ linear: UInt64, _ access: PageAccess) -> PageTranslation? {
+    if s.pointee.efer & EFER.lma != 0 && !CPU.isCanonical(linear) { return nil }
+    if s.pointee.cr0 & CR0.pg == 0 { return unpaged(linear) }
+    var quiet = access
+    quiet.isQuiet = true
+    return try? walkOnce(linear, quiet)
+  }
+
+  @inline(__always)
+  private func unpaged(_ linear: UInt64) -> PageTranslation {
+    PageTranslation(physical: linear & ~0xfff & s.pointee.a20_mask, writable: true, global: false, size: .small)
   }
 
   @inline(__always)
@@ -97,7 +112,7 @@ extension CPU {
     let size: PageSize
     if !wide {
       let directory = s.pointee.cr3 & 0xffff_f000 &+ (linear &>> 22 & 0x3ff) &* 4
-      let pde = readTable32(directory)
+      let pde = readTable32(directory, access)
       guard pde & PTE.present != 0 else { throw pageFault(linear, access, 0) }
       path.append(directory, pde)
       allowed &= pde
@@ -109,7 +124,7 @@ extension CPU {
         size = .large4M
       } else {
         let table = pde & 0xffff_f000 &+ (linear &>> 12 & 0x3ff) &* 4
-        let pte = readTable32(table)
+        let pte = readTable32(table, access)
         guard pte & PTE.present != 0 else { throw pageFault(linear, access, 0) }
         path.append(table, pte)
         allowed &= pte
@@ -122,14 +137,14 @@ extension CPU {
       var table: UInt64
       if long {
         let root = s.pointee.cr3 & PTE.frame &+ (linear &>> 39 & 0x1ff) &* 8
-        let pml4e = readTable64(root)
+        let pml4e = readTable64(root, access)
         guard pml4e & PTE.present != 0 else { throw pageFault(linear, access, 0) }
         guard pml4e & (reserved | PTE.large) == 0 else { throw pageFault(linear, access, 0b1001) }
         path.append(root, pml4e)
         allowed &= pml4e
         if pml4e & PTE.noExecute != 0 { noExecute = true }
         let pointers = pml4e & PTE.frame &+ (linear &>> 30 & 0x1ff) &* 8
-        let pdpte = readTable64(pointers)
+        let pdpte = readTable64(pointers, access)
         guard pdpte & PTE.present != 0 else { throw pageFault(linear, access, 0) }
         var wrong = reserved
         if pdpte & PTE.large != 0 { wrong |= latches.hugePages ? 0x3fff_e000 : PTE.large }
@@ -150,7 +165,7 @@ extension CPU {
         table = pdpte & PTE.frame
       }
       let directory = table &+ (linear &>> 21 & 0x1ff) &* 8
-      let pde = readTable64(directory)
+      let pde = readTable64(directory, access)
       guard pde & PTE.present != 0 else { throw pageFault(linear, access, 0) }
       let wrong = pde & PTE.large != 0 ? reserved | 0x1f_e000 : reserved
       guard pde & wrong == 0 else { throw pageFault(linear, access, 0b1001) }
@@ -162,7 +177,7 @@ extension CPU {
         size = .large2M
       } else {
         table = pde & PTE.frame &+ (linear &>> 12 & 0x1ff) &* 8
-        let pte = readTable64(table)
+        let pte = readTable64(table, access)
         guard pte & PTE.present != 0 else { throw pageFault(linear, access, 0) }
         guard pte & reserved == 0 else { throw pageFault(linear, access, 0b1001) }
         path.append(table, pte)
@@ -204,11 +219,15 @@ extension CPU {
     let last = path.count &- 1
     for index in 0..<last {
       let (address, value) = path.at(index)
-      if value & PTE.accessed == 0 && !setTableBits(address, value, PTE.accessed, wide: wide) { return nil }
+      if value & PTE.accessed == 0 {
+        if access.isQuiet || !setTableBits(address, value, PTE.accessed, wide: wide) { return nil }
+      }
     }
     let (address, value) = path.at(last)
     let wanted = access.write ? PTE.accessed | PTE.dirty : PTE.accessed
-    if value & wanted != wanted && !setTableBits(address, value, wanted, wide: wide) { return nil }
+    if value & wanted != wanted {
+      if access.isQuiet || !setTableBits(address, value, wanted, wide: wide) { return nil }
+    }
     let dirty = (value | wanted) & PTE.dirty != 0
     let global = value & PTE.global != 0 && s.pointee.cr4 & CR4.pge != 0
     return PageTranslation(
@@ -217,6 +236,7 @@ extension CPU {
 
   /// Sets CR2 and makes the #PF. `cause` holds the P and RSVD bits.
   private func pageFault(_ linear: UInt64, _ access: PageAccess, _ cause: UInt32) -> GuestFault {
+    if access.isQuiet { return .page(0) }
     s.pointee.cr2 = linear
     var code = cause
     if access.write { code |= 2 }
@@ -231,23 +251,31 @@ extension CPU {
   // MARK: Paging structures in memory
 
   @inline(__always)
-  private func tableHost(_ physical: UInt64) -> UnsafeMutableRawPointer? {
-    if physical >= 0x100000, let offset = memory.ramOffset(physical) { return memory.ram + Int(offset) }
-    return memory.target(physical).read.map { $0 + Int(physical & 0xfff) }
+  private func readTable32(_ address: UInt64, _ access: PageAccess) -> UInt64 {
+    let physical = address & s.pointee.a20_mask
+    if physical >= 0x100000, let offset = memory.ramOffset(physical) {
+      return UInt64((memory.ram + Int(offset)).load(as: UInt32.self))
+    }
+    return readTableBesideRAM(physical, size: 4, access) & 0xffff_ffff
   }
 
   @inline(__always)
-  private func readTable32(_ address: UInt64) -> UInt64 {
+  private func readTable64(_ address: UInt64, _ access: PageAccess) -> UInt64 {
     let physical = address & s.pointee.a20_mask
-    if let host = tableHost(physical) { return UInt64(host.load(as: UInt32.self)) }
-    return environment.readIO(physical, size: 4) & 0xffff_ffff
+    if physical >= 0x100000, let offset = memory.ramOffset(physical) {
+      return (memory.ram + Int(offset)).load(as: UInt64.self)
+    }
+    return readTableBesideRAM(physical, size: 8, access)
   }
 
-  @inline(__always)
-  private func readTable64(_ address: UInt64) -> UInt64 {
-    let physical = address & s.pointee.a20_mask
-    if let host = tableHost(physical) { return host.load(as: UInt64.self) }
-    return environment.readIO(physical, size: 8)
+  /// In the first MiB, in ROM, or where a device answers.
+  @inline(never)
+  private func readTableBesideRAM(_ physical: UInt64, size: Int, _ access: PageAccess) -> UInt64 {
+    if let page = memory.target(physical).read {
+      let host = page + Int(physical & 0xfff)
+      return size == 4 ? UInt64(host.load(as: UInt32.self)) : host.load(as: UInt64.self)
+    }
+    return access.isQuiet ? 0 : environment.readIO(physical, size: size)
   }
 
   /// Sets flags in an entry that held `value`, atomically. False when it has changed meanwhile.
@@ -275,10 +303,10 @@ extension CPU {
     let base = cr3 & 0xffff_ffe0
     let reserved = 0x1e6 | ~((1 &<< latches.physicalBits) &- 1)
     var values: (UInt64, UInt64, UInt64, UInt64) = (0, 0, 0, 0)
-    values.0 = readTable64(base)
-    values.1 = readTable64(base &+ 8)
-    values.2 = readTable64(base &+ 16)
-    values.3 = readTable64(base &+ 24)
+    values.0 = readTable64(base, PageAccess())
+    values.1 = readTable64(base &+ 8, PageAccess())
+    values.2 = readTable64(base &+ 16, PageAccess())
+    values.3 = readTable64(base &+ 24, PageAccess())
     for value in [values.0, values.1, values.2, values.3] where value & 1 != 0 && value & reserved != 0 {
       throw .protection(0)
     }

@@ -41,15 +41,46 @@ extension CPU {
       access.smap = set == VM_MMU_SUPERVISOR_SMAP
       let found = try walk(linear, access)
       physical = found.physical
-      flags = found.size.rawValue &<< TLBFlag.sizeShift
-      if found.global { flags |= UInt64(VM_TLB_GLOBAL) }
-      if found.writable { flags |= TLBFlag.writable }
-      if found.size != .small { noteLargePage(page, found.size) }
+      flags = entryFlags(page, found)
     }
     let target = memory.target(physical)
     if write && target.ramPage >= 0 && memory.dirtyLog.isLogging { memory.dirtyLog.mark(page: target.ramPage) }
     fill(entry, set: set, slot: slot, page: page, physical: physical, flags: flags, target: target)
     return PageReach(physical: physical, target: target)
+  }
+
+  /// What `vm_tlb_entry.physical` holds of a translation besides the address.
+  @inline(__always)
+  private func entryFlags(_ page: UInt64, _ found: PageTranslation) -> UInt64 {
+    var flags = found.size.rawValue &<< TLBFlag.sizeShift
+    if found.global { flags |= UInt64(VM_TLB_GLOBAL) }
+    if found.writable { flags |= TLBFlag.writable }
+    if found.size != .small { noteLargePage(page, found.size) }
+    return flags
+  }
+
+  /// Gives the page of `linear` the entry in the data TLB that an access through `reach` would give it, when that
+  /// leaves no other trace. False when it would, or when the entry would not have the tag wanted: a fault, an accessed
+  /// or dirty flag to be set, a device, code, a clean page of the dirty log.
+  @inline(never)
+  func fillQuietly(_ linear: UInt64, write: Bool, set: Int) -> Bool {
+    // An address that a 32-bit program lets wrap is cut by whoever runs the instruction.
+    if linear &>> 32 != 0 && !isCode64 { return false }
+    if latches.alignmentChecks && set == VM_MMU_USER { return false }
+    let page = linear & ~0xfff
+    let slot = Int(truncatingIfNeeded: page &>> 12) & (CPU.dataSetSize - 1)
+    let entry = dataTLBs + (set &* CPU.dataSetSize &+ slot)
+    if entry.pointee.read_tag == page { return !write || entry.pointee.write_tag == page }
+    var access = PageAccess()
+    access.write = write
+    access.user = set == VM_MMU_USER
+    access.smap = set == VM_MMU_SUPERVISOR_SMAP
+    guard let found = find(linear, access) else { return false }
+    let target = memory.target(found.physical)
+    guard target.read != nil else { return false }
+    let flags = entryFlags(page, found)
+    fill(entry, set: set, slot: slot, page: page, physical: found.physical, flags: flags, target: target)
+    return (write ? entry.pointee.write_tag : entry.pointee.read_tag) == page
   }
 
   @inline(__always)

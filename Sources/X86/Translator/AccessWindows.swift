@@ -183,8 +183,7 @@ extension BlockTranslator {
     if isScattered(index) {
       entryOffset(second)
       a.emit(0x33, second, entryField(reference.write ? 8 : 0), size: 8)
-      a.arithmetic(7, .register(second), Int64(4096 - reference.size), size: 8)
-      missIf(Condition.above)
+      requirePage(span: reference.size, write: reference.write)
       let addend = StateField.windowAddend(Self.addends + (reference.write ? 1 : 0))
       a.load(first, entryField(16))
       a.store(addend, first)
@@ -222,8 +221,7 @@ extension BlockTranslator {
       entryOffset(second)
       a.emit(0x33, second, tag, size: 8)
     }
-    a.arithmetic(7, .register(second), Int64(4096 - it.span), size: 8)
-    missIf(Condition.above)
+    requirePage(span: it.span, write: it.write)
     if aligned {
       if low != it.disp { a.arithmetic(0, .register(second), Int64(it.disp - low), size: 4) }
       missUnlessAligned(second)
@@ -355,6 +353,12 @@ extension BlockTranslator {
 
   /// The way of a check that has failed: fills the entry and tries again; goes on at `join` when that helps.
   mutating func emitRefill(_ refill: Refill, join: UnsafeMutablePointer<UInt8>) {
+    if refill.slot < 0 {
+      a.call(translator.missThunks[2 * mmuSet + (refill.write ? 1 : 0)])
+      a.arithmetic(7, .register(GuestRegisters.second), Int64(4096 - refill.span), size: 8)
+      a.jump(to: join, if: Condition.belowOrEqual)
+      return
+    }
     if refill.inverted {
       a.emit(0x33, GuestRegisters.second, micro(refill.slot, refill.write ? 8 : 0), size: 8)
     }

@@ -36,6 +36,7 @@ extension CPU {
   func eraseMicroTLB() {
     let base = UnsafeMutableRawPointer(s) + MicroTLB.offset
     base.initializeMemory(as: UInt8.self, repeating: 0, count: MicroTLB.bytes)
+    for index in 0..<VM_MMU_COUNT * MicroTLB.slots { microEntry(index).pointee.physical = MicroTLB.patience }
     s.pointee.micro_used = ~0
     clearMicroTLB()
   }
@@ -86,8 +87,8 @@ extension Translator {
     return microCursor
   }
 
-  /// Emits the function that fills the micro-TLB entry at displacement R14 from the data TLB's set `set`, if that has
-  /// the page of the linear address in R15. RAX, R14 and R15 are kept, flags are not.
+  /// Emits the function that fills the micro-TLB entry at displacement R14 from the data TLB's set `set`, if that has,
+  /// or gets, the page of the linear address in R15. RAX, R14 and R15 are kept, flags are not.
   func emitMicroFill(_ a: inout Assembler, set: Int, write: Bool, _ emptyTag: UInt64) {
     let rax = Host.rax
     let rcx = Host.rcx
@@ -103,6 +104,7 @@ extension Translator {
     a.push(rcx)
     a.arithmetic(5, micro(24), 1, size: 4)
     let exhausted = a.jumpIf(Condition.sign)
+    let look = a.cursor
     a.move(rax, GuestRegisters.second, size: 4)
     a.shiftRight(rax, 7, size: 4)
     a.arithmetic(4, .register(rax), Int64((Int(VM_TLB_SIZE) - 1) << 5), size: 4)
@@ -124,7 +126,13 @@ extension Translator {
     Assembler.patch(isWritable, a.cursor)
     a.store(micro(8), rcx)
     a.arithmetic(1, StateField.microUsed, Int64(1 << set), size: 4)
+    a.pop(rcx)
+    a.pop(rax)
+    a.byte(0xc3)
     Assembler.patch(missing, a.cursor)
+    emitWalkCall(&a, set: set, write: write)
+    a.emit(0x85, rax, .register(rax), size: 4)
+    a.jump(to: look, if: Condition.notEqual)
     a.pop(rcx)
     a.pop(rax)
     a.byte(0xc3)

@@ -165,8 +165,7 @@ extension BlockTranslator {
     let tag = entryField(write ? 8 : 0)
     entryOffset(second)
     a.emit(0x33, second, tag, size: 8)
-    a.arithmetic(7, .register(second), Int64(4096 - size), size: 8)
-    missIf(Condition.above)
+    requirePage(span: size, write: write)
     // The offset in the page.
     if aligned { missUnlessAligned(second) }
     if let again {
@@ -179,6 +178,12 @@ extension BlockTranslator {
     return Access(operand: .at(second, 0), free: first)
   }
 
+  /// Goes on when `span` bytes lie in the page of the entry at R14, with whose tag the address in R15 has been XORed.
+  mutating func requirePage(span: Int, write: Bool) {
+    a.arithmetic(7, .register(GuestRegisters.second), Int64(4096 - span), size: 8)
+    missIf(Condition.above, refill: Refill(slot: -1, write: write, span: span, inverted: true))
+  }
+
   mutating func missUnlessAligned(_ register: UInt8) {
     a.emit(0xf6, 0, .register(register), size: 1)
     a.byte(15)
@@ -189,6 +194,7 @@ extension BlockTranslator {
 
   /// How a check that has failed is tried again.
   struct Refill {
+    /// The micro-TLB entry; -1: the check was of the data TLB itself, and R14 has the entry's offset.
     var slot: Int
     var write: Bool
     /// Bytes checked.

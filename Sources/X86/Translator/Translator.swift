@@ -76,6 +76,9 @@ final class Translator {
 
   /// What fills a micro-TLB entry: at twice the set, plus 1 for those that must be writable.
   private(set) var fillThunks: [UnsafeMutablePointer<UInt8>] = []
+  /// The same for an entry of the data TLB.
+  private(set) var missThunks: [UnsafeMutablePointer<UInt8>] = []
+  private(set) var walkThunk: UnsafeMutablePointer<UInt8>
   /// The micro-TLB entry that was given away last.
   var microCursor = 1
   /// When each entry of the micro-TLB was filled so often that somebody looked (nanoseconds).
@@ -126,6 +129,7 @@ final class Translator {
     vectorThunk = writable
     x87Thunk = writable
     x87StoreThunk = writable
+    walkThunk = writable
     // Pages that are never written stay unallocated.
     let linkCount = regionCount * Self.regionLinks
     links = calloc(linkCount, MemoryLayout<vm_code_link>.stride)!.assumingMemoryBound(to: vm_code_link.self)
@@ -425,9 +429,13 @@ final class Translator {
     Assembler.patch(refused, a.cursor)
     a.byte(0xc3)
 
+    walkThunk = a.cursor
+    emitWalk(&a)
     for index in 0..<2 * VM_MMU_COUNT {
       fillThunks.append(a.cursor)
       emitMicroFill(&a, set: index / 2, write: index & 1 != 0, emptyTag)
+      missThunks.append(a.cursor)
+      emitMiss(&a, set: index / 2, write: index & 1 != 0)
     }
     advance(to: a.cursor)
     firstBlock = cursor
