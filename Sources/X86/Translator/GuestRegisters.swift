@@ -4,7 +4,8 @@ import CHost
 ///
 /// RAX keeps flags (LAHF) or a temporary, R14 and R15 are temporaries, RBP points 128 bytes into the CPU's state so that
 /// most of what is needed lies within 8-bit displacements, RSP is the host's stack. Guest RCX, RDX, RBX, RSI and RDI are
-/// themselves. R9, R10, R11, R14 and R15 of the guest stay in the state.
+/// themselves. R11 to R15 of the guest stay in the state: compilers take the
+/// others first, in functions that call no other above all.
 enum GuestRegisters {
   static let bias = 128
   static let state = Host.rbp
@@ -21,7 +22,7 @@ enum GuestRegisters {
   /// Guest register and its host register.
   static let resident: [(guest: Int, host: UInt8)] = [
     (0, Host.r11), (1, Host.rcx), (2, Host.rdx), (3, Host.rbx), (4, Host.r12), (5, Host.r13), (6, Host.rsi),
-    (7, Host.rdi), (8, Host.r8), (12, Host.r9), (13, Host.r10),
+    (7, Host.rdi), (8, Host.r8), (9, Host.r9), (12, Host.r10),
   ]
 
   @inline(__always)

@@ -89,9 +89,10 @@ extension BlockTranslator {
       if kind != .simd && kind != .x87 { wanted |= op.operand_size == 1 ? bytes : plain }
     }
     // What instructions use without naming it is never exchanged: RAX, RCX, RDX, RSP.
-    var free: [UInt8] = [3, 5, 6, 7, 8, 12, 13].filter { used >> UInt16($0) & 1 == 0 }
+    let hidden: [Int] = [0, 1, 2, 4]
+    var free = GuestRegisters.resident.map(\.guest).filter { !hidden.contains($0) && used >> UInt16($0) & 1 == 0 }
     for guest in 0..<16 as Range<UInt8> where wanted >> UInt16(guest) & 1 != 0 && RegisterHomes.usual.host(guest) == nil {
-      guard let other = free.popLast(), let host = RegisterHomes.usual.host(other) else { return }
+      guard let other = free.popLast().map({ UInt8($0) }), let host = RegisterHomes.usual.host(other) else { return }
       exchanges.append(RegisterExchange(guest: guest, other: other, host: host))
     }
   }
