@@ -112,6 +112,7 @@ extension BlockTranslator {
       it.high = it.low + it.size
       references.append(it)
     }
+    let aligned = aligned && !isAligned(it, moved)
     if it.leader >= 0 { return follow(it, references[it.leader], accumulator: accumulator, aligned: aligned) }
     keepFlags(accumulator: accumulator)
     let low = it.low - moved
@@ -122,6 +123,14 @@ extension BlockTranslator {
     }
     noteLeader(it)
     return check(it, low, aligned: aligned)
+  }
+
+  /// Whether an earlier access at a multiple of 16 bytes from this one has been found aligned; if not, this one will be.
+  private mutating func isAligned(_ it: Reference, _ moved: Int) -> Bool {
+    let residue = (moved + it.disp) & 15
+    if alignments.contains(where: { $0.reference.isLike(it) && $0.residue == residue }) { return true }
+    alignments.append((it, residue))
+    return false
   }
 
   func isScattered(_ instruction: Int) -> Bool {

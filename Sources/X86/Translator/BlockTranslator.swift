@@ -36,6 +36,8 @@ struct BlockTranslator {
   var isPlanned = false
   var referenceCursor = 0
   var leaders: [Leader] = []
+  /// Accesses that are known to be aligned, and what they leave modulo 16.
+  var alignments: [(reference: Reference, residue: Int)] = []
   var versions = RegisterVersions()
   /// Counts the interpreted instructions, after which no earlier check holds.
   var epoch: Int32 = 0
