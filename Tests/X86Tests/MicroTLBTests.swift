@@ -25,4 +25,27 @@ import Testing
     #expect(machine.cpu.slots[Reg.rcx] == 1)
     #expect(try #require(machine.cpu.translatorStatistics).entries > 0)
   }
+
+  /// A store to a device between two accesses to one page, which are checked together, has another page mapped there.
+  @Test func aPageThatADeviceExchangesBetweenTwoAccessesIsFoundByTheSecond() throws {
+    let machine = try SystemMachine()
+    try machine.enterLongTranslated()
+    // Linear 16 MiB is the device; linear 8 MiB is at 8 or at 10 MiB.
+    machine.put(0x32000 + 8 * 8, UInt64(8) << 21 | 0x87)
+    machine.put(0x80_0008, 1 as UInt32)
+    machine.put(0xa0_0008, 100 as UInt32)
+    machine.environment.onWrite = { [memory = machine.memory, cpu = machine.cpu] value in
+      memory.write(0x32000 + 4 * 8, UInt64(value & 1 == 0 ? 4 : 5) << 21 | 0x87)
+      cpu.flushAllTranslations()
+    }
+    // again: mov eax, [rdi]; mov [rsi], ecx; add ebx, [rdi + 8]; dec ecx; jne again; hlt
+    machine.code([0x8b, 0x07, 0x89, 0x0e, 0x03, 0x5f, 0x08, 0xff, 0xc9, 0x75, 0xf5, 0xf4], at: 0x1000)
+    machine.cpu.s.pointee.rip = 0x1000
+    machine.cpu.slots[Reg.rcx] = 9
+    machine.cpu.slots[Reg.rbx] = 0
+    machine.cpu.slots[Reg.rdi] = 0x80_0000
+    machine.cpu.slots[Reg.rsi] = 0x100_0000
+    #expect(machine.cpu.run(budget: 10_000) == .halted)
+    #expect(machine.cpu.slots[Reg.rbx] == 504)
+  }
 }

@@ -10,6 +10,8 @@ final class SystemEnvironment: CPUEnvironment {
   var written: [(UInt16, UInt32)] = []
   var inputs: [UInt32] = []
   var memoryReads = 0
+  /// Called with what is written to a device's memory.
+  var onWrite: (UInt64) -> Void = { _ in }
 
   override func acknowledgeInterrupt() -> UInt8? {
     defer { vector = nil }
@@ -21,6 +23,7 @@ final class SystemEnvironment: CPUEnvironment {
     memoryReads += 1
     return .max
   }
+  override func writeIO(_ physical: UInt64, size: Int, value: UInt64) { onWrite(value) }
   override func readPort(_ port: UInt16, size: Int) -> UInt32 { inputs.isEmpty ? 0 : inputs.removeFirst() }
 }
 
