@@ -71,7 +71,7 @@ struct PagedGenerator {
     case 12: return [0x9c, 0x58]  // pushf; pop rax
     case 13: return [0x68] + PagedProgram.little(flagsImage(), 4) + [0x9d]  // popf
     case 14: return reader()
-    case 15: return [0x50 | [0, 1, 2, 5, 6][random(0...4)], 0x58 | [0, 1, 2, 5][random(0...3)]]
+    case 15: return pushesAndPops()
     case 16: return pages ? pointer() : writer()
     case 17: return pages ? [0xcd, 0x80] : writer()
     case 18: return string()
@@ -144,6 +144,26 @@ struct PagedGenerator {
     case 10: return pages ? [0x0f, 0x01, 0x3b] : [0x0f, 0x01, 0xf8]  // invlpg [rbx]
     default: return [0x0f, 0x01, chance(2) ? 0xca : 0xcb]  // clac, stac
     }
+  }
+
+  /// Some pushes and as many pops, now and then with something between.
+  private mutating func pushesAndPops() -> [UInt8] {
+    func register(_ opcode: UInt8, _ number: Int) -> [UInt8] {
+      let short = opcode | UInt8(number & 7)
+      return number < 8 ? [short] : [0x41, short]
+    }
+    let kept: [Int] = [0, 1, 2, 5] + (compat ? [] : [8, 9, 10, 11, 12, 14, 15])
+    let count = random(1...4)
+    var code: [UInt8] = []
+    for _ in 0..<count {
+      code += chance(6) ? [0x6a, UInt8(random(0...255))] : register(0x50, chance(8) ? 4 : kept[random(0...kept.count - 1)])
+      if chance(5) { code += writer() }
+    }
+    for _ in 0..<count {
+      if chance(5) { code += [0x8b, 0x44, 0x24, UInt8(random(0...3)) * 8] }  // mov eax, [rsp + disp8]
+      code += register(0x58, kept[random(0...kept.count - 1)])
+    }
+    return code
   }
 
   /// A new address to one of the registers that operands are based on.

@@ -114,6 +114,7 @@ extension BlockTranslator {
     }
     let aligned = aligned && !isAligned(it, moved)
     if it.leader >= 0 { return follow(it, references[it.leader], accumulator: accumulator, aligned: aligned) }
+    endStackRun()
     keepFlags(accumulator: accumulator)
     let low = it.low - moved
     if isScattered(index) { return lookUp(it, low, aligned: aligned) }
@@ -141,16 +142,6 @@ extension BlockTranslator {
   private mutating func emitChecked(_ address: Address, _ disp: Int) {
     let parts = components(address, Int64(disp))
     emitAddress(parts, to: GuestRegisters.second, size: address.isPlain ? 8 : address.width)
-  }
-
-  /// The same for an access that has been checked, with the addend at `addend`. Flags are left alone but for alignment.
-  private mutating func addressed(_ it: Reference, _ addend: HostOperand, aligned: Bool) -> Access {
-    let first = GuestRegisters.first
-    let second = GuestRegisters.second
-    emitAddress(components(it.address, Int64(it.disp)), to: second, size: it.address.width)
-    if aligned { missUnlessAligned(second) }
-    a.load(first, addend)
-    return Access(operand: translated(second, 0), free: Host.none)
   }
 
   /// `disp` bytes from `base`, in the page whose addend is in R14.
@@ -238,27 +229,43 @@ extension BlockTranslator {
     a.load(first, entryField(16))
     if isLeader { a.store(StateField.windowAddend(it.addend), first) }
     if let host { return Access(operand: translated(host, it.disp), free: second) }
-    return addressed(it, StateField.windowAddend(it.addend), aligned: false)
+    return addressed(it, it.disp, it, aligned: false)
   }
 
   /// An access that another has checked.
   private mutating func follow(_ it: Reference, _ leader: Reference, accumulator: Bool, aligned: Bool) -> Access {
-    let first = GuestRegisters.first
     let second = GuestRegisters.second
     if aligned || accumulator { keepFlags(accumulator: accumulator) }
-    let addend = leader.addend >= 0 ? StateField.windowAddend(leader.addend) : micro(leader.slot, 16)
+    let disp = it.address.base == GuestRegisters.rsp && it.address.isPlain ? it.disp + stackRun.bytes : it.disp
     // In 32-bit code a base that has moved may have wrapped.
     let mayWrap = !is64 && it.moved != leader.moved
-    if !it.address.isPlain || mayWrap { return addressed(it, addend, aligned: aligned) }
+    if !it.address.isPlain || mayWrap { return addressed(it, disp, leader, aligned: aligned) }
     let base = value(it.address.base, second)
     if aligned {
-      a.address(second, base, it.disp)
+      a.address(second, base, disp)
       missUnlessAligned(second)
-      a.load(first, addend)
+      loadAddend(it, leader)
       return Access(operand: translated(second, 0), free: Host.none)
     }
-    a.load(first, addend)
-    return Access(operand: translated(base, it.disp), free: base == second ? Host.none : second)
+    loadAddend(it, leader)
+    return Access(operand: translated(base, disp), free: base == second ? Host.none : second)
+  }
+
+  /// The operand of an access that has been checked, at its address plus `disp`. Flags are left alone but for alignment.
+  private mutating func addressed(_ it: Reference, _ disp: Int, _ leader: Reference, aligned: Bool) -> Access {
+    let second = GuestRegisters.second
+    emitAddress(components(it.address, Int64(disp)), to: second, size: it.address.width)
+    if aligned { missUnlessAligned(second) }
+    loadAddend(it, leader)
+    return Access(operand: translated(second, 0), free: Host.none)
+  }
+
+  /// The addend of the page that `leader` has found, to R14.
+  private mutating func loadAddend(_ it: Reference, _ leader: Reference) {
+    if it.leader >= 0 && stackRun.leader == it.leader { return }
+    let addend = leader.addend >= 0 ? StateField.windowAddend(leader.addend) : micro(leader.slot, 16)
+    a.load(GuestRegisters.first, addend)
+    stackRun.leader = it.leader
   }
 
   // MARK: Groups

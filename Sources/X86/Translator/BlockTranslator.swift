@@ -46,6 +46,9 @@ struct BlockTranslator {
   /// Times that accesses checked together may lie in two pages until the first of them is checked by itself.
   static let crossingLimit = 32
 
+  /// A run of pushes and pops: see `StackRun`.
+  var stackRun = StackRun()
+
   /// Where each body is left before its first instruction.
   private var entries: [Entry] = []
   /// A loop is emitted twice, see `loopBack`: branches back, and the flags at them.
@@ -164,6 +167,7 @@ struct BlockTranslator {
       if flags.contains(.recipe) { keepFlagsFromWrites(op) }
       let firstMiss = misses.count
       let firstLeader = leaders.count
+      beginInStackRun(op)
       observer?.mark(isSecondBody ? .loop(index) : .instruction(index), a.cursor)
       if index == count - 1 && CPU.endsBlock(OpKind(trusted: op.pointee.kind)) {
         ended = true
@@ -183,12 +187,16 @@ struct BlockTranslator {
         assert(!flags.isEmpty, "flags were lost")
       }
       // Who comes from a miss has not stored it.
-      if misses.count > firstMiss { stored = nil }
+      if misses.count > firstMiss {
+        stored = nil
+        stackRun.leader = -1
+      }
       joinMisses(from: firstMiss)
       noteMoves(ofLeadersFrom: firstLeader)
       index += 1
     }
     if !isSecondBody { observer?.mark(.end, a.cursor) }
+    endStackRun()
     if !ended && lastX87 >= 0 { noteX87(lastX87) }
     if !ended { leave(to: Int(block.pointee.start) + Int(block.pointee.bytes)) }
   }
@@ -280,6 +288,7 @@ struct BlockTranslator {
 
   /// Has this instruction interpreted.
   mutating func step() {
+    endStackRun()
     flagsToAccumulator()
     if lastX87 >= 0 { noteX87(lastX87) }
     lastX87 = -1

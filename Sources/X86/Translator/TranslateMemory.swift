@@ -18,6 +18,7 @@ extension BlockTranslator {
     if access.free == Host.none {
       a.emit(0x8d, GuestRegisters.second, access.operand, size: 8)
       access = Access(operand: .at(GuestRegisters.second, 0), free: GuestRegisters.first)
+      stackRun.leader = -1
     }
     return access.free
   }

@@ -197,8 +197,45 @@ extension BlockTranslator {
   func isNativeWidth(_ size: Int) -> Bool { size == (is64 ? 8 : 4) }
 
   mutating func moveStackPointer(_ bytes: Int) {
-    a.emit(0x8d, Host.r12, .at(Host.r12, bytes), size: is64 ? 8 : 4)
     versions.add(GuestRegisters.rsp, bytes)
+    stackRun.bytes += bytes
+    // Whoever comes from a miss has moved it.
+    if !stackRun.goesOn || misses.count > stackRun.misses { endStackRun() }
+  }
+
+  /// Pushes and pops that follow each other and were checked together, of which the last moves the stack pointer for all,
+  /// and one loads the addend.
+  struct StackRun {
+    /// By which the stack pointer is still to be moved.
+    var bytes = 0
+    /// The instruction being translated may leave that to the next.
+    var goesOn = false
+    /// Misses before it.
+    var misses = 0
+    /// The reference whose addend is in R14, or -1.
+    var leader = -1
+  }
+
+  mutating func beginInStackRun(_ op: Op) {
+    let isRegister = !isMemory(op) && op.pointee.rm != GuestRegisters.rsp
+    if !stackRun.goesOn { stackRun.leader = -1 }
+    switch OpKind(trusted: op.pointee.kind) {
+    case .push64, .push, .pop64, .pop: stackRun.goesOn = isRegister
+    case .pushImmediate64: stackRun.goesOn = true
+    default: stackRun.goesOn = false
+    }
+    stackRun.misses = misses.count
+    switch OpKind(trusted: op.pointee.kind) {
+    case .call64, .call, .ret64, .ret: break
+    default: if !stackRun.goesOn { endStackRun() }
+    }
+  }
+
+  mutating func endStackRun() {
+    stackRun.leader = -1
+    guard stackRun.bytes != 0 else { return }
+    a.emit(0x8d, Host.r12, .at(Host.r12, stackRun.bytes), size: is64 ? 8 : 4)
+    stackRun.bytes = 0
   }
 
   mutating func push(_ op: Op, _ size: Int) -> Bool {
