@@ -134,13 +134,15 @@ typedef struct vm_cpu_state {
   uint32_t host_mxcsr;      ///< what the host runs under otherwise
   uint32_t x87_ready;       ///< the host's x87 state is the guest's
   uint32_t x87_allowed;     ///< it may be
-  uint32_t micro_used;      ///< bit n: the micro-TLB's set n may hold something
+  uint32_t micro_used;      ///< byte n is not 0: the micro-TLB's set n may hold something
+  uint32_t micro_locals;    ///< entries of the micro-TLB that its list names
   uint32_t micro_exhausted; ///< not 0: an entry of the micro-TLB, by its displacement, that has been filled too often
   uint32_t plain_segments;  ///< bit n: segment register n has no limit to check and may be written
   /// The INTR line was seen high while interrupts were disabled; VM_PENDING_INTERRUPT is posted again when IF is set. Not
   /// saved: the interrupt controller's line is looked at anew.
   uint32_t interrupt_waiting;
   uint32_t translation_drops; ///< counts the times that translations were dropped or lost rights
+  uint32_t reserved;
 
   /// Lazy arithmetic flags. `flag_result` is the last result sign-extended to 64 bits: ZF, SF and PF come from it.
   /// `flag_carries` is the carry-out vector of the operation, shifted so that the carry out of the top bit is bit 63

@@ -107,7 +107,8 @@ extension CPU {
     entry.pointee = vm_tlb_entry(
       read_tag: page, write_tag: mayWrite ? page : invalid, addend: UInt64(UInt(bitPattern: read)) &- page,
       physical: physical | flags)
-    noteUse(set: set, slot: slot)
+    noteUse(set: set, slot: slot, flags: flags)
+    if flags & UInt64(VM_TLB_GLOBAL) != 0 && CPU.isLow(page) { latches.lowGlobals = true }
   }
 
   // MARK: Loads
@@ -296,7 +297,7 @@ extension CPU {
     entry.pointee = vm_fetch_entry(
       tag: page, physical: found.physical | flags, host: UInt64(UInt(bitPattern: host)), page: nil)
     let set = access.user ? VM_MMU_USER : VM_MMU_SUPERVISOR
-    noteUse(set: set &+ TLBUse.dataSets, slot: slot)
+    noteUse(set: set &+ TLBUse.dataSets, slot: slot, flags: flags)
     return entry
   }
 }

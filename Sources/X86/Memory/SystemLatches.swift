@@ -24,6 +24,8 @@ struct SystemLatches {
   /// Linear addresses from `largeLow` up to `largeHigh` hold every large page that the TLB has pieces of.
   var largeLow: UInt64 = .max
   var largeHigh: UInt64 = 0
+  /// The TLB may hold a global translation where `CPU.isLow`.
+  var lowGlobals = false
   /// MAXPHYADDR as CPUID states it.
   var physicalBits: UInt64 = 40
   /// CPUID offers 1 GiB pages.

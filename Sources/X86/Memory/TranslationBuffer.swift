@@ -2,12 +2,14 @@ import CHost
 import GuestMemory
 
 /// Layout of `CPU.tlbUse`: for each of the three data sets and three fetch sets one summary word and a bit per slot.
-/// Flushing walks the set bits only, so that the CR3 load of a context switch costs as much as the TLB held.
+/// First come the slots in use, then those that may hold translations which are not global. Flushing walks the set bits
+/// only, so that the CR3 load of a context switch costs as much as the TLB holds of the old address space.
 enum TLBUse {
   /// Words of a set: a summary (bit n: word n is not zero), then the slots.
   static let stride = 1 + Int(VM_TLB_SIZE) / 64
   static let dataSets = VM_MMU_COUNT
-  static let words = stride * dataSets * 2
+  static let sets = 2 * dataSets
+  static let words = stride * sets * 2
 }
 
 /// Bits of `vm_tlb_entry.physical` beyond VM_TLB_GLOBAL: what the slow path and INVLPG want to know.
@@ -62,10 +64,15 @@ extension CPU {
     (fetchTLBs + slot).initialize(to: vm_fetch_entry(tag: VM_TLB_INVALIDATED, physical: 0, host: 0, page: nil))
   }
 
-  /// Notes that a slot of data set `set` (or fetch set `set - 3`) is in use.
+  /// Notes that a slot of data set `set` (or fetch set `set - 3`) is in use, for a translation with these flags.
   @inline(__always)
-  func noteUse(set: Int, slot: Int) {
-    let use = tlbUse + set &* TLBUse.stride
+  func noteUse(set: Int, slot: Int, flags: UInt64) {
+    Self.noteUse(tlbUse + set &* TLBUse.stride, slot)
+    if flags & UInt64(VM_TLB_GLOBAL) == 0 { Self.noteUse(tlbUse + (set &+ TLBUse.sets) &* TLBUse.stride, slot) }
+  }
+
+  @inline(__always)
+  private static func noteUse(_ use: UnsafeMutablePointer<UInt64>, _ slot: Int) {
     use.pointee |= 1 &<< UInt64(slot &>> 6)
     (use + 1 + slot &>> 6).pointee |= 1 &<< UInt64(slot & 63)
   }
@@ -90,6 +97,29 @@ extension CPU {
     }
   }
 
+  /// The same with each slot of a set that may hold what is not global; none is noted as such afterwards.
+  @inline(__always)
+  private func sweepLocal(_ set: Int, _ body: (Int) -> Bool) {
+    let use = tlbUse + set &* TLBUse.stride
+    let local = tlbUse + (set &+ TLBUse.sets) &* TLBUse.stride
+    var summary = local.pointee
+    local.pointee = 0
+    while summary != 0 {
+      let index = summary.trailingZeroBitCount
+      summary &= summary &- 1
+      var bits = (local + 1 + index).pointee
+      (local + 1 + index).pointee = 0
+      var dropped: UInt64 = 0
+      while bits != 0 {
+        let bit = bits.trailingZeroBitCount
+        bits &= bits &- 1
+        if !body(index &* 64 &+ bit) { dropped |= 1 &<< UInt64(bit) }
+      }
+      (use + 1 + index).pointee &= ~dropped
+      if (use + 1 + index).pointee == 0 { use.pointee &= ~(1 &<< UInt64(index)) }
+    }
+  }
+
   /// Drops every translation, global ones too.
   func flushAllTranslations() {
     clearMicroTLB()
@@ -98,6 +128,8 @@ extension CPU {
         clearData(set &* Self.dataSetSize &+ slot)
         return false
       }
+      sweepLocal(set) { _ in true }
+      sweepLocal(set + TLBUse.dataSets) { _ in true }
       var dropped = translator?.evictions(set: set).hasAny ?? false
       sweep(set + TLBUse.dataSets) { slot in
         clearFetch(set &* Self.fetchSetSize &+ slot)
@@ -108,20 +140,21 @@ extension CPU {
     }
     latches.largeLow = .max
     latches.largeHigh = 0
+    latches.lowGlobals = false
   }
 
   /// Drops what a load of CR3 drops: all but global translations.
   func flushNonGlobal() {
-    clearMicroTLB()
+    clearLocalMicroTLB()
     for set in 0..<TLBUse.dataSets {
-      sweep(set) { slot in
+      sweepLocal(set) { slot in
         let index = set &* Self.dataSetSize &+ slot
         if (dataTLBs + index).pointee.physical & UInt64(VM_TLB_GLOBAL) != 0 { return true }
         clearData(index)
         return false
       }
       var dropped = translator?.evictions(set: set).hasNonGlobal ?? false
-      sweep(set + TLBUse.dataSets) { slot in
+      sweepLocal(set + TLBUse.dataSets) { slot in
         let index = set &* Self.fetchSetSize &+ slot
         if (fetchTLBs + index).pointee.physical & UInt64(VM_TLB_GLOBAL) != 0 { return true }
         clearFetch(index)
@@ -144,10 +177,12 @@ extension CPU {
 
   /// Drops the translation of the page at `linear`, of all of it when it is a large page (INVLPG).
   func flushPage(_ linear: UInt64) {
-    clearMicroTLB()
     let page = linear & ~0xfff
     if page >= latches.largeLow && page < latches.largeHigh {
+      clearMicroTLB()
       flushPiecesOfLargePage(page)
+    } else {
+      clearMicroTLB(page: page, mayBeGlobal: !Self.isLow(page) || latches.lowGlobals)
     }
     let dataSlot = Int(truncatingIfNeeded: page &>> 12) & (Self.dataSetSize - 1)
     let fetchSlot = Int(truncatingIfNeeded: page &>> 12) & (Self.fetchSetSize - 1)
@@ -228,6 +263,10 @@ extension CPU {
       }
     }
   }
+
+  /// Where operating systems have what is not global.
+  @inline(__always)
+  static func isLow(_ linear: UInt64) -> Bool { linear &>> 63 == 0 && (linear &>> 31 == 0 || linear &>> 32 != 0) }
 
   /// Remembers where large pages have been split into TLB entries, for `flushPage`.
   @inline(__always)

@@ -360,8 +360,13 @@ extension BlockTranslator {
     let isAlone = it.lastMember < 0
     let key = Int(address.base) | Int(address.index) << 5 | (it.low >> 12) << 10
     if isAlone, let known = slots.first(where: { $0.key == key }) { return known.slot }
-    let base = address.base
-    var slot = base == GuestRegisters.rsp ? 0 : base == GuestRegisters.rbp ? 1 : translator.nextMicroSlot()
+    var slot: Int
+    switch address.base {
+    case GuestRegisters.rsp: slot = 0
+    // A frame's variables. Where RBP is no frame pointer it leads anywhere.
+    case GuestRegisters.rbp where it.low < 0: slot = 1
+    default: slot = translator.nextMicroSlot()
+    }
     if slots.contains(where: { $0.slot == slot }) { slot = translator.nextMicroSlot() }
     slots.append((key: isAlone ? key : -1, slot: slot))
     return slot

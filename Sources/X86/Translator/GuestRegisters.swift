@@ -86,7 +86,11 @@ enum StateField {
   static let x87DataSegment = GuestRegisters.field(\.fpu_ds)
   static let hostMXCSR = GuestRegisters.field(\.host_mxcsr)
   static let mxcsr = GuestRegisters.field(\.mxcsr)
-  static let microUsed = GuestRegisters.field(\.micro_used)
+  static let microLocals = GuestRegisters.field(\.micro_locals)
+  /// The byte of a set in `micro_used`.
+  static func microUsed(_ set: Int) -> HostOperand {
+    .at(GuestRegisters.state, MemoryLayout<vm_cpu_state>.offset(of: \.micro_used)! + set - GuestRegisters.bias)
+  }
   static let microExhausted = GuestRegisters.field(\.micro_exhausted)
   static let segments = MemoryLayout<vm_cpu_state>.offset(of: \vm_cpu_state.segments)!
   /// The place of a segment register's selector.
