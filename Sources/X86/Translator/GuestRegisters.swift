@@ -4,8 +4,8 @@ import CHost
 ///
 /// RAX keeps flags (LAHF) or a temporary, R14 and R15 are temporaries, RBP points 128 bytes into the CPU's state so that
 /// most of what is needed lies within 8-bit displacements, RSP is the host's stack. Guest RCX, RDX, RBX, RSI and RDI are
-/// themselves. R11 to R15 of the guest stay in the state: compilers take the
-/// others first, in functions that call no other above all.
+/// themselves. R10, R11, R13, R14 and R15 of the guest stay in the state, but for the loops of `LoopBodies`: compilers take
+/// R8 and R9 before them in functions that call no other, and R12 in those that do.
 enum GuestRegisters {
   static let bias = 128
   static let state = Host.rbp
