@@ -270,7 +270,7 @@ final class PagedMachine {
       ("rip", s.pointee.rip), ("rflags", cpu.flagsImage()), ("cr2", s.pointee.cr2), ("cr3", s.pointee.cr3),
       ("cpl", UInt64(s.pointee.cpl)), ("count", s.pointee.instructions), ("mxcsr", UInt64(s.pointee.mxcsr)),
       ("cr4", s.pointee.cr4), ("fs", s.pointee.segments.4.base), ("gs", s.pointee.segments.5.base),
-      ("kernel gs", s.pointee.kernel_gs_base),
+      ("kernel gs", s.pointee.kernel_gs_base), ("device accesses", UInt64(environment.accesses)),
     ]
     withUnsafeBytes(of: s.pointee.xmm) { bytes in
       for index in 0..<32 { list.append(("xmm+\(index * 8)", bytes.load(fromByteOffset: index * 8, as: UInt64.self))) }
@@ -280,6 +280,34 @@ final class PagedMachine {
 
   /// What programs may write: tables, the kernel's stack, frames.
   static let compared: [Range<Int>] = [0x1000..<0x10000, 0x10_0000..<0x12_0000, 0x20_0000..<0x20_1000]
+
+  /// Whether the program has written over its own code.
+  func codeIsChanged(_ image: PagedImage) -> Bool {
+    func differs(_ code: ArraySlice<UInt8>, _ frame: UInt64) -> Bool {
+      code.withUnsafeBytes { memcmp(memory.ram + Int(frame), $0.baseAddress!, $0.count) != 0 }
+    }
+    return differs(image.code[...], Self.frame(0))
+      || !image.otherPage.isEmpty && differs(image.otherPage[...], Self.frame(Self.otherCode))
+  }
+
+  /// After an exception: whether the arithmetic flags, and those that it has pushed, are all that differs.
+  func differsInFlagsAlone(_ other: PagedMachine) -> Bool {
+    let arithmetic: UInt64 = 0x8d5
+    let flags = cpu.flagsImage() & arithmetic
+    let place = cpu.s.slots[4] &- Self.kernel
+    let pushed = (0..<4).map { place &+ $0 * 8 }.filter { address in
+      guard address < UInt64(memory.size) - 8 else { return false }
+      return (memory.read(address, as: UInt64.self) ^ other.memory.read(address, as: UInt64.self)) & ~arithmetic == 0
+    }
+    let kept = pushed.map { memory.read($0, as: UInt64.self) }
+    defer {
+      cpu.setFlags(flags, mask: arithmetic)
+      for (address, value) in zip(pushed, kept) { memory.write(address, value) }
+    }
+    cpu.setFlags(other.cpu.flagsImage() & arithmetic, mask: arithmetic)
+    for address in pushed { memory.write(address, other.memory.read(address, as: UInt64.self)) }
+    return difference(other) == nil
+  }
 
   func difference(_ other: PagedMachine) -> String? {
     var found: [String] = []
