@@ -239,10 +239,12 @@ struct PagedGenerator {
   private mutating func exit(_ count: Int, _ index: Int) -> PagedProgram.Exit {
     // Often near, also itself.
     let target = chance(3) ? index : random(0...count - 1)
-    switch random(0...24) {
+    switch random(0...27) {
     case 0...2: return .fallThrough
     case 3, 4: return .jump(target)
     case 5...14: return .condition(UInt8(random(0...15)), target)
+    // Past what follows: blocks that are translated as one.
+    case 25...27: return .condition(UInt8(random(0...15)), min(index + random(1...3), count - 1))
     case 15, 16: return .count(0xe0 | UInt8(random(0...3)), target)
     case 17, 18: return .call(target)
     case 19, 20: return .ret

@@ -81,7 +81,7 @@ final class PagedLockstep {
     let vectors = stops.sorted { $0.key < $1.key }.map { "\($0.key): \($0.value)" }.joined(separator: ", ")
     let now = translatorStatistics
     return
-      "\(programs) programs, \(instructions) instructions, \(now.blocks) blocks translated, \(now.entries) entries, "
+      "\(programs) programs, \(instructions) instructions, \(now.blocks) blocks translated (\(now.regions) regions), \(now.entries) entries, "
       + "\(now.steps) interpreted within; stops by vector \(vectors)"
   }
 

@@ -233,7 +233,7 @@ enum { VM_FORM_GENERAL, VM_FORM_FLAT64, VM_FORM_FLAT32, VM_FORM_BASED64 };
 typedef struct vm_block {
   struct vm_block *next;  ///< in the bucket of its page
   void *page;             ///< the page record it belongs to
-  uint32_t mode;          ///< the VM_MODE_* it was decoded for, with VM_BLOCK_SINGLE
+  uint32_t mode;          ///< the VM_MODE_* it was decoded for, with VM_BLOCK_REGION
   uint16_t start;         ///< offset in its page
   uint16_t bytes;         ///< of code; more than what is left of the page when the only instruction crosses it
   uint16_t count;         ///< instructions
@@ -254,8 +254,8 @@ typedef struct vm_links {
   uint64_t reserved[2];
 } vm_links;
 
-/// In vm_block.mode: a block of one instruction, for single steps.
-#define VM_BLOCK_SINGLE 0x80000000u
+/// In vm_block.mode: conditional branches may stand within; for the translator alone.
+#define VM_BLOCK_REGION 0x80000000u
 
 enum {
   VM_PREFIX_REP = 1, VM_PREFIX_REPNE = 2, VM_PREFIX_LOCK = 4, VM_PREFIX_OPSIZE = 8, VM_PREFIX_REX = 16,

@@ -18,32 +18,13 @@ extension CPU {
     // Before the first byte is read, so that no store after that goes unseen.
     claim(page, entry.pointee.physical)
 
-    let bytes = UnsafeRawPointer(CPU.host(host)).assumingMemoryBound(to: UInt8.self)
     let block = code.nextBlock()
     let ops = block.ops
-    var count = 0
-    var position = 0
-    var ended = false
-    var shadowed = false
-    while !ended && count < CodeCache.blockLimit && start + position < 4096 {
-      var decoder = Decoder(
-        bytes: bytes + start + position, available: 4096 - start - position, mode: mode, blockOffset: position)
-      let status = decoder.decode()
-      if status == .needsMoreBytes { break }
-      var op = decoder.op
-      if status == .tooLong {
-        op.kind = OpKind.tooLong.rawValue
-        op.length = 1
-      }
-      (ops + count).initialize(to: op)
-      count += 1
-      position += Int(op.length)
-      // The instruction that STI holds interrupts off for follows in its block.
-      let setsInterrupts = CPU.setsInterrupts(op)
-      ended = shadowed || (CPU.endsBlock(OpKind(trusted: op.kind)) && !setsInterrupts)
-      shadowed = setsInterrupts
-    }
-    if count > 0 { ended = CPU.endsBlock(OpKind(trusted: ops[count - 1].kind)) }
+    var run = DecodedRun()
+    CPU.decodeRun(&run, host: host, start: start, mode: mode, into: ops)
+    let count = run.count
+    let position = run.bytes
+    let ended = count > 0 && CPU.endsBlock(OpKind(trusted: ops[count - 1].kind))
     if count == 0 {
       if page.pointee.isEmpty { code.release(page) }
       return try scratchBlock(linear, rip: rip, mode: mode)
@@ -58,6 +39,48 @@ extension CPU {
     finishBlock(ops, count, position, ended)
     code.enter(block, page: page, cells: ended ? count : count + 1)
     return block
+  }
+
+  /// What has been decoded of a block.
+  struct DecodedRun {
+    var count = 0
+    var bytes = 0
+    /// It ended because no more instructions fit.
+    var isCut = false
+  }
+
+  /// Decodes on behind `run`, up to where a block ends.
+  ///
+  /// - Parameter host: host address of the page, at whose offset `start` the block begins.
+  static func decodeRun(
+    _ run: inout DecodedRun, host: UInt64, start: Int, mode: UInt32, into ops: UnsafeMutablePointer<vm_op>
+  ) {
+    let bytes = UnsafeRawPointer(CPU.host(host)).assumingMemoryBound(to: UInt8.self) + start
+    let available = 4096 - start
+    var ended = false
+    var shadowed = false
+    while !ended && run.bytes < available {
+      if run.count == CodeCache.blockLimit {
+        run.isCut = true
+        return
+      }
+      var decoder = Decoder(
+        bytes: bytes + run.bytes, available: available - run.bytes, mode: mode, blockOffset: run.bytes)
+      let status = decoder.decode()
+      if status == .needsMoreBytes { return }
+      var op = decoder.op
+      if status == .tooLong {
+        op.kind = OpKind.tooLong.rawValue
+        op.length = 1
+      }
+      (ops + run.count).initialize(to: op)
+      run.count += 1
+      run.bytes += Int(op.length)
+      // The instruction that STI holds interrupts off for follows in its block.
+      let setsInterrupts = CPU.setsInterrupts(op)
+      ended = shadowed || (CPU.endsBlock(OpKind(trusted: op.kind)) && !setsInterrupts)
+      shadowed = setsInterrupts
+    }
   }
 
   /// Says that this CPU is going to hold code of the page, unless it has already.
@@ -228,6 +251,28 @@ extension CPU {
       default: live = true
       }
     }
+  }
+
+  /// Whether nobody sees the arithmetic flags that hold before instruction `first`: they are written before an instruction
+  /// that reads them, may fault or leaves the block.
+  static func flagsAreDead(_ ops: UnsafeMutablePointer<vm_op>, from first: Int, count: Int) -> Bool {
+    for index in first..<count {
+      switch OpKind(trusted: ops[index].kind) {
+      case .addRR32, .addRR64, .addRI32, .addRI64, .orRR32, .orRR64, .orRI32, .orRI64, .andRR32, .andRR64, .andRI32,
+        .andRI64, .subRR32, .subRR64, .subRI32, .subRI64, .xorRR32, .xorRR64, .xorRI32, .xorRI64, .shlRI32, .shlRI64,
+        .shrRI32, .shrRI64, .sarRI32, .sarRI64, .zero32, .cmpRR32, .cmpRR64, .cmpRI32, .cmpRI64, .cmpRR8, .cmpRI8,
+        .testRR32, .testRR64, .testRI32, .testRI64, .testRR8, .testRI8:
+        return true
+      case .nop, .movRR32, .movRR64, .movRI32, .movRI64, .movRR8, .movRI8, .movRR16, .movRI16, .movzxR8, .movzxR16,
+        .movsxR8, .movsxR16, .movsxdR, .lea32, .lea64, .lea16, .addRR32n, .addRR64n, .addRI32n, .addRI64n, .orRR32n,
+        .orRR64n, .orRI32n, .orRI64n, .andRR32n, .andRR64n, .andRI32n, .andRI64n, .subRR32n, .subRR64n, .subRI32n,
+        .subRI64n, .xorRR32n, .xorRR64n, .xorRI32n, .xorRI64n, .shlRI32n, .shlRI64n, .shrRI32n, .shrRI64n, .sarRI32n,
+        .sarRI64n, .bswap, .cbw, .cwd:
+        break
+      default: return false
+      }
+    }
+    return false
   }
 
   // MARK: Dropping

@@ -69,6 +69,18 @@ extension UnsafeMutablePointer where Pointee == CodePage {
     buckets + ((offset ^ offset &>> 7) & (CodePage.bucketCount &- 1))
   }
 
+  /// What the translator is to run from `offset` on: the region there, if there is one, else the block.
+  @inline(__always)
+  func findTranslated(_ offset: Int, _ mode: UInt32) -> UnsafeMutablePointer<vm_block>? {
+    // A region is made of its first block, and so stands before it.
+    var candidate = bucket(offset).pointee
+    while let block = candidate {
+      if Int(block.pointee.start) == offset && block.pointee.mode & ~UInt32(VM_BLOCK_REGION) == mode { return block }
+      candidate = block.pointee.next
+    }
+    return nil
+  }
+
   /// The block that starts at `offset`, decoded for `mode`.
   @inline(__always)
   func find(_ offset: Int, _ mode: UInt32) -> UnsafeMutablePointer<vm_block>? {
@@ -82,6 +94,10 @@ extension UnsafeMutablePointer where Pointee == CodePage {
 }
 
 extension UnsafeMutablePointer where Pointee == vm_block {
+  /// It was made of several blocks, see `CPU.makeRegion`.
+  @inline(__always)
+  var isRegion: Bool { pointee.mode & UInt32(VM_BLOCK_REGION) != 0 }
+
   @inline(__always)
   var ops: UnsafeMutablePointer<vm_op> { UnsafeMutableRawPointer(self + 1).assumingMemoryBound(to: vm_op.self) }
 }

@@ -288,9 +288,9 @@ extension BlockTranslator {
       while leader >= 0 && references[leader].epoch == it.epoch {
         defer { leader -= 1 }
         let other = references[leader]
-        guard other.leader < 0, other.isLike(it), block.pointee.lone >> UInt32(other.instruction & 31) & 1 == 0 else {
-          continue
-        }
+        guard other.leader < 0, other.isLike(it), block.pointee.lone >> UInt32(other.instruction & 31) & 1 == 0,
+          !mayBeSkipped(other.instruction, before: it.instruction)
+        else { continue }
         let low = min(other.low, it.low)
         let high = max(other.high, it.high)
         guard high - low <= Self.reach else { continue }
@@ -422,6 +422,14 @@ struct RegisterVersions {
   mutating func add(_ register: UInt8, _ bytes: Int) {
     let sum = delta(register) &+ bytes
     if abs(sum) < 1 << 20 { deltas[Int(register & 15)] = Int32(sum) } else { write(register) }
+  }
+
+  /// Another way has led here with other values: what differs is taken as written.
+  mutating func meet(_ other: RegisterVersions) {
+    let differs = (numbers .!= other.numbers) .| (deltas .!= other.deltas)
+    let highest = numbers.replacing(with: other.numbers, where: other.numbers .> numbers)
+    numbers.replace(with: highest &+ 1, where: differs)
+    deltas.replace(with: 0, where: differs)
   }
 
   func version(_ address: Address) -> (Int32, Int32) {

@@ -30,9 +30,9 @@ extension CPU {
   private func report(
     _ block: UnsafeMutablePointer<vm_block>, _ page: UInt64, _ host: UnsafePointer<UInt8>, _ scratch: ScratchTranslator
   ) -> String {
-    let mode = block.pointee.mode
+    let mode = block.pointee.mode & ~UInt32(VM_BLOCK_REGION)
     let start = CodeNames.hex(page &+ UInt64(block.pointee.start), 16)
-    var head = "block \(start), \(CodeListing.bits(mode))-bit code, mode \(CodeNames.hex(mode, 3)), "
+    var head = "\(block.isRegion ? "region" : "block") \(start), \(CodeListing.bits(mode))-bit code, mode \(CodeNames.hex(mode, 3)), "
     head += "\(block.pointee.count) instructions, \(block.pointee.bytes) bytes"
     guard
       let listing = CodeListing(
@@ -116,6 +116,8 @@ extension CodeListing {
     case .loop(let index): return "again \(place(index))"
     case .miss(let index): return "interpreter's turn at \(place(index))"
     case .indirectMiss(let index): return "target of \(place(index)) not in the jump cache"
+    case .approach(let index): return "branch at \(place(index)) stays within"
+    case .departure(let index): return "branch at \(place(index)) leaves"
     case .load(let index): return "registers to be loaded at \(place(index))"
     case .leave(let offset):
       let target = (start & ~0xfff) &+ UInt64(bitPattern: Int64(offset))

@@ -46,6 +46,10 @@ struct BlockTranslator {
   /// Times that accesses checked together may lie in two pages until the first of them is checked by itself.
   static let crossingLimit = 32
 
+  /// Branches within a region: see `RegionBranches`.
+  var departures: [Departure] = []
+  var approaches: [Approach] = []
+
   /// A run of pushes and pops: see `StackRun`.
   var stackRun = StackRun()
 
@@ -133,6 +137,7 @@ struct BlockTranslator {
       emitBodies()
     }
     emitMisses()
+    emitRegionBranches()
     takeHomes(inSecondBody: false)
     emitIndirectMisses()
     emitVectorLoads()
@@ -144,6 +149,7 @@ struct BlockTranslator {
     block.pointee.code_bytes = UInt32(used)
     translator.enter(block, end: a.cursor)
     translator.statistics.blocks += 1
+    if block.isRegion { translator.statistics.regions += 1 }
     translator.statistics.instructions += Int(block.pointee.count)
     translator.statistics.bytes += used
   }
@@ -164,6 +170,7 @@ struct BlockTranslator {
     var ended = false
     while index < count {
       let op = ops + index
+      if block.isRegion { meetApproaches() }
       if flags.contains(.recipe) { keepFlagsFromWrites(op) }
       let firstMiss = misses.count
       let firstLeader = leaders.count
@@ -179,6 +186,8 @@ struct BlockTranslator {
           joinMisses(from: firstMiss)
           leave(to: nextOffset(op))
         }
+      } else if CPU.isConditionalJump(op) {
+        branchWithin(op)
       } else if !instruction(op) {
         step()
       }

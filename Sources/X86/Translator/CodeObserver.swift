@@ -13,6 +13,9 @@ final class CodeObserver {
     case miss(Int)
     /// A target that the jump cache does not hold.
     case indirectMiss(Int)
+    /// A branch within a region on its way to another instruction of it, or out.
+    case approach(Int)
+    case departure(Int)
     /// Vector or x87 registers are to be loaded.
     case load(Int)
     /// A branch to an offset from the page's start, not linked.

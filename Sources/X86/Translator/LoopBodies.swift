@@ -15,9 +15,8 @@ struct RegisterExchange {
 extension BlockTranslator {
   /// The block ends with a conditional branch to its own start.
   var branchesBack: Bool {
-    let last = ops + Int(block.pointee.count) - 1
-    let raw = last.pointee.kind
-    return raw >= OpKind.jo.rawValue && raw <= OpKind.jg.rawValue && last.pointee.disp != 0xffff && last.pointee.imm == 0
+    let last = ops + (Int(block.pointee.count) - 1)
+    return CPU.isConditionalJump(last) && last.pointee.imm == 0
   }
 
   mutating func emitBodies() {
@@ -45,9 +44,7 @@ extension BlockTranslator {
     guard branchesBack else { return false }
     let isAlike = !isSecondBody || loopFlags == .recipe && recipe.isLike(loopRecipe)
     if flags.contains(.recipe) && isAlike {
-      // O, S, P, L, LE and their opposites do without CF; Z does.
-      let readsCarry = condition >> 1 == 1 || condition >> 1 == 3
-      if readsCarry || !flags.contains(.hostButCarry) { requireFlags() }
+      requireFlags(for: condition)
       if flags.contains(.recipe) {
         loopSites.append(a.jumpIf(condition))
         loopRecipe = recipe

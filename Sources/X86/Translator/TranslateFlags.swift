@@ -102,8 +102,9 @@ extension BlockTranslator {
   /// INC or DEC of `register` is about to be emitted: CF in the host's flags, unless it can be had again later.
   /// - Returns: what makes CF in the second case.
   mutating func carryBeforeIncrement(_ register: UInt8, size: Int) -> FlagRecipe.Part? {
-    // The branch at the end of a block wants CF at once.
-    let isWanted = index + 2 == Int(block.pointee.count) && !branchesBack
+    // A branch wants CF at once.
+    let isLast = index + 2 >= Int(block.pointee.count)
+    let isWanted = isLast ? !branchesBack : CPU.isConditionalJump(ops + (index + 1))
     if flags.contains(.recipe) && size >= 4 && register & Self.highByte == 0 && !isWanted {
       let part = recipe.main.kind == .increment || recipe.main.kind == .decrement ? recipe.carry : recipe.main
       if let part, !part.uses(register) { return part }
@@ -217,6 +218,13 @@ extension BlockTranslator {
     }
   }
 
+  /// Has in the host's flags what a Jcc with `condition` looks at.
+  mutating func requireFlags(for condition: UInt8) {
+    // O, S, P, L, LE and their opposites do without CF; Z does.
+    let readsCarry = condition >> 1 == 1 || condition >> 1 == 3
+    if readsCarry || !flags.contains(.hostButCarry) { requireFlags() }
+  }
+
   /// The flags in RAX, where the ends of blocks and the interpreter's thunk want them; those of the host stay.
   mutating func flagsToAccumulator() {
     if flags.isEmpty || flags.contains(.rax) { return }
@@ -259,6 +267,16 @@ extension BlockTranslator {
       emit(recipe)
       a.lahf()
       a.setOverflowAL()
+    }
+  }
+
+  /// Out of line: the flags from where they were at a branch to RAX.
+  mutating func emitFlags(atBranch places: FlagPlaces, _ recipe: FlagRecipe) {
+    if places.contains(.host) && !places.contains(.rax) {
+      a.lahf()
+      a.setOverflowAL()
+    } else {
+      emitFlags(from: places, recipe)
     }
   }
 

@@ -164,12 +164,15 @@ extension BlockTranslator {
     keepFlags(accumulator: false)
     a.arithmetic(7, ready, 0, size: 4)
     let site = a.jumpIf(Condition.equal)
-    vectorLoads.append(VectorLoad(index: index, site: site, join: a.cursor, flags: flags, recipe: recipe, thunk: thunk))
+    vectorLoads.append(
+      VectorLoad(
+        index: index, isSecondBody: isSecondBody, site: site, join: a.cursor, flags: flags, recipe: recipe, thunk: thunk))
   }
 
   mutating func emitVectorLoads() {
     for load in vectorLoads {
       observer?.mark(.load(load.index), a.cursor)
+      takeHomes(inSecondBody: load.isSecondBody)
       Assembler.patch(load.site, a.cursor)
       // RAX is kept; ZF: they may not be loaded now.
       a.call(load.thunk)
@@ -178,12 +181,14 @@ extension BlockTranslator {
       if translator.counts {
         a.arithmetic(0, StateField.budget, Int64(Int(block.pointee.count) - load.index), size: 8)
       }
+      if isExchanged { emitExchange(back: true) }
       leaveForInterpreter(load.index)
     }
   }
 
   struct VectorLoad {
     var index: Int
+    var isSecondBody: Bool
     var site: UnsafeMutablePointer<UInt8>
     var join: UnsafeMutablePointer<UInt8>
     var flags: FlagPlaces

@@ -33,7 +33,7 @@ extension CPU {
     guard let translator else { return nil }
     let now = translator.statistics
     return """
-      cpu \(index) blocks translated: \(now.blocks)
+      cpu \(index) blocks translated: \(now.blocks), \(now.regions) of them of several
       cpu \(index) instructions translated: \(now.instructions)
       cpu \(index) host code emitted: \(now.bytes) bytes
       cpu \(index) host code in memory: \(translator.bytesInUse) of \(translator.memory.size) bytes
@@ -85,10 +85,10 @@ extension CPU {
           if raw { s.lazyFlagsFromRaw() }
           return .budget
         }
-        if let block = knownBlock(s.pointee.rip, mode) ?? crossingBlock(s.pointee.rip, mode)
+        if var block = knownBlock(s.pointee.rip, mode) ?? crossingBlock(s.pointee.rip, mode)
           ?? blockAtOnce(s.pointee.rip)
         {
-          if block.pointee.code == 0 { warm(block, translator) }
+          if block.pointee.code == 0 { block = warm(block, translator) }
           if block.pointee.code != 0 {
             if code.generation &+ translator.statistics.evictions == generation {
               if let link { translator.connect(link, to: block) }
@@ -204,7 +204,7 @@ extension CPU {
     var index = op - block.ops + 1
     var outcome: UInt64 = 0
     while index < count && outcome == 0 {
-      outcome = step(block.ops + index, index)
+      outcome = stepAlone(block.ops + index, index)
       index += 1
     }
     if translator.counts { s.pointee.instructions = limit &- UInt64(bitPattern: s.pointee.code_budget) }
@@ -242,13 +242,13 @@ extension CPU {
     deliver(.protection(0))
   }
 
-  /// The block at `rip` if it has been decoded and its page is in the execute TLB.
+  /// The block, or region, at `rip` if it has been decoded and its page is in the execute TLB.
   @inline(__always)
   private func knownBlock(_ rip: UInt64, _ mode: UInt32) -> UnsafeMutablePointer<vm_block>? {
     let slot = Int(truncatingIfNeeded: rip &>> 12) & (Int(VM_FETCH_SIZE) &- 1)
     let entry = s.pointee.fetch_tlb + slot
     guard entry.pointee.tag == rip & ~0xfff, let record = entry.pointee.page else { return nil }
-    return record.assumingMemoryBound(to: CodePage.self).find(Int(rip & 0xfff), mode)
+    return record.assumingMemoryBound(to: CodePage.self).findTranslated(Int(rip & 0xfff), mode)
   }
 
   /// Without a threshold blocks are decoded here, so that none is interpreted first.
@@ -257,14 +257,20 @@ extension CPU {
     return block == code.scratch ? nil : block
   }
 
-  /// Counts a run of a block that has no code, and translates it when it is hot.
+  /// Counts a run of a block that has no code, and translates it when it is hot, or the region that begins with it.
+  ///
+  /// - Returns: what has got code, else `block`.
   @inline(__always)
-  private func warm(_ block: UnsafeMutablePointer<vm_block>, _ translator: Translator) {
+  private func warm(
+    _ block: UnsafeMutablePointer<vm_block>, _ translator: Translator
+  ) -> UnsafeMutablePointer<vm_block> {
     if block.pointee.heat < translationThreshold {
       block.pointee.heat &+= 1
-      return
+      return block
     }
-    translate(block, translator)
+    let whole = block.isRegion ? block : makeRegion(block) ?? block
+    translate(whole, translator)
+    return whole
   }
 
   @inline(never)

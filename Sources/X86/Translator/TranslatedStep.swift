@@ -20,7 +20,27 @@ extension CPU {
     return cpu._withUnsafeGuaranteedRef { $0.step(op.unsafelyUnwrapped, Int(index)) }
   }
 
-  func step(_ op: Op, _ index: Int) -> UInt64 {
+  /// In a region what it has made pending is seen to where the block ends.
+  private func step(_ op: Op, _ index: Int) -> UInt64 {
+    var outcome = stepAlone(op, index)
+    guard outcome == 0, vm_load_relaxed(&s.pointee.pending) != 0 else { return outcome }
+    let block = UnsafeMutableRawPointer(op - index).assumingMemoryBound(to: vm_block.self) - 1
+    guard block.isRegion else { return 0 }
+    var next = index + 1
+    while next < Int(block.pointee.count) && outcome == 0 {
+      outcome = stepAlone(block.ops + next, next)
+      next += 1
+    }
+    guard outcome == 0 else { return outcome }
+    s.lazyFlagsFromRaw()
+    s.pointee.rip = s.pointee.code_page &+ UInt64(block.pointee.start) &+ UInt64(block.pointee.bytes)
+    if isCode32(s.pointee.mode) { s.pointee.rip &= 0xffff_ffff }
+    s.pointee.code_exit = UInt64(VM_EXIT_STEP)
+    return 1
+  }
+
+  /// The same of the instruction alone.
+  func stepAlone(_ op: Op, _ index: Int) -> UInt64 {
     let block = UnsafeMutableRawPointer(op - index).assumingMemoryBound(to: vm_block.self) - 1
     let mask = isCode32(s.pointee.mode) ? 0xffff_ffff : UInt64.max
     let blockRip = s.pointee.code_page &+ UInt64(block.pointee.start)

@@ -10,6 +10,8 @@ import CHost
 public struct TranslatorStatistics: Equatable, Sendable {
   /// Blocks and guest instructions translated since power-on, bytes of host code emitted for them.
   public var blocks = 0
+  /// Those of them that are regions: several blocks as one.
+  public var regions = 0
   public var instructions = 0
   public var bytes = 0
   /// Times all code was dropped, with what it was decoded from.
@@ -154,7 +156,7 @@ final class Translator {
   /// Sees to it that the code of `block` fits. May take the code of others away; what they lead to stays right.
   func makeRoom(for block: UnsafeMutablePointer<vm_block>) {
     let reserve = Self.instructionReserve * (Int(block.pointee.count) + 1)
-    if end - cursor > reserve && linksUsed[region] + 8 < Self.regionLinks { return }
+    if end - cursor > reserve && linksUsed[region] + Int(block.pointee.count) + 8 < Self.regionLinks { return }
     region = region + 1 == regionCount ? 0 : region + 1
     cursor = region == 0 ? firstBlock : memory.writable + region * regionBytes
     end = memory.writable + (region + 1) * regionBytes
