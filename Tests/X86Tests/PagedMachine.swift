@@ -233,17 +233,20 @@ final class PagedMachine {
     cpu.s.pointee.activity = UInt32(VM_ACTIVE)
   }
 
-  /// Has some accesses of the block at RIP look in the data TLB, as if they had found too many pages.
+  /// Has some accesses of the block at RIP look in the data TLB, as if they had found too many pages, and others checked
+  /// by themselves where they do not lie in one, as if that had been often.
   func scatter(_ salt: Int) {
     let rip = cpu.s.pointee.rip
     let entry = cpu.s.pointee.fetch_tlb + (Int(truncatingIfNeeded: rip >> 12) & (Int(VM_FETCH_SIZE) - 1))
     guard let translator = cpu.translator, entry.pointee.tag == rip & ~0xfff, let page = entry.pointee.page,
-      let block = page.assumingMemoryBound(to: CodePage.self).find(Int(rip & 0xfff), cpu.s.pointee.mode),
+      let block = page.assumingMemoryBound(to: CodePage.self).findTranslated(
+        Int(rip & 0xfff), cpu.s.pointee.mode),
       block.pointee.code != 0
     else { return }
     for index in 0..<Int(block.pointee.count) where (index ^ salt) % 3 == 0 {
       block.ops[index].prefixes |= UInt8(VM_PREFIX_SCATTERED)
     }
+    if salt % 2 == 0 { block.pointee.careful = 1 }
     translator.drop(block)
   }
 

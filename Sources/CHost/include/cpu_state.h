@@ -239,13 +239,14 @@ typedef struct vm_block {
   uint16_t count;         ///< instructions
   uint8_t dead;           ///< overwritten: to be looked up anew
   uint8_t heat;           ///< how often the translator's dispatcher has had it interpreted
-  uint8_t crossings;      ///< times since a change of `lone` that accesses checked together lay in two pages
-  uint8_t reserved[3];
+  uint8_t crossings;      ///< times that accesses checked together lay in two pages
+  uint8_t careful;        ///< that is no surprise: code for it is emitted, too
+  uint8_t reserved[2];
   uint64_t code;          ///< emitted code, or 0
   vm_code_link *incoming; ///< branches linked to it
   struct vm_block *older;  ///< translated before it into the same region of code memory
   uint32_t code_bytes;
-  uint32_t lone;          ///< bit n % 32: what instruction n accesses is checked for no other
+  uint32_t reserved2;
 } vm_block;
 
 /// Where the branch at a block's end goes, filled as it is taken. As long as a vm_op.

@@ -87,6 +87,11 @@ struct Leader {
   var isSecondBody: Bool
   /// From the address to what is checked, behind the instruction.
   var disp: Int
+
+  /// Whether the miss is one of its instruction, in the same body.
+  func isAt(_ miss: BlockTranslator.Miss) -> Bool {
+    index == miss.index && isSecondBody == miss.isSecondBody && !miss.isCareful
+  }
 }
 
 /// Accesses checked together.
@@ -100,7 +105,10 @@ extension BlockTranslator {
   mutating func window(_ reference: Reference, accumulator: Bool, aligned: Bool) -> Access {
     var it = reference
     let moved = versions.delta(it.address)
-    if isPlanned {
+    if isCareful {
+      it.low = moved + it.disp
+      it.high = it.low + it.size
+    } else if isPlanned {
       it = references[referenceCursor]
       referenceCursor += 1
     } else {
@@ -120,7 +128,7 @@ extension BlockTranslator {
     if isScattered(index) { return lookUp(it, low, aligned: aligned) }
     if it.slot < 0 {
       it.slot = microSlot(it)
-      if isPlanned { references[referenceCursor - 1].slot = it.slot }
+      if isPlanned && !isCareful { references[referenceCursor - 1].slot = it.slot }
     }
     noteLeader(it)
     return check(it, low, aligned: aligned)
@@ -288,9 +296,9 @@ extension BlockTranslator {
       while leader >= 0 && references[leader].epoch == it.epoch {
         defer { leader -= 1 }
         let other = references[leader]
-        guard other.leader < 0, other.isLike(it), block.pointee.lone >> UInt32(other.instruction & 31) & 1 == 0,
-          !mayBeSkipped(other.instruction, before: it.instruction)
-        else { continue }
+        guard other.leader < 0, other.isLike(it), !mayBeSkipped(other.instruction, before: it.instruction) else {
+          continue
+        }
         let low = min(other.low, it.low)
         let high = max(other.high, it.high)
         guard high - low <= Self.reach else { continue }

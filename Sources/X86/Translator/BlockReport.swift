@@ -109,7 +109,10 @@ extension CodeListing {
   }
 
   private func title(_ purpose: CodeObserver.Purpose) -> String {
-    func place(_ index: Int) -> String { CodeNames.hex(guest[index].address, 16) }
+    // What follows the last instruction leaves by way of the jump cache when it lies in another page.
+    func place(_ index: Int) -> String {
+      index < guest.count ? CodeNames.hex(guest[index].address, 16) : "the block's end"
+    }
     switch purpose {
     case .entry, .instruction, .end: return ""
     case .loopEntry: return "the loop's second body, in which it stays"
@@ -118,6 +121,7 @@ extension CodeListing {
     case .indirectMiss(let index): return "target of \(place(index)) not in the jump cache"
     case .approach(let index): return "branch at \(place(index)) stays within"
     case .departure(let index): return "branch at \(place(index)) leaves"
+    case .careful(let index): return "carefully \(place(index))"
     case .load(let index): return "registers to be loaded at \(place(index))"
     case .leave(let offset):
       let target = (start & ~0xfff) &+ UInt64(bitPattern: Int64(offset))

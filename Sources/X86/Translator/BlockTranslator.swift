@@ -43,8 +43,10 @@ struct BlockTranslator {
   var epoch: Int32 = 0
   /// Micro-TLB entries of this block.
   var slots: [(key: Int, slot: Int)] = []
-  /// Times that accesses checked together may lie in two pages until the first of them is checked by itself.
-  static let crossingLimit = 32
+  /// Times that accesses checked together may lie in two pages until there is a careful body, see `CarefulBody`.
+  static let crossingLimit = 8
+  var isCareful = false
+  var carefulLabels: [Int: UnsafeMutablePointer<UInt8>] = [:]
 
   /// Branches within a region: see `RegionBranches`.
   var departures: [Departure] = []
@@ -76,6 +78,7 @@ struct BlockTranslator {
   struct Miss {
     var index: Int
     var isSecondBody: Bool
+    var isCareful: Bool
     var site: UnsafeMutablePointer<UInt8>
     /// Where the flags are when the check fails.
     var flags: FlagPlaces
@@ -136,6 +139,7 @@ struct BlockTranslator {
       observer?.restart()
       emitBodies()
     }
+    emitCarefulBody()
     emitMisses()
     emitRegionBranches()
     takeHomes(inSecondBody: false)
@@ -167,15 +171,22 @@ struct BlockTranslator {
       entry.budget = a.jumpIf(Condition.sign)
     }
     entries.append(entry)
+    emitInstructions()
+  }
+
+  /// Emits instructions from `index` to the end of the block.
+  mutating func emitInstructions() {
+    let count = Int(block.pointee.count)
     var ended = false
     while index < count {
       let op = ops + index
+      if isCareful { meetCareful() }
       if block.isRegion { meetApproaches() }
       if flags.contains(.recipe) { keepFlagsFromWrites(op) }
       let firstMiss = misses.count
       let firstLeader = leaders.count
       beginInStackRun(op)
-      observer?.mark(isSecondBody ? .loop(index) : .instruction(index), a.cursor)
+      observer?.mark(isCareful ? .careful(index) : isSecondBody ? .loop(index) : .instruction(index), a.cursor)
       if index == count - 1 && CPU.endsBlock(OpKind(trusted: op.pointee.kind)) {
         ended = true
         if lastX87 >= 0 { noteX87(lastX87) }
@@ -204,7 +215,7 @@ struct BlockTranslator {
       noteMoves(ofLeadersFrom: firstLeader)
       index += 1
     }
-    if !isSecondBody { observer?.mark(.end, a.cursor) }
+    if !isSecondBody && !isCareful { observer?.mark(.end, a.cursor) }
     endStackRun()
     if !ended && lastX87 >= 0 { noteX87(lastX87) }
     if !ended { leave(to: Int(block.pointee.start) + Int(block.pointee.bytes)) }
@@ -309,7 +320,7 @@ struct BlockTranslator {
   }
 
   /// Flags are in RAX before and after, and in memory after.
-  private mutating func emitStep(_ index: Int) {
+  mutating func emitStep(_ index: Int) {
     a.moveImmediate(GuestRegisters.first, UInt64(UInt(bitPattern: ops + index)))
     a.moveImmediate(GuestRegisters.second, UInt64(index))
     let loads = isSecondBody ? !vectorLoads.isEmpty : vectorLoads.contains { $0.index <= index }
@@ -321,6 +332,10 @@ struct BlockTranslator {
       observer?.mark(.miss(miss.index), a.cursor)
       takeHomes(inSecondBody: miss.isSecondBody)
       Assembler.patch(miss.site, a.cursor)
+      if isLeader(miss) && !carefulLabels.isEmpty {
+        emitCarefulMiss(miss)
+        continue
+      }
       if let refill = miss.refill { emitRefill(refill, join: miss.again) }
       emitFlags(from: miss.flags, miss.recipe)
       if miss.x87 >= 0 { noteX87(miss.x87) }
@@ -328,7 +343,7 @@ struct BlockTranslator {
       emitStep(miss.index)
       guard let join = miss.join else { continue }
       if isExchanged { emitExchange(back: false) }
-      for leader in leaders where leader.index == miss.index && leader.isSecondBody == miss.isSecondBody {
+      for leader in leaders where leader.isAt(miss) {
         emitRecheck(leader) {
           if $0.isExchanged { $0.emitExchange(back: true) }
           $0.leaveCrossed(miss.index)

@@ -16,6 +16,8 @@ final class CodeObserver {
     /// A branch within a region on its way to another instruction of it, or out.
     case approach(Int)
     case departure(Int)
+    /// What checks each access by itself, where those checked together lie in two pages.
+    case careful(Int)
     /// Vector or x87 registers are to be loaded.
     case load(Int)
     /// A branch to an offset from the page's start, not linked.

@@ -41,7 +41,7 @@ extension BlockTranslator {
 
   /// A branch back to the block's start leads to a second body. Returns false when it has to leave the block.
   mutating func loopBack(_ op: Op, _ condition: UInt8) -> Bool {
-    guard branchesBack else { return false }
+    guard branchesBack && !isCareful else { return false }
     let isAlike = !isSecondBody || loopFlags == .recipe && recipe.isLike(loopRecipe)
     if flags.contains(.recipe) && isAlike {
       requireFlags(for: condition)

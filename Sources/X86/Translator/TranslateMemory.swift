@@ -209,8 +209,8 @@ extension BlockTranslator {
     let site = a.jumpIf(condition)
     misses.append(
       Miss(
-        index: index, isSecondBody: isSecondBody, site: site, flags: flags, recipe: recipe, join: nil, joinFlags: [],
-        x87: lastX87, refill: refill, again: a.cursor))
+        index: index, isSecondBody: isSecondBody, isCareful: isCareful, site: site, flags: flags, recipe: recipe,
+        join: nil, joinFlags: [], x87: lastX87, refill: refill, again: a.cursor))
   }
 }
 

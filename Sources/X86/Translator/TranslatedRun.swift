@@ -208,7 +208,7 @@ extension CPU {
       index += 1
     }
     if translator.counts { s.pointee.instructions = limit &- UInt64(bitPattern: s.pointee.code_budget) }
-    if crosses { noteCrossing(block, op - block.ops, translator) }
+    if crosses { noteCrossing(block, translator) }
     // The code that a step would have gone on in is found again by RIP.
     guard outcome == 0 else { return outcome != 1 }
     let rip = s.pointee.code_page &+ UInt64(block.pointee.start) &+ UInt64(block.pointee.bytes)
@@ -216,13 +216,12 @@ extension CPU {
     return true
   }
 
-  /// Where that happens often the block is translated anew, without a check for others by that instruction.
-  private func noteCrossing(_ block: UnsafeMutablePointer<vm_block>, _ index: Int, _ translator: Translator) {
-    guard block.pointee.dead == 0 else { return }
+  /// Where that happens often the block is translated anew, with code that checks each access by itself.
+  private func noteCrossing(_ block: UnsafeMutablePointer<vm_block>, _ translator: Translator) {
+    guard block.pointee.dead == 0, block.pointee.careful == 0 else { return }
     block.pointee.crossings += 1
-    guard block.pointee.crossings == UInt8(BlockTranslator.crossingLimit) else { return }
-    block.pointee.crossings = 0
-    block.pointee.lone |= 1 &<< UInt32(index & 31)
+    guard block.pointee.crossings >= UInt8(BlockTranslator.crossingLimit) else { return }
+    block.pointee.careful = 1
     translator.drop(block)
   }
 
