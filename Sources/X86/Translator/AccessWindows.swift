@@ -164,8 +164,7 @@ extension BlockTranslator {
     emitChecked(it.address, low)
     if it.address.isPlain, let host = homes.host(it.address.base) {
       a.emit(0x33, second, micro(it.slot, it.write ? 8 : 0), size: 8)
-      a.arithmetic(7, .register(second), Int64(4096 - it.span), size: 8)
-      missIf(Condition.above, refill: Refill(slot: it.slot, write: it.write, span: it.span, inverted: true))
+      requirePage(slot: it.slot, span: it.span, write: it.write)
       if aligned {
         if low != it.disp { a.address(second, host, it.disp) }
         missUnlessAligned(second)
@@ -199,8 +198,7 @@ extension BlockTranslator {
     }
     let slot = microSlot(reference)
     a.emit(0x33, second, micro(slot, reference.write ? 8 : 0), size: 8)
-    a.arithmetic(7, .register(second), Int64(4096 - reference.size), size: 8)
-    missIf(Condition.above, refill: Refill(slot: slot, write: reference.write, span: reference.size, inverted: true))
+    requirePage(slot: slot, span: reference.size, write: reference.write)
     return micro(slot, 16)
   }
 
@@ -336,7 +334,7 @@ extension BlockTranslator {
     if it.addend >= 0 {
       entryOffset(second)
       a.emit(0x33, second, entryField(it.write ? 8 : 0), size: 8)
-      a.arithmetic(7, .register(second), Int64(4096 - it.span), size: 8)
+      comparePage(second, span: it.span)
       let holds = a.jumpIf(Condition.belowOrEqual)
       leave(&self)
       Assembler.patch(holds, a.cursor)
@@ -384,7 +382,7 @@ extension BlockTranslator {
   mutating func emitRefill(_ refill: Refill, join: UnsafeMutablePointer<UInt8>) {
     if refill.slot < 0 {
       a.call(translator.missThunks[2 * mmuSet + (refill.write ? 1 : 0)])
-      a.arithmetic(7, .register(GuestRegisters.second), Int64(4096 - refill.span), size: 8)
+      comparePage(GuestRegisters.second, span: refill.span)
       a.jump(to: join, if: Condition.belowOrEqual)
       return
     }
@@ -401,7 +399,7 @@ extension BlockTranslator {
     let first = GuestRegisters.first
     a.move(first, GuestRegisters.second)
     a.emit(0x33, first, micro(slot, write ? 8 : 0), size: 8)
-    a.arithmetic(7, .register(first), Int64(4096 - span), size: 8)
+    comparePage(first, span: span)
   }
 
   private mutating func emitFill(_ slot: Int, write: Bool) {

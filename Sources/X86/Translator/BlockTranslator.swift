@@ -251,7 +251,7 @@ struct BlockTranslator {
     }
     if let host = homes.host(guest) { return host }
     if let stored, stored == (guest, temporary, a.cursor) { return temporary }
-    a.load(temporary, GuestRegisters.slot(Int(guest)))
+    a.load(temporary, GuestRegisters.slot(guest))
     return temporary
   }
 
@@ -260,7 +260,7 @@ struct BlockTranslator {
   @inline(__always)
   func place(_ guest: UInt8) -> HostOperand {
     if let host = homes.host(guest) { return .register(host) }
-    return GuestRegisters.slot(Int(guest))
+    return GuestRegisters.slot(guest)
   }
 
   /// Whether an instruction of `size` bytes may have the guest register's place in the state as its destination.
@@ -292,7 +292,7 @@ struct BlockTranslator {
       return
     }
     if homes.host(guest) == nil {
-      a.store(GuestRegisters.slot(Int(guest)), host)
+      a.store(GuestRegisters.slot(guest), host)
       stored = (guest, host, a.cursor)
     }
   }

@@ -50,14 +50,17 @@ struct CodeNames {
       default: return "TLB"
       }
     }
-    if offset >= StateField.xmm { return "xmm\((offset - StateField.xmm) / 16)" }
+    if offset >= MicroTLB.offset {
+      return "micro-TLB entry \((offset - MicroTLB.offset) / MemoryLayout<vm_tlb_entry>.stride)"
+    }
+    if offset >= StateField.xmm && offset < StateField.xmm + 256 { return "xmm\((offset - StateField.xmm) / 16)" }
     return fields[displacement]
   }
 
   private static let fields: [Int: String] = {
     var list: [Int: String] = [:]
-    for guest in 0..<16 {
-      list[displacement(GuestRegisters.slot(guest))] = "guest \(Disassembler.register(UInt8(guest), 8))"
+    for guest in 0..<16 as Range<UInt8> {
+      list[displacement(GuestRegisters.slot(guest))] = "guest \(Disassembler.register(guest, 8))"
     }
     for segment in 0..<6 {
       let base = StateField.segments + segment * MemoryLayout<vm_segment>.stride - GuestRegisters.bias

@@ -20,13 +20,13 @@ enum GuestRegisters {
   static let rbp: UInt8 = 5
 
   /// Guest register and its host register.
-  static let resident: [(guest: Int, host: UInt8)] = [
+  static let resident: [(guest: UInt8, host: UInt8)] = [
     (0, Host.r11), (1, Host.rcx), (2, Host.rdx), (3, Host.rbx), (4, Host.r12), (5, Host.r13), (6, Host.rsi),
     (7, Host.rdi), (8, Host.r8), (9, Host.r9), (12, Host.r10),
   ]
 
   @inline(__always)
-  static func slot(_ guest: Int) -> HostOperand { .at(state, guest * 8 - bias) }
+  static func slot(_ guest: UInt8) -> HostOperand { .at(state, Int(guest) * 8 - bias) }
 
   @inline(__always)
   static func field<T>(_ path: KeyPath<vm_cpu_state, T>) -> HostOperand {
@@ -42,7 +42,7 @@ struct RegisterHomes {
   /// Wherever blocks begin and end, and in the interpreter's view.
   static let usual = {
     var homes = RegisterHomes()
-    for (guest, host) in GuestRegisters.resident { homes.hosts[guest] = host }
+    for (guest, host) in GuestRegisters.resident { homes.hosts[Int(guest)] = host }
     return homes
   }()
 

@@ -86,11 +86,11 @@ extension BlockTranslator {
       if kind != .simd && kind != .x87 { wanted |= op.operand_size == 1 ? bytes : plain }
     }
     // What instructions use without naming it is never exchanged: RAX, RCX, RDX, RSP.
-    let hidden: [Int] = [0, 1, 2, 4]
-    var free = GuestRegisters.resident.map(\.guest).filter { !hidden.contains($0) && used >> UInt16($0) & 1 == 0 }
+    let hidden: [UInt8] = [0, 1, 2, 4]
+    var free = GuestRegisters.resident.filter { !hidden.contains($0.guest) && used >> UInt16($0.guest) & 1 == 0 }
     for guest in 0..<16 as Range<UInt8> where wanted >> UInt16(guest) & 1 != 0 && RegisterHomes.usual.host(guest) == nil {
-      guard let other = free.popLast().map({ UInt8($0) }), let host = RegisterHomes.usual.host(other) else { return }
-      exchanges.append(RegisterExchange(guest: guest, other: other, host: host))
+      guard let other = free.popLast() else { return }
+      exchanges.append(RegisterExchange(guest: guest, other: other.guest, host: other.host))
     }
   }
 
@@ -114,8 +114,8 @@ extension BlockTranslator {
   /// Exchanges the registers, or has them as usual again. Flags are left alone.
   mutating func emitExchange(back: Bool) {
     for each in exchanges {
-      a.store(GuestRegisters.slot(Int(back ? each.guest : each.other)), each.host)
-      a.load(each.host, GuestRegisters.slot(Int(back ? each.other : each.guest)))
+      a.store(GuestRegisters.slot(back ? each.guest : each.other), each.host)
+      a.load(each.host, GuestRegisters.slot(back ? each.other : each.guest))
     }
   }
 }

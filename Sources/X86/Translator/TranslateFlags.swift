@@ -326,7 +326,7 @@ extension BlockTranslator {
   /// The guest register in its host register, or in RAX.
   private mutating func inHost(_ guest: UInt8, load: Bool = true) -> UInt8 {
     if let host = homes.host(guest) { return host }
-    if load { a.load(Host.rax, GuestRegisters.slot(Int(guest))) }
+    if load { a.load(Host.rax, GuestRegisters.slot(guest)) }
     return Host.rax
   }
 }

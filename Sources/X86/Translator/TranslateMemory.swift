@@ -31,7 +31,7 @@ extension BlockTranslator {
       return (source(rm), GuestRegisters.second)
     }
     var access = memory(op, size: size, write: false, accumulator: false)
-    let temporary = isResident(op.pointee.reg) ? Host.none : freeTemporary(&access)
+    let temporary = spare(&access, op.pointee.reg)
     return (access.operand, temporary)
   }
 
@@ -179,10 +179,16 @@ extension BlockTranslator {
     return Access(operand: .at(second, 0), free: first)
   }
 
-  /// Goes on when `span` bytes lie in the page of the entry at R14, with whose tag the address in R15 has been XORed.
-  mutating func requirePage(span: Int, write: Bool) {
-    a.arithmetic(7, .register(GuestRegisters.second), Int64(4096 - span), size: 8)
-    missIf(Condition.above, refill: Refill(slot: -1, write: write, span: span, inverted: true))
+  /// Goes on when `span` bytes lie in the page of the micro-TLB entry `slot`, or of the TLB entry at R14, with whose tag the
+  /// address in R15 has been XORed.
+  mutating func requirePage(slot: Int = -1, span: Int, write: Bool) {
+    comparePage(GuestRegisters.second, span: span)
+    missIf(Condition.above, refill: Refill(slot: slot, write: write, span: span, inverted: true))
+  }
+
+  /// Whether `span` bytes lie in a page, with whose tag their address has been XORed in `register`: not above.
+  mutating func comparePage(_ register: UInt8, span: Int) {
+    a.arithmetic(7, .register(register), Int64(4096 - span), size: 8)
   }
 
   mutating func missUnlessAligned(_ register: UInt8) {

@@ -219,16 +219,16 @@ extension BlockTranslator {
   mutating func beginInStackRun(_ op: Op) {
     let isRegister = !isMemory(op) && op.pointee.rm != GuestRegisters.rsp
     if !stackRun.goesOn { stackRun.leader = -1 }
+    stackRun.misses = misses.count
+    stackRun.goesOn = false
     switch OpKind(trusted: op.pointee.kind) {
     case .push64, .push, .pop64, .pop: stackRun.goesOn = isRegister
     case .pushImmediate64: stackRun.goesOn = true
-    default: stackRun.goesOn = false
+    // They take part in a run and end it.
+    case .call64, .call, .ret64, .ret: return
+    default: break
     }
-    stackRun.misses = misses.count
-    switch OpKind(trusted: op.pointee.kind) {
-    case .call64, .call, .ret64, .ret: break
-    default: if !stackRun.goesOn { endStackRun() }
-    }
+    if !stackRun.goesOn { endStackRun() }
   }
 
   mutating func endStackRun() {
