@@ -135,6 +135,24 @@ struct PagedProgram {
   }
 }
 
+extension PagedProgram {
+  /// A 64-bit program written by hand, translated at once. Frames of neighbouring pages are none.
+  ///
+  /// - Parameter turns: instructions to run between looks.
+  init(_ blocks: [Block], turns: [Int], rbx: UInt64) throws {
+    var generator = try PagedGenerator(seed: 1, compat: false, pages: false)
+    self = generator.program()
+    self.blocks = blocks
+    self.turns = turns.map { ($0, false) }
+    start = 0x100
+    threshold = 0
+    patience = 0
+    registers[3] = rbx
+    registers[10] = 0x1234
+    for page in [8, 9] { entries.append((PagedMachine.tableEntry(page), PagedMachine.frame(page * 3 - 15) | 0x67)) }
+  }
+}
+
 /// A program laid out.
 struct PagedImage {
   var code: [UInt8]

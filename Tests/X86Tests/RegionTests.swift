@@ -11,24 +11,14 @@ import Testing
   ) throws {
     let cmp: [UInt8] = [0x48, 0x39, 0xc0]  // cmp rax, rax
     for condition in [4, 5] as [UInt8] {
-      var generator = try PagedGenerator(seed: 1, compat: false, pages: false)
-      var program = generator.program()
-      program.start = 0x100
-      program.threshold = 0
-      program.patience = 0
-      program.turns = [(40, false)]
-      program.registers[3] = rbx
-      program.registers[10] = 0x1234
-      for number in [8, 9] {
-        program.entries.append((PagedMachine.tableEntry(number), PagedMachine.frame(number * 3 - 15) | 0x67))
-      }
-      program.blocks = [
+      let blocks = [
         // fld1, so that the x87 state is not what the host begins with
         PagedProgram.Block(pieces: [[0xd9, 0xe8]], exit: .undefined),
         PagedProgram.Block(pieces: [before, cmp], exit: .condition(condition, 3)),
         PagedProgram.Block(pieces: [skipped], exit: .fallThrough),
         PagedProgram.Block(pieces: [after], exit: .undefined),
       ]
+      let program = try PagedProgram(blocks, turns: [40], rbx: rbx)
       let lockstep = try PagedLockstep()
       #expect(lockstep.compare(program), sourceLocation: sourceLocation)
       #expect(lockstep.translatorStatistics.regions > 0, sourceLocation: sourceLocation)
