@@ -150,10 +150,12 @@ struct HostInstructionTable: Equatable {
     let machine = try InterpreterMachine(bits: block.bits)
     let bytes = block.rows.flatMap(\.bytes)
     machine.write(bytes, at: address)
-    let decoded = try machine.cpu.findBlock(address, single: false)
+    machine.cpu.translationThreshold = 0
+    var decoded = try machine.cpu.findBlock(address, single: false)
+    if Int(decoded.pointee.count) < block.rows.count { decoded = machine.cpu.makeRegion(decoded) ?? decoded }
     let page = machine.memory.target(address & ~0xfff).read?.assumingMemoryBound(to: UInt8.self)
     guard let page, Int(decoded.pointee.count) >= block.rows.count else {
-      throw SyntaxError(line: 0, what: "\(block.name): its bytes are not \(block.rows.count) instructions of one block")
+      throw SyntaxError(line: 0, what: "\(block.name): its bytes are not \(block.rows.count) instructions of one block or region")
     }
     // What follows its last instruction in memory is none of it.
     decoded.pointee.count = UInt16(block.rows.count)
