@@ -14,7 +14,7 @@ extension CPU {
   /// are none.
   func makeRegion(_ block: UnsafeMutablePointer<vm_block>) -> UnsafeMutablePointer<vm_block>? {
     guard let record = block.pointee.page, block.pointee.heat < translationThreshold &+ Self.regionPatience,
-      Self.mayGoOn(behind: block.ops + (Int(block.pointee.count) - 1), at: Int(block.pointee.bytes)), code.hasRoom
+      Self.mayGoOn(behind: block.ops + (Int(block.pointee.count) - 1)), code.hasRoom
     else { return nil }
     let page = record.assumingMemoryBound(to: CodePage.self)
     let start = Int(block.pointee.start)
@@ -24,14 +24,14 @@ extension CPU {
     ops.update(from: block.ops, count: Int(block.pointee.count))
     var run = DecodedRun(count: Int(block.pointee.count), bytes: Int(block.pointee.bytes))
     var kept = run
-    while Self.mayGoOn(behind: ops + (run.count - 1), at: run.bytes) {
+    while Self.mayGoOn(behind: ops + (run.count - 1)) {
       let target = Int(ops[run.count - 1].imm)
       let isHot = isHot(page, start + run.bytes, mode)
       CPU.decodeRun(&run, host: page.pointee.host, start: start, mode: mode, into: ops)
       guard run.count > kept.count, !run.isCut else { break }
       if !isHot {
         // What is skipped mostly is taken along when it is short and what follows it is hot.
-        let reaches = (kept.count..<run.count).contains { Int(ops[$0].offset) == target }
+        let reaches = (kept.count + 1..<run.count).contains { Int(ops[$0].offset) == target }
         guard reaches, self.isHot(page, start + target, mode) else { break }
       }
       CPU.dropDeadFlags(ops + kept.count, run.count - kept.count)
@@ -51,11 +51,9 @@ extension CPU {
     return region
   }
 
-  /// Whether what follows a block's last instruction, at `bytes` from its start, may belong to its region: behind a
-  /// conditional branch that leads further on. One that leads back ends a loop.
-  private static func mayGoOn(behind last: Op, at bytes: Int) -> Bool {
-    isConditionalJump(last) && last.pointee.imm >= Int64(bytes)
-  }
+  /// Whether what follows a block's last instruction may belong to its region: behind a conditional branch, but not one
+  /// that ends a loop over the region.
+  private static func mayGoOn(behind last: Op) -> Bool { isConditionalJump(last) && last.pointee.imm != 0 }
 
   /// A Jcc whose target can be told without cutting RIP to 16 bits.
   @inline(__always)

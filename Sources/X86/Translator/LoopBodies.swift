@@ -13,10 +13,11 @@ struct RegisterExchange {
 /// registers, and guest registers that are elsewhere in the state have host registers there. Whoever leaves it puts
 /// everything back first.
 extension BlockTranslator {
-  /// The block ends with a conditional branch to its own start.
+  /// The block ends with a branch to its own start.
   var branchesBack: Bool {
     let last = ops + (Int(block.pointee.count) - 1)
-    return CPU.isConditionalJump(last) && last.pointee.imm == 0
+    let isJump = last.pointee.kind == OpKind.jmp.rawValue && last.pointee.disp != 0xffff
+    return (isJump || CPU.isConditionalJump(last)) && last.pointee.imm == 0
   }
 
   mutating func emitBodies() {
@@ -39,25 +40,33 @@ extension BlockTranslator {
     for site in loopSites { Assembler.patch(site, again) }
   }
 
-  /// A branch back to the block's start leads to a second body. Returns false when it has to leave the block.
-  mutating func loopBack(_ op: Op, _ condition: UInt8) -> Bool {
+  /// A branch back to the block's start leads to a second body; `condition` is nil when it is always taken. Returns false
+  /// when it has to leave the block.
+  mutating func loopBack(_ op: Op, _ condition: UInt8?) -> Bool {
     guard branchesBack && !isCareful else { return false }
     let isAlike = !isSecondBody || loopFlags == .recipe && recipe.isLike(loopRecipe)
     if flags.contains(.recipe) && isAlike {
-      requireFlags(for: condition)
+      if let condition { requireFlags(for: condition) }
       if flags.contains(.recipe) {
-        loopSites.append(a.jumpIf(condition))
+        jumpBack(op, condition)
         loopRecipe = recipe
-        leave(to: nextOffset(op))
         return true
       }
     }
     guard !exchanges.isEmpty && (!isSecondBody || loopFlags == .rax) else { return false }
-    requireFlagsAndAccumulator()
-    loopSites.append(a.jumpIf(condition))
+    if condition == nil { flagsToAccumulator() } else { requireFlagsAndAccumulator() }
+    jumpBack(op, condition)
     loopFlags = .rax
-    leave(to: nextOffset(op))
     return true
+  }
+
+  private mutating func jumpBack(_ op: Op, _ condition: UInt8?) {
+    guard let condition else {
+      loopSites.append(a.jump())
+      return
+    }
+    loopSites.append(a.jumpIf(condition))
+    leave(to: nextOffset(op))
   }
 
   // MARK: Exchanged registers

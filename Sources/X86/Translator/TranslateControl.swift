@@ -34,7 +34,7 @@ extension BlockTranslator {
       return true
     case .jmp:
       guard op.pointee.disp != 0xffff else { return false }
-      leave(to: targetOffset(op))
+      if !loopBack(op, nil) { leave(to: targetOffset(op)) }
       return true
     case .call64, .call:
       guard op.pointee.disp != 0xffff, isNativeWidth(size) else { return false }
