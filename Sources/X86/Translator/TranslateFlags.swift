@@ -154,17 +154,23 @@ extension BlockTranslator {
   /// Whether an instruction that leaves flags alone may write a register of the recipe.
   private func mayWriteSource(_ op: Op) -> Bool {
     var implicit = true
+    var writesReg = true
+    var writesRM = true
     switch OpKind(trusted: op.pointee.kind) {
     case .nop, .movMR8, .movMR16, .movMR32, .movMR64, .movMI8, .movMI16, .movMI32, .movMI64: return false
-    case .movRR8, .movRR16, .movRR32, .movRR64, .movRI8, .movRI16, .movRI32, .movRI64, .movRM8, .movRM16, .movRM32,
-      .movRM64, .movzxR8, .movzxM8, .movzxR16, .movzxM16, .movsxR8, .movsxM8, .movsxR16, .movsxM16, .movsxdR, .movsxdM,
-      .extend, .lea32, .lea64, .lea16, .bswap, .not, .xchg:
+    case .movRR8, .movRR16, .movRR32, .movRR64, .movRI8, .movRI16, .movRI32, .movRI64:
       implicit = false
+      writesReg = false
+    case .movRM8, .movRM16, .movRM32, .movRM64, .movzxR8, .movzxM8, .movzxR16, .movzxM16, .movsxR8, .movsxM8, .movsxR16,
+      .movsxM16, .movsxdR, .movsxdM, .lea32, .lea64, .lea16:
+      implicit = false
+      writesRM = false
+    case .extend, .bswap, .not, .xchg: implicit = false
     case .movs, .stos: return recipe.uses(1) || recipe.uses(6) || recipe.uses(7)
     case .call64, .call, .callR64, .callIndirect, .ret64, .ret: return recipe.uses(GuestRegisters.rsp)
-    case .push64, .pushImmediate64, .push, .pop64, .pop, .leaveFrame, .cbw, .cwd, .divide, .simd, .x87, .cmpxchg8b,
-      .cmpxchg16b:
-      break
+    case .push64, .pushImmediate64, .push: return recipe.uses(GuestRegisters.rsp)
+    case .pop64, .pop: return recipe.uses(GuestRegisters.rsp) || recipeUses(field: op.pointee.rm)
+    case .leaveFrame, .cbw, .cwd, .divide, .simd, .x87, .cmpxchg8b, .cmpxchg16b: break
     default:
       // Those that write or read flags have the old ones by then, as far as they need them; the others are interpreted
       // or end the block, which puts the flags into RAX.
@@ -174,12 +180,11 @@ extension BlockTranslator {
       // RAX, RCX, RDX, RSP and RBP.
       for register in [0, 1, 2, 4, 5] as [UInt8] where recipe.uses(register) { return true }
     }
-    // Byte registers are numbered by their place in the state.
-    for field in [op.pointee.reg, op.pointee.rm] where recipe.uses(field & 15) || recipe.uses(field >> 3 & 15) {
-      return true
-    }
-    return false
+    return writesReg && recipeUses(field: op.pointee.reg) || writesRM && recipeUses(field: op.pointee.rm)
   }
+
+  /// Byte registers are numbered by their place in the state.
+  private func recipeUses(field: UInt8) -> Bool { recipe.uses(field & 15) || recipe.uses(field >> 3 & 15) }
 
   /// RAX is needed as a temporary; the host's flags are left alone.
   mutating func takeAccumulator() {
