@@ -158,8 +158,8 @@ public final class VirtualMachine: @unchecked Sendable {
     unlockMedia()
   }
 
-  /// Lets the CPUs rest for `percent` of the time, 0 to 99, so that they write less memory. One caller at a time.
-  public func throttle(_ percent: Int) { brake.set(percent) }
+  /// Lets the CPUs rest for `percent` of the time, 0 to 99.9, so that they write less memory. One caller at a time.
+  public func throttle(_ percent: Double) { brake.set(percent) }
 
   public func pressPowerButton() { lock.withLock { board.pressPowerButton() } }
 

@@ -109,7 +109,7 @@ final class MemorySender {
   }
 
   /// How much of the time the guest rests, step by step, when its writes outrun the connection.
-  private static let brakes = [50, 80, 95, 99]
+  private static let brakes = [50, 80, 95, 99, 99.9]
 
   /// Rounds with the machine running, until the rest fits `maxDowntimeMS` at the measured rate. A guest that writes faster
   /// than that is slowed down; the caller ends that.

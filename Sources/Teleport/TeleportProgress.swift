@@ -26,7 +26,7 @@ public struct TeleportProgress: Codable, Equatable, Sendable {
   public var bytesPerSecond: Double = 0
   public var dirtyPagesPerSecond: Double = 0
   /// For how much of the time the guest's CPUs rest, since it writes memory faster than the connection takes it.
-  public var throttlePercent = 0
+  public var throttlePercent = 0.0
   public var seconds: Double = 0
   public var downtime = Downtime()
   /// Whether the proof read all of memory on both sides.
@@ -70,7 +70,7 @@ public struct TeleportProgress: Codable, Equatable, Sendable {
       line += ": \(megabytes) MB at \(rate) MB/s"
       if remainingPages > 0 { line += ", \(left) MB remaining" }
       if dirtyPagesPerSecond > 0 { line += ", \(Int(dirtyPagesPerSecond)) pages/s dirtied" }
-      if throttlePercent > 0 { line += ", guest slowed by \(throttlePercent) %" }
+      if throttlePercent > 0 { line += ", guest slowed by \(tenths(throttlePercent)) %" }
       return line
     default: return phase.rawValue
     }

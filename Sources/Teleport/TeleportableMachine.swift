@@ -11,8 +11,8 @@ public protocol TeleportableMachine: AnyObject, Sendable {
   func resume()
   func startDirtyLog()
   func stopDirtyLog()
-  /// Lets the CPUs rest for `percent` of the time, 0 to 99.
-  func throttle(_ percent: Int)
+  /// Lets the CPUs rest for `percent` of the time, 0 to 99.9.
+  func throttle(_ percent: Double)
   func takeDirtyPages(into bitmap: inout PageBitmap) -> Int
   func saveState() throws -> [StateSection]
   func loadState(_ sections: [StateSection]) throws

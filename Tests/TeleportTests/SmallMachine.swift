@@ -112,7 +112,7 @@ final class SmallMachine: TeleportableMachine, @unchecked Sendable {
     let resting = throttled
     // Busy, but not with all of a processor: other tests run beside it.
     Thread.sleep(forTimeInterval: 0.0005)
-    if resting > 0 { Thread.sleep(forTimeInterval: 0.0005 * Double(resting) / Double(100 - resting)) }
+    if resting > 0 { Thread.sleep(forTimeInterval: 0.0005 * resting / (100 - resting)) }
     return teleportState != .stopped
   }
 
@@ -155,9 +155,9 @@ final class SmallMachine: TeleportableMachine, @unchecked Sendable {
 
   var steps: UInt64 { step.withLock { cpu.steps } }
 
-  func throttle(_ percent: Int) { step.withLock { resting = percent } }
-  private var resting = 0
-  var throttled: Int { step.withLock { resting } }
+  func throttle(_ percent: Double) { step.withLock { resting = percent } }
+  private var resting = 0.0
+  var throttled: Double { step.withLock { resting } }
   /// It writes all of its memory all the time, however it is slowed down.
   var isFrantic = false
   private func rave() {

@@ -225,7 +225,7 @@ struct Pair {
     pair.machine.isFrantic = true
     var options = TeleportSource.Options(host: "127.0.0.1", port: pair.port, name: "source", uuid: "s")
     options.maxDowntimeMS = 1
-    let brakes = Log<Int>()
+    let brakes = Log<Double>()
     let states = pair.states
     let source = TeleportSource(
       vm: pair.machine, options: options, state: { states.add($0) }, progress: { brakes.add($0.throttlePercent) })
@@ -233,7 +233,7 @@ struct Pair {
       guard case .tooBusy(_, _, let allowed) = $0 as? TeleportError else { return false }
       return allowed == 1 && "\($0)".contains("give --maxdowntime ")
     }
-    #expect(brakes.all.contains(99))
+    #expect(brakes.all.contains(99.9))
     #expect(pair.machine.throttled == 0)
     await pair.expectKept("busy")
     pair.target.stop()
