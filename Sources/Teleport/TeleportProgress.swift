@@ -70,7 +70,10 @@ public struct TeleportProgress: Codable, Equatable, Sendable {
       line += ": \(megabytes) MB at \(rate) MB/s"
       if remainingPages > 0 { line += ", \(left) MB remaining" }
       if dirtyPagesPerSecond > 0 { line += ", \(Int(dirtyPagesPerSecond)) pages/s dirtied" }
-      if throttlePercent > 0 { line += ", guest slowed by \(tenths(throttlePercent)) %" }
+      if throttlePercent > 0 {
+        let whole = Int(throttlePercent)
+        line += ", guest slowed by \(Double(whole) == throttlePercent ? "\(whole)" : tenths(throttlePercent)) %"
+      }
       return line
     default: return phase.rawValue
     }
