@@ -189,8 +189,7 @@ struct BlockTranslator {
       observer?.mark(isCareful ? .careful(index) : isSecondBody ? .loop(index) : .instruction(index), a.cursor)
       if index == count - 1 && CPU.endsBlock(OpKind(trusted: op.pointee.kind)) {
         ended = true
-        if lastX87 >= 0 { noteX87(lastX87) }
-        lastX87 = -1
+        noteLastX87()
         if !branch(op) { step() }
         // Most system instructions go on behind.
         if OpKind(trusted: op.pointee.kind) == .system {
@@ -217,7 +216,7 @@ struct BlockTranslator {
     }
     if !isSecondBody && !isCareful { observer?.mark(.end, a.cursor) }
     endStackRun()
-    if !ended && lastX87 >= 0 { noteX87(lastX87) }
+    if !ended { noteLastX87() }
     if !ended { leave(to: Int(block.pointee.start) + Int(block.pointee.bytes)) }
   }
 
@@ -310,8 +309,7 @@ struct BlockTranslator {
   mutating func step() {
     endStackRun()
     flagsToAccumulator()
-    if lastX87 >= 0 { noteX87(lastX87) }
-    lastX87 = -1
+    noteLastX87()
     if isExchanged { emitExchange(back: true) }
     emitStep(index)
     if isExchanged { emitExchange(back: false) }

@@ -22,13 +22,7 @@ extension BlockTranslator {
   mutating func meetCareful() {
     let isWanted = leaders.contains { $0.index == index || $0.index + 1 == index }
     guard isWanted else { return }
-    endStackRun()
-    if lastX87 >= 0 { noteX87(lastX87) }
-    lastX87 = -1
-    let wantsFlags = !CPU.flagsAreDead(ops, from: index, count: Int(block.pointee.count))
-    if wantsFlags { flagsToAccumulator() }
-    flags = wantsFlags ? .rax : []
-    stored = nil
+    _ = meetWays()
     hasVectors = false
     hasX87 = false
     alignments = []

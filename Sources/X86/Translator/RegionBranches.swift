@@ -40,8 +40,7 @@ extension BlockTranslator {
 
   mutating func branchWithin(_ op: Op) {
     endStackRun()
-    if lastX87 >= 0 { noteX87(lastX87) }
-    lastX87 = -1
+    noteLastX87()
     let condition = UInt8(truncatingIfNeeded: op.pointee.kind - OpKind.jo.rawValue)
     requireFlags(for: condition)
     let site = a.jumpIf(condition)
@@ -58,17 +57,23 @@ extension BlockTranslator {
     }
   }
 
-  /// Before the code of instruction `index`: branches that lead there arrive.
-  mutating func meetApproaches() {
-    func arrives(_ each: Approach) -> Bool { each.target == index && each.label == nil }
-    guard approaches.contains(where: arrives) else { return }
+  /// Before the code of instruction `index`, where ways meet: what may be pending is done, and flags are in RAX unless
+  /// nobody sees them. Returns whether somebody does.
+  mutating func meetWays() -> Bool {
     endStackRun()
-    if lastX87 >= 0 { noteX87(lastX87) }
-    lastX87 = -1
+    noteLastX87()
     let wantsFlags = !CPU.flagsAreDead(ops, from: index, count: Int(block.pointee.count))
     if wantsFlags { flagsToAccumulator() }
     flags = wantsFlags ? .rax : []
     stored = nil
+    return wantsFlags
+  }
+
+  /// Before the code of instruction `index`: branches that lead there arrive.
+  mutating func meetApproaches() {
+    func arrives(_ each: Approach) -> Bool { each.target == index && each.label == nil }
+    guard approaches.contains(where: arrives) else { return }
+    let wantsFlags = meetWays()
     for each in approaches.indices where arrives(approaches[each]) {
       let approach = approaches[each]
       approaches[each].label = a.cursor

@@ -68,6 +68,12 @@ extension BlockTranslator {
     a.store(StateField.x87DataSegment, second, size: 2)
   }
 
+  /// Keeps those of the last x87 instruction, unless they are kept already.
+  mutating func noteLastX87() {
+    if lastX87 >= 0 { noteX87(lastX87) }
+    lastX87 = -1
+  }
+
   /// Keeps the address and opcode of the x87 instruction `index`. R15 is used, flags are left alone.
   mutating func noteX87(_ index: Int) {
     let second = GuestRegisters.second
