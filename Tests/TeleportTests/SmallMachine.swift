@@ -155,6 +155,12 @@ final class SmallMachine: TeleportableMachine, @unchecked Sendable {
 
   var steps: UInt64 { step.withLock { cpu.steps } }
 
+  /// Waits until a running machine has done `count` more writes.
+  func awaitSteps(_ count: UInt64) {
+    let goal = steps + count
+    while steps < goal && teleportState == .running { Thread.sleep(forTimeInterval: 0.001) }
+  }
+
   func throttle(_ percent: Double) { step.withLock { resting = percent } }
   private var resting = 0.0
   var throttled: Double { step.withLock { resting } }

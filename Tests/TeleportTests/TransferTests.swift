@@ -131,7 +131,8 @@ struct Pair {
   @Test func anUnmarkedWriteIsFoundByTheProof() async throws {
     let pair = try Pair()
     pair.machine.forgetsToMark = true
-    let source = pair.source()
+    // What has been sent is written once more, however little of the processor the machine gets.
+    let source = pair.source(testPoint: TestPoint { if $0 == .sourceMemory { pair.machine.awaitSteps(1000) } })
     source.proof = .full
     await #expect { _ = try await onThread { try source.run() } } throws: { $0.isProof }
     await pair.expectKept("unmarked")
