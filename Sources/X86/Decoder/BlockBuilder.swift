@@ -22,23 +22,29 @@ extension CPU {
     let ops = block.ops
     var run = DecodedRun()
     CPU.decodeRun(&run, host: host, start: start, mode: mode, into: ops)
-    let count = run.count
-    let position = run.bytes
-    let ended = count > 0 && CPU.endsBlock(OpKind(trusted: ops[count - 1].kind))
-    if count == 0 {
+    if run.count == 0 {
       if page.pointee.isEmpty { code.release(page) }
       return try scratchBlock(linear, rip: rip, mode: mode)
     }
+    CPU.dropDeadFlags(ops, run.count)
+    enter(block, run, page, start: start, mode: mode)
+    if page.pointee.takeHot(start) { block.pointee.heat = translationThreshold }
+    return block
+  }
+
+  /// Enters a block or region whose instructions are in place.
+  func enter(
+    _ block: UnsafeMutablePointer<vm_block>, _ run: DecodedRun, _ page: UnsafeMutablePointer<CodePage>, start: Int,
+    mode: UInt32
+  ) {
     block.initialize(to: vm_block())
     block.pointee.mode = mode
     block.pointee.start = UInt16(start)
-    block.pointee.bytes = UInt16(position)
-    block.pointee.count = UInt16(count)
-    if page.pointee.takeHot(start) { block.pointee.heat = translationThreshold }
-    CPU.dropDeadFlags(ops, count)
-    finishBlock(ops, count, position, ended)
-    code.enter(block, page: page, cells: ended ? count : count + 1)
-    return block
+    block.pointee.bytes = UInt16(run.bytes)
+    block.pointee.count = UInt16(run.count)
+    let ended = CPU.endsBlock(OpKind(trusted: block.ops[run.count - 1].kind))
+    finishBlock(block.ops, run.count, run.bytes, ended)
+    code.enter(block, page: page, cells: ended ? run.count : run.count + 1)
   }
 
   /// What has been decoded of a block.

@@ -39,15 +39,8 @@ extension CPU {
     }
     guard kept.count > Int(block.pointee.count) else { return nil }
     block.pointee.heat &+= 1
-    let ended = CPU.endsBlock(OpKind(trusted: ops[kept.count - 1].kind))
-    region.initialize(to: vm_block())
-    region.pointee.mode = mode | UInt32(VM_BLOCK_REGION)
-    region.pointee.start = UInt16(start)
-    region.pointee.bytes = UInt16(kept.bytes)
-    region.pointee.count = UInt16(kept.count)
+    enter(region, kept, page, start: start, mode: mode | UInt32(VM_BLOCK_REGION))
     region.pointee.heat = translationThreshold
-    finishBlock(ops, kept.count, kept.bytes, ended)
-    code.enter(region, page: page, cells: ended ? kept.count : kept.count + 1)
     return region
   }
 

@@ -284,6 +284,7 @@ extension BlockTranslator {
   /// Decides which references are checked together. Returns false when there are none.
   mutating func planReferences() -> Bool {
     guard references.count > 1 else { return false }
+    let skips = skippedRanges()
     var found = false
     var addends = 0
     for index in 1..<references.count {
@@ -294,9 +295,9 @@ extension BlockTranslator {
       while leader >= 0 && references[leader].epoch == it.epoch {
         defer { leader -= 1 }
         let other = references[leader]
-        guard other.leader < 0, other.isLike(it), !mayBeSkipped(other.instruction, before: it.instruction) else {
-          continue
-        }
+        // Who may have been skipped has not checked.
+        let isSkipped = skips.contains { $0.contains(other.instruction) && $0.upperBound <= it.instruction }
+        guard other.leader < 0, other.isLike(it), !isSkipped else { continue }
         let low = min(other.low, it.low)
         let high = max(other.high, it.high)
         guard high - low <= Self.reach else { continue }

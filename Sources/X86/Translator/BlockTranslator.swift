@@ -359,6 +359,11 @@ struct BlockTranslator {
 
   // MARK: Leaving
 
+  /// The entry has taken `instructions` from the budget that are not run. The host's flags are destroyed.
+  mutating func giveBack(_ instructions: Int) {
+    if translator.counts { a.arithmetic(0, StateField.budget, Int64(instructions), size: 8) }
+  }
+
   /// Goes to `offset` from the page's start, which may lie in another page. Flags go to RAX.
   mutating func leave(to offset: Int) {
     flagsToAccumulator()
@@ -460,7 +465,7 @@ struct BlockTranslator {
       observer?.mark(.refusal, a.cursor)
       if let site = entry.budget {
         Assembler.patch(site, a.cursor)
-        a.arithmetic(0, StateField.budget, Int64(block.pointee.count), size: 8)
+        giveBack(Int(block.pointee.count))
       }
       Assembler.patch(entry.pending, a.cursor)
       for site in entry.refusals { Assembler.patch(site, a.cursor) }

@@ -1,26 +1,27 @@
 import CHost
 
-/// A conditional branch within a region that leaves it.
-struct Departure {
+/// A conditional branch within a region, and where the flags are at it.
+struct RegionBranch {
   var site: UnsafeMutablePointer<UInt8>
-  /// Of the target, from the page's start.
-  var offset: Int
   var index: Int
   var isSecondBody: Bool
   var flags: FlagPlaces
   var recipe: FlagRecipe
 }
 
-/// A conditional branch to a later instruction of the region, and what holds at the branch.
+/// One that leaves the region.
+struct Departure {
+  var branch: RegionBranch
+  /// Of the target, from the page's start.
+  var offset: Int
+}
+
+/// One that leads to a later instruction of the region, and what else holds at it.
 struct Approach {
-  var site: UnsafeMutablePointer<UInt8>
-  var index: Int
+  var branch: RegionBranch
   /// The instruction that it leads to, and where its code is once that is known.
   var target: Int
   var label: UnsafeMutablePointer<UInt8>?
-  var isSecondBody: Bool
-  var flags: FlagPlaces
-  var recipe: FlagRecipe
   /// Whether the flags are to be in RAX at the target; else nobody sees them there.
   var wantsFlags = true
   var versions: RegisterVersions
@@ -43,17 +44,15 @@ extension BlockTranslator {
     noteLastX87()
     let condition = UInt8(truncatingIfNeeded: op.pointee.kind - OpKind.jo.rawValue)
     requireFlags(for: condition)
-    let site = a.jumpIf(condition)
+    let branch = RegionBranch(
+      site: a.jumpIf(condition), index: index, isSecondBody: isSecondBody, flags: flags, recipe: recipe)
     if let target = target(within: op, index) {
       approaches.append(
         Approach(
-          site: site, index: index, target: target, label: nil, isSecondBody: isSecondBody, flags: flags,
-          recipe: recipe, versions: versions, alignments: alignments.count, hasVectors: hasVectors, hasX87: hasX87))
+          branch: branch, target: target, label: nil, versions: versions, alignments: alignments.count,
+          hasVectors: hasVectors, hasX87: hasX87))
     } else {
-      let offset = Int(block.pointee.start) + Int(op.pointee.imm)
-      departures.append(
-        Departure(
-          site: site, offset: offset, index: index, isSecondBody: isSecondBody, flags: flags, recipe: recipe))
+      departures.append(Departure(branch: branch, offset: targetOffset(op)))
     }
   }
 
@@ -85,12 +84,12 @@ extension BlockTranslator {
     }
   }
 
-  /// Whether a branch before `instruction` may lead past it, to `later` or before that.
-  func mayBeSkipped(_ instruction: Int, before later: Int) -> Bool {
-    guard block.isRegion else { return false }
-    return (0..<instruction).contains { index in
-      guard CPU.isConditionalJump(ops + index), let target = target(within: ops + index, index) else { return false }
-      return target > instruction && target <= later
+  /// The instructions that branches may lead past, without leaving the region.
+  func skippedRanges() -> [Range<Int>] {
+    guard block.isRegion else { return [] }
+    return (0..<Int(block.pointee.count)).compactMap { index in
+      guard CPU.isConditionalJump(ops + index), let target = target(within: ops + index, index) else { return nil }
+      return index + 1..<target
     }
   }
 
@@ -98,29 +97,29 @@ extension BlockTranslator {
   mutating func emitRegionBranches() {
     for each in approaches {
       guard let label = each.label else { continue }
-      let needsFlags = each.wantsFlags && !each.flags.contains(.rax)
+      let needsFlags = each.wantsFlags && !each.branch.flags.contains(.rax)
       guard needsFlags || translator.counts else {
-        Assembler.patch(each.site, label)
+        Assembler.patch(each.branch.site, label)
         continue
       }
-      observer?.mark(.approach(each.index), a.cursor)
-      takeHomes(inSecondBody: each.isSecondBody)
-      Assembler.patch(each.site, a.cursor)
-      if each.wantsFlags { emitFlags(atBranch: each.flags, each.recipe) }
-      if translator.counts { a.arithmetic(0, StateField.budget, Int64(each.target - each.index - 1), size: 8) }
+      observer?.mark(.approach(each.branch.index), a.cursor)
+      emitWay(of: each.branch, to: each.target, wantsFlags: each.wantsFlags)
       a.jump(to: label)
     }
     for each in departures {
-      observer?.mark(.departure(each.index), a.cursor)
-      takeHomes(inSecondBody: each.isSecondBody)
-      Assembler.patch(each.site, a.cursor)
-      emitFlags(atBranch: each.flags, each.recipe)
-      if translator.counts {
-        a.arithmetic(0, StateField.budget, Int64(Int(block.pointee.count) - each.index - 1), size: 8)
-      }
+      observer?.mark(.departure(each.branch.index), a.cursor)
+      emitWay(of: each.branch, to: Int(block.pointee.count), wantsFlags: true)
       flags = .rax
-      index = each.index
+      index = each.branch.index
       leave(to: each.offset)
     }
+  }
+
+  /// The beginning of a way out of line that goes on at instruction `target`, or behind the last.
+  private mutating func emitWay(of branch: RegionBranch, to target: Int, wantsFlags: Bool) {
+    takeHomes(inSecondBody: branch.isSecondBody)
+    Assembler.patch(branch.site, a.cursor)
+    if wantsFlags { emitFlags(atBranch: branch.flags, branch.recipe) }
+    giveBack(target - branch.index - 1)
   }
 }

@@ -80,7 +80,7 @@ extension BlockTranslator {
   }
 
   /// Offsets from the page's start; a target may lie in another page.
-  private func targetOffset(_ op: Op) -> Int { Int(block.pointee.start) + Int(op.pointee.imm) }
+  func targetOffset(_ op: Op) -> Int { Int(block.pointee.start) + Int(op.pointee.imm) }
   func nextOffset(_ op: Op) -> Int {
     Int(block.pointee.start) + Int(op.pointee.offset) + Int(op.pointee.length)
   }

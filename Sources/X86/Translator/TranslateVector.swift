@@ -178,9 +178,7 @@ extension BlockTranslator {
       a.call(load.thunk)
       a.jump(to: load.join, if: Condition.notEqual)
       emitFlags(from: load.flags, load.recipe)
-      if translator.counts {
-        a.arithmetic(0, StateField.budget, Int64(Int(block.pointee.count) - load.index), size: 8)
-      }
+      giveBack(Int(block.pointee.count) - load.index)
       if isExchanged { emitExchange(back: true) }
       leaveForInterpreter(load.index)
     }

@@ -200,20 +200,11 @@ extension CPU {
       _ = microEntryThrashes(s.pointee.micro_exhausted)
       s.pointee.micro_exhausted = 0
     }
-    let count = Int(block.pointee.count)
-    var index = op - block.ops + 1
-    var outcome: UInt64 = 0
-    while index < count && outcome == 0 {
-      outcome = stepAlone(block.ops + index, index)
-      index += 1
-    }
+    let outcome = stepOn(block, from: op - block.ops + 1)
     if translator.counts { s.pointee.instructions = limit &- UInt64(bitPattern: s.pointee.code_budget) }
     if crosses { noteCrossing(block, translator) }
     // The code that a step would have gone on in is found again by RIP.
-    guard outcome == 0 else { return outcome != 1 }
-    let rip = s.pointee.code_page &+ UInt64(block.pointee.start) &+ UInt64(block.pointee.bytes)
-    s.pointee.rip = isCode32(s.pointee.mode) ? rip & 0xffff_ffff : rip
-    return true
+    return outcome != 1
   }
 
   /// Where that happens often the block is translated anew, with code that checks each access by itself.

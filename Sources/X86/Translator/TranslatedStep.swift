@@ -26,17 +26,23 @@ extension CPU {
     guard outcome == 0, vm_load_relaxed(&s.pointee.pending) != 0 else { return outcome }
     let block = UnsafeMutableRawPointer(op - index).assumingMemoryBound(to: vm_block.self) - 1
     guard block.isRegion else { return 0 }
-    var next = index + 1
-    while next < Int(block.pointee.count) && outcome == 0 {
-      outcome = stepAlone(block.ops + next, next)
-      next += 1
-    }
+    outcome = stepOn(block, from: index + 1)
     guard outcome == 0 else { return outcome }
     s.lazyFlagsFromRaw()
-    s.pointee.rip = s.pointee.code_page &+ UInt64(block.pointee.start) &+ UInt64(block.pointee.bytes)
-    if isCode32(s.pointee.mode) { s.pointee.rip &= 0xffff_ffff }
     s.pointee.code_exit = UInt64(VM_EXIT_STEP)
     return 1
+  }
+
+  /// Has the interpreter run the rest of the block, up to a branch: 0 when there is none and RIP is behind the block, flags
+  /// in `raw_flags`; else what the last instruction came to, see `stepFromCode`.
+  func stepOn(_ block: UnsafeMutablePointer<vm_block>, from index: Int) -> UInt64 {
+    for next in index..<Int(block.pointee.count) {
+      let outcome = stepAlone(block.ops + next, next)
+      if outcome != 0 { return outcome }
+    }
+    let rip = s.pointee.code_page &+ UInt64(block.pointee.start) &+ UInt64(block.pointee.bytes)
+    s.pointee.rip = isCode32(s.pointee.mode) ? rip & 0xffff_ffff : rip
+    return 0
   }
 
   /// The same of the instruction alone.
