@@ -36,7 +36,8 @@ import Testing
     let titles = lines[border...].filter { $0.hasPrefix("  ") && !$0.hasPrefix("   ") }
     for title in [
       "interpreter's turn at 0000000000001000", "interpreter's turn at 0000000000001003",
-      "branch to 0000000000001000 while not linked", "branch to 0000000000001006 while not linked",
+      "the loop's second body, in which it stays", "the loop's body for turns whose accesses have been checked",
+      "checked before: 0000000000001000", "checks of the accesses of many turns", "branch to 0000000000001006 while not linked",
       "something is pending, or the budget is used up",
     ] {
       #expect(titles.contains { $0.contains(title) }, "\(title)")

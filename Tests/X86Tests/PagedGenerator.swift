@@ -156,7 +156,8 @@ struct PagedGenerator {
     let count = random(1...4)
     var code: [UInt8] = []
     for _ in 0..<count {
-      code += chance(6) ? [0x6a, UInt8(random(0...255))] : register(0x50, chance(8) ? 4 : kept[random(0...kept.count - 1)])
+      code +=
+        chance(6) ? [0x6a, UInt8(random(0...255))] : register(0x50, chance(8) ? 4 : kept[random(0...kept.count - 1)])
       if chance(5) { code += writer() }
     }
     for _ in 0..<count {
@@ -216,6 +217,62 @@ struct PagedGenerator {
     return [0xb9, UInt8(random(0...40)), 0, 0, 0, 0xf3] + wide + [opcode]
   }
 
+  /// Accesses by registers that move by a constant each turn, or not at all; now and then a part of the turn is skipped.
+  private mutating func stridedLoop(at index: Int) -> [PagedProgram.Block] {
+    let wide: [UInt8] = compat ? [] : [0x48]
+    var blocks = [
+      PagedProgram.Block(pieces: [[0xb9] + PagedProgram.little(UInt64(random(2...150)), 4)], exit: .fallThrough)
+    ]
+    let first = index + 1
+    let isSkipped = chance(3)
+    for part in 0..<(isSkipped ? 3 : 1) {
+      var pieces: [[UInt8]] = []
+      for _ in 0..<random(1...4) {
+        pieces.append(stridedAccess())
+        if chance(3) { pieces.append(writer()) }
+        if chance(12) { pieces.append(piece()) }
+      }
+      blocks.append(PagedProgram.Block(pieces: pieces, exit: .fallThrough))
+      if part == 0 && isSkipped { blocks[1].exit = .condition(UInt8(random(0...15)), first + 2) }
+    }
+    var moves: [[UInt8]] = []
+    for base in [3, 6, 7] as [UInt8] where !chance(3) {
+      let step = chance(6) ? random(-128...127) : [1, 2, 4, 8, 16, -1, -4, -8, -16, 32, 12, -24][random(0...11)]
+      moves.append(wide + [0x83, 0xc0 | base, UInt8(truncatingIfNeeded: step)])
+    }
+    if !compat && chance(2) { moves.append([0x49, 0x83, 0xc1, UInt8(random(1...8))]) }  // add r9
+    let end = blocks.count - 1
+    if chance(2) { blocks[end].pieces += moves } else { blocks[end].pieces = moves + blocks[end].pieces }
+    blocks[end].pieces.append(wide + [0xff, 0xc9])
+    blocks[end].exit = chance(8) ? .condition(UInt8(random(0...15)), first) : .condition(5, first)
+    return blocks
+  }
+
+  private mutating func stridedAccess() -> [UInt8] {
+    let base = UInt8([3, 3, 6, 7][random(0...3)])
+    let register = UInt8([0, 2, 5][random(0...2)])
+    let usesR9 = !compat && chance(6)
+    let disp = UInt8(truncatingIfNeeded: random(-8...8) * 4)
+    // [base + disp8], [base + index * scale + disp8], [esp + disp8]
+    let index: UInt8 = chance(4) ? 2 : 1
+    let place: [UInt8]
+    switch random(0...7) {
+    case 0...3: place = [0x40 | register << 3 | base, disp]
+    case 4: place = [0x44 | register << 3, 0x24, disp & 0x38]
+    default: place = [0x44 | register << 3, UInt8(random(0...3)) << 6 | index << 3 | base, disp]
+    }
+    let rex: UInt8 = (!compat && chance(2) ? 8 : 0) | (usesR9 && place.count == 3 && place[1] != 0x24 ? 2 : 0)
+    let prefix: [UInt8] = rex != 0 ? [0x40 | rex] : []
+    switch random(0...9) {
+    case 0...2: return prefix + [0x8b] + place
+    case 3, 4: return prefix + [0x89] + place
+    case 5, 6: return prefix + [[0x01, 0x03, 0x3b, 0x11][random(0...3)]] + place
+    case 7: return [0xf3] + prefix + [0x0f, chance(2) ? 0x6f : 0x7f] + place  // movdqu
+    case 8: return [0x66] + prefix + [0x0f, chance(2) ? 0x6f : 0x7f] + place  // movdqa
+    default: return prefix + [0x8a] + place
+    }
+  }
+
   // MARK: Programs
 
   private mutating func dataAddress() -> UInt64 {
@@ -261,7 +318,9 @@ struct PagedGenerator {
     isQuiet = isTidy && chance(3)
     program.start = isTidy && chance(2) ? 0x1000 - random(0...200) : random(0...0x600)
     let count = random(2...9)
+    let loop = chance(2) ? random(0...count - 1) : -1
     for index in 0..<count {
+      if index == loop { program.blocks += stridedLoop(at: program.blocks.count) }
       let pieces = (0..<random(0...5)).map { _ in piece() }
       program.blocks.append(PagedProgram.Block(pieces: pieces, exit: exit(count, index)))
     }

@@ -190,6 +190,11 @@ typedef struct vm_cpu_state {
   /// Where a page of guest memory is on the host, less its linear address, for the accesses that emitted code has checked
   /// together by way of the data TLB.
   uint64_t window_addends[8];
+  /// The same for the accesses of a loop that move by a constant each turn, plus what does not change of their addresses.
+  uint64_t stride_pointers[8];
+  /// Turns of that loop until they are checked again.
+  uint32_t turns_left;
+  uint32_t reserved2;
 } vm_cpu_state;
 
 /// `vm_cpu_state.mode`: everything the meaning of code bytes depends on besides the bytes.

@@ -49,6 +49,10 @@ struct Reference {
   var epoch: Int32 = 0
   /// What has been added to those values.
   var moved = 0
+  /// The same of its two registers.
+  var parts = (0, 0)
+  /// Must be a multiple of 16.
+  var aligned = false
   var instruction = 0
 
   /// What is checked, relative to the address that the registers' values at their last writes which were no additions of
@@ -63,6 +67,8 @@ struct Reference {
   var slot = -1
   /// Where the addend is kept for those that follow, if it is not a micro-TLB entry's: one of `window_addends`, or -1.
   var addend = -1
+  /// The stride that it belongs to in a loop, or -1.
+  var stride = -1
 
   init(address: Address, disp: Int, size: Int, write: Bool) {
     self.address = address
@@ -84,13 +90,13 @@ struct Reference {
 struct Leader {
   var reference: Reference
   var index: Int
-  var isSecondBody: Bool
+  var body: CodeBody
   /// From the address to what is checked, behind the instruction.
   var disp: Int
 
   /// Whether the miss is one of its instruction, in the same body.
   func isAt(_ miss: BlockTranslator.Miss) -> Bool {
-    index == miss.index && isSecondBody == miss.isSecondBody && !miss.isCareful
+    index == miss.index && body == miss.body
   }
 }
 
@@ -105,7 +111,7 @@ extension BlockTranslator {
   mutating func window(_ reference: Reference, accumulator: Bool, aligned: Bool) -> Access {
     var it = reference
     let moved = versions.delta(it.address)
-    if isCareful {
+    if body == .careful {
       it.low = moved + it.disp
       it.high = it.low + it.size
     } else if isPlanned {
@@ -115,11 +121,14 @@ extension BlockTranslator {
       it.version = versions.version(it.address)
       it.epoch = epoch
       it.moved = moved
+      it.parts = versions.deltas(it.address)
+      it.aligned = aligned
       it.instruction = index
       it.low = moved + it.disp
       it.high = it.low + it.size
       references.append(it)
     }
+    if body == .strided && it.stride >= 0 { return strided(it, moved, accumulator: accumulator) }
     let aligned = aligned && !isAligned(it, moved)
     if it.leader >= 0 { return follow(it, references[it.leader], accumulator: accumulator, aligned: aligned) }
     endStackRun()
@@ -128,7 +137,7 @@ extension BlockTranslator {
     if isScattered(index) { return lookUp(it, low, aligned: aligned) }
     if it.slot < 0 {
       it.slot = microSlot(it)
-      if isPlanned && !isCareful { references[referenceCursor - 1].slot = it.slot }
+      if isPlanned && body != .careful { references[referenceCursor - 1].slot = it.slot }
     }
     noteLeader(it)
     return check(it, low, aligned: aligned)
@@ -278,7 +287,7 @@ extension BlockTranslator {
 
   private mutating func noteLeader(_ it: Reference) {
     guard it.lastMember > index else { return }
-    leaders.append(Leader(reference: it, index: index, isSecondBody: isSecondBody, disp: 0))
+    leaders.append(Leader(reference: it, index: index, body: body, disp: 0))
   }
 
   /// Decides which references are checked together. Returns false when there are none.
@@ -445,7 +454,18 @@ struct RegisterVersions {
 
   /// What has been added to the address.
   func delta(_ address: Address) -> Int {
-    let base = address.base < 16 ? delta(address.base) : 0
-    return address.index < 16 ? base + delta(address.index) << address.scale : base
+    let (base, index) = deltas(address)
+    return base + index << address.scale
+  }
+
+  /// What has been added to its two registers.
+  func deltas(_ address: Address) -> (base: Int, index: Int) {
+    (address.base < 16 ? delta(address.base) : 0, address.index < 16 ? delta(address.index) : 0)
+  }
+
+  /// As if all registers had been written anew and the same had been added to them as to `other`'s.
+  mutating func restart(as other: RegisterVersions) {
+    numbers = numbers &+ 1
+    deltas = other.deltas
   }
 }

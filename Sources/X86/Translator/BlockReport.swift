@@ -32,7 +32,8 @@ extension CPU {
   ) -> String {
     let mode = block.pointee.mode & ~UInt32(VM_BLOCK_REGION)
     let start = CodeNames.hex(page &+ UInt64(block.pointee.start), 16)
-    var head = "\(block.isRegion ? "region" : "block") \(start), \(CodeListing.bits(mode))-bit code, mode \(CodeNames.hex(mode, 3)), "
+    var head =
+      "\(block.isRegion ? "region" : "block") \(start), \(CodeListing.bits(mode))-bit code, mode \(CodeNames.hex(mode, 3)), "
     head += "\(block.pointee.count) instructions, \(block.pointee.bytes) bytes"
     guard
       let listing = CodeListing(
@@ -117,6 +118,9 @@ extension CodeListing {
     case .entry, .instruction, .end: return ""
     case .loopEntry: return "the loop's second body, in which it stays"
     case .loop(let index): return "again \(place(index))"
+    case .stridedEntry: return "the loop's body for turns whose accesses have been checked"
+    case .strided(let index): return "checked before: \(place(index))"
+    case .strideCheck: return "checks of the accesses of many turns"
     case .miss(let index): return "interpreter's turn at \(place(index))"
     case .indirectMiss(let index): return "target of \(place(index)) not in the jump cache"
     case .approach(let index): return "branch at \(place(index)) stays within"

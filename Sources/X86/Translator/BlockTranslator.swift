@@ -45,7 +45,6 @@ struct BlockTranslator {
   var slots: [(key: Int, slot: Int)] = []
   /// Times that accesses checked together may lie in two pages until there is a careful body, see `CarefulBody`.
   static let crossingLimit = 8
-  var isCareful = false
   var carefulLabels: [Int: UnsafeMutablePointer<UInt8>] = [:]
 
   /// Branches within a region: see `RegionBranches`.
@@ -56,15 +55,17 @@ struct BlockTranslator {
   var stackRun = StackRun()
 
   /// Where each body is left before its first instruction.
-  private var entries: [Entry] = []
+  var entries: [Entry] = []
   /// A loop is emitted twice, see `loopBack`: branches back, and the flags at them.
   var loopSites: [UnsafeMutablePointer<UInt8>] = []
   var loopFlags = FlagPlaces.recipe
   var loopRecipe = FlagRecipe()
-  var isSecondBody = false
+  var body = CodeBody.first
   /// Where guest registers are, and what is exchanged for the second body.
   var homes = RegisterHomes.usual
   var exchanges: [RegisterExchange] = []
+  /// The loop that the block is, and what is checked of it for many turns at once.
+  var loop = LoopPlan()
 
   /// The guest's XMM registers are the host's from here on.
   var hasVectors = false
@@ -77,8 +78,7 @@ struct BlockTranslator {
   /// A way to the interpreter for one instruction.
   struct Miss {
     var index: Int
-    var isSecondBody: Bool
-    var isCareful: Bool
+    var body: CodeBody
     var site: UnsafeMutablePointer<UInt8>
     /// Where the flags are when the check fails.
     var flags: FlagPlaces
@@ -95,9 +95,8 @@ struct BlockTranslator {
 
   /// The branches before a body's first instruction: something is pending, the page that follows is another, the budget
   /// does not suffice.
-  private struct Entry {
-    var isSecondBody: Bool
-    var pending: UnsafeMutablePointer<UInt8>
+  struct Entry {
+    var body: CodeBody
     var refusals: [UnsafeMutablePointer<UInt8>]
     var budget: UnsafeMutablePointer<UInt8>?
     var flags: FlagPlaces
@@ -131,18 +130,25 @@ struct BlockTranslator {
     planExchanges()
     let start = self
     emitBodies()
-    if planReferences() {
+    let isGrouped = planReferences()
+    planStrides()
+    if isGrouped || hasStrides || hasIdleBody {
       let planned = references
+      let strides = loop.strides
+      let parked = loop.parked
       self = start
       references = planned
+      loop.strides = strides
+      loop.parked = parked
       isPlanned = true
       observer?.restart()
       emitBodies()
     }
     emitCarefulBody()
     emitMisses()
+    emitStrideChecks()
     emitRegionBranches()
-    takeHomes(inSecondBody: false)
+    enter(.first)
     emitIndirectMisses()
     emitVectorLoads()
     emitLeaves()
@@ -154,6 +160,7 @@ struct BlockTranslator {
     translator.enter(block, end: a.cursor)
     translator.statistics.blocks += 1
     if block.isRegion { translator.statistics.regions += 1 }
+    if hasStrides { translator.statistics.stridedLoops += 1 }
     translator.statistics.instructions += Int(block.pointee.count)
     translator.statistics.bytes += used
   }
@@ -161,11 +168,11 @@ struct BlockTranslator {
   /// Emits the straight path.
   mutating func emitBody() {
     let count = Int(block.pointee.count)
-    observer?.mark(isSecondBody ? .loopEntry : .entry, a.cursor)
-    a.arithmetic(7, StateField.pending, 0, size: 4)
-    var entry = Entry(
-      isSecondBody: isSecondBody, pending: a.jumpIf(Condition.notEqual), refusals: [], budget: nil, flags: flags)
-    entry.refusals = requireFollowingPage()
+    if body != .again { observer?.mark(body == .first ? .entry : .stridedEntry, a.cursor) }
+    var entry = Entry(body: body, refusals: [], budget: nil, flags: flags)
+    // The first body's first instruction: see `Translator.kill`.
+    if hasStrides && body.isLoop { emitTurn() } else { entry.refusals.append(refuseIfPending()) }
+    entry.refusals += requireFollowingPage()
     if translator.counts {
       a.arithmetic(5, StateField.budget, Int64(count), size: 8)
       entry.budget = a.jumpIf(Condition.sign)
@@ -174,19 +181,25 @@ struct BlockTranslator {
     emitInstructions()
   }
 
+  /// Returns the branch to the way out.
+  mutating func refuseIfPending() -> UnsafeMutablePointer<UInt8> {
+    a.arithmetic(7, StateField.pending, 0, size: 4)
+    return a.jumpIf(Condition.notEqual)
+  }
+
   /// Emits instructions from `index` to the end of the block.
   mutating func emitInstructions() {
     let count = Int(block.pointee.count)
     var ended = false
     while index < count {
       let op = ops + index
-      if isCareful { meetCareful() }
+      if body == .careful { meetCareful() }
       if block.isRegion { meetApproaches() }
       if flags.contains(.recipe) { keepFlagsFromWrites(op) }
       let firstMiss = misses.count
       let firstLeader = leaders.count
       beginInStackRun(op)
-      observer?.mark(isCareful ? .careful(index) : isSecondBody ? .loop(index) : .instruction(index), a.cursor)
+      observer?.mark(body.purpose(index), a.cursor)
       if index == count - 1 && CPU.endsBlock(OpKind(trusted: op.pointee.kind)) {
         ended = true
         noteLastX87()
@@ -214,7 +227,7 @@ struct BlockTranslator {
       noteMoves(ofLeadersFrom: firstLeader)
       index += 1
     }
-    if !isSecondBody && !isCareful { observer?.mark(.end, a.cursor) }
+    if body == .first { observer?.mark(.end, a.cursor) }
     endStackRun()
     if !ended { noteLastX87() }
     if !ended { leave(to: Int(block.pointee.start) + Int(block.pointee.bytes)) }
@@ -321,14 +334,14 @@ struct BlockTranslator {
   mutating func emitStep(_ index: Int) {
     a.moveImmediate(GuestRegisters.first, UInt64(UInt(bitPattern: ops + index)))
     a.moveImmediate(GuestRegisters.second, UInt64(index))
-    let loads = isSecondBody ? !vectorLoads.isEmpty : vectorLoads.contains { $0.index <= index }
+    let loads = body.isLoop ? !vectorLoads.isEmpty : vectorLoads.contains { $0.index <= index }
     a.call(loads ? translator.stepThunk : translator.plainStepThunk)
   }
 
   private mutating func emitMisses() {
     for miss in misses {
       observer?.mark(.miss(miss.index), a.cursor)
-      takeHomes(inSecondBody: miss.isSecondBody)
+      enter(miss.body)
       Assembler.patch(miss.site, a.cursor)
       if isLeader(miss) && !carefulLabels.isEmpty {
         emitCarefulMiss(miss)
@@ -340,6 +353,8 @@ struct BlockTranslator {
       if isExchanged { emitExchange(back: true) }
       emitStep(miss.index)
       guard let join = miss.join else { continue }
+      // What it has made pending is seen to before the next turn.
+      if hasStrides && body.isLoop && !block.isRegion { endTurns() }
       if isExchanged { emitExchange(back: false) }
       for leader in leaders where leader.isAt(miss) {
         emitRecheck(leader) {
@@ -467,9 +482,8 @@ struct BlockTranslator {
         Assembler.patch(site, a.cursor)
         giveBack(Int(block.pointee.count))
       }
-      Assembler.patch(entry.pending, a.cursor)
       for site in entry.refusals { Assembler.patch(site, a.cursor) }
-      takeHomes(inSecondBody: entry.isSecondBody)
+      enter(entry.body)
       emitFlags(from: entry.flags, loopRecipe)
       if isExchanged { emitExchange(back: true) }
       storeRip(Int(block.pointee.start))

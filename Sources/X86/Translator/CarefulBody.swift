@@ -9,13 +9,11 @@ extension BlockTranslator {
 
   mutating func emitCarefulBody() {
     guard block.pointee.careful != 0, let first = leaders.map(\.index).min() else { return }
-    takeHomes(inSecondBody: false)
-    isCareful = true
+    enter(.careful)
     index = first
     flags = .rax
     epoch += 1
     emitInstructions()
-    isCareful = false
   }
 
   /// Before the code of instruction `index` of the careful body: who comes from a leader arrives. Flags are in RAX.

@@ -7,6 +7,10 @@ final class CodeObserver {
     /// The same of the second body of a loop, which it stays in.
     case loopEntry
     case loop(Int)
+    /// The same where the accesses of many turns have been checked at once, and that check.
+    case stridedEntry
+    case strided(Int)
+    case strideCheck
     /// The way on behind a block that does not end with a branch.
     case end
     /// The interpreter's turn at an instruction whose inline code cannot go on.

@@ -59,6 +59,9 @@ struct RegisterHomes {
     hosts[Int(guest & 15)] = hosts[Int(other & 15)]
     hosts[Int(other & 15)] = Host.none
   }
+
+  /// `guest` goes to the state; what its host register is for then is no guest register.
+  mutating func park(_ guest: UInt8) { hosts[Int(guest & 15)] = Host.none }
 }
 
 /// Fields of the state that emitted code touches.
@@ -104,4 +107,10 @@ enum StateField {
     return .at(GuestRegisters.state, addends + 8 * index - GuestRegisters.bias)
   }
   static let xmm = MemoryLayout<vm_cpu_state>.offset(of: \vm_cpu_state.xmm)!
+  static let turnsLeft = GuestRegisters.field(\.turns_left)
+  /// Where a stride's pointer is kept.
+  static func stridePointer(_ index: Int) -> HostOperand {
+    let pointers = MemoryLayout<vm_cpu_state>.offset(of: \vm_cpu_state.stride_pointers)!
+    return .at(GuestRegisters.state, pointers + 8 * index - GuestRegisters.bias)
+  }
 }

@@ -8,6 +8,30 @@ struct RegisterExchange {
   var host: UInt8
 }
 
+/// A block may be emitted several times; each of its bodies can go on to the block's end.
+enum CodeBody {
+  /// As any block.
+  case first
+  /// A loop's turns behind its first.
+  case again
+  /// The same where the accesses of many turns have been checked at once: see `StridedLoops`.
+  case strided
+  /// See `CarefulBody`.
+  case careful
+
+  /// Reached by the loop's branch back only.
+  var isLoop: Bool { self == .again || self == .strided }
+
+  func purpose(_ index: Int) -> CodeObserver.Purpose {
+    switch self {
+    case .first: .instruction(index)
+    case .again: .loop(index)
+    case .strided: .strided(index)
+    case .careful: .careful(index)
+    }
+  }
+}
+
 /// Blocks that end with a branch to their own start are emitted twice: the first body as any block, for the first turn,
 /// the second for those that follow. The second takes the flags as the branch finds them, if they can be made again from
 /// registers, and guest registers that are elsewhere in the state have host registers there. Whoever leaves it puts
@@ -25,26 +49,40 @@ extension BlockTranslator {
     guard !loopSites.isEmpty else { return }
     let first = loopSites
     loopSites = []
-    isSecondBody = true
     let start = a.cursor
-    takeHomes(inSecondBody: true)
+    observer?.mark(.loopEntry, start)
+    enter(.again)
     emitExchange(back: false)
+    if hasStrides { emitFirstTurns() }
+    let firstReference = isPlanned ? referenceCursor : references.count
+    loop.head = versions
+    emitLoopBody()
+    loop.end = versions
+    loop.isUniform = !loopSites.isEmpty && epoch == loop.epoch
+    loop.references = firstReference..<(isPlanned ? referenceCursor : references.count)
+    for site in first { Assembler.patch(site, start) }
+    if hasStrides && !loopSites.isEmpty { emitStridedBody() }
+  }
+
+  /// Emits the body that the loop's branch back leads to, from its first instruction.
+  mutating func emitLoopBody() {
     let again = a.cursor
+    loopSites = []
     flags = loopFlags
     recipe = loopRecipe
     stored = nil
     index = 0
     epoch += 1
+    loop.epoch = epoch
     emitBody()
-    for site in first { Assembler.patch(site, start) }
     for site in loopSites { Assembler.patch(site, again) }
   }
 
   /// A branch back to the block's start leads to a second body; `condition` is nil when it is always taken. Returns false
   /// when it has to leave the block.
   mutating func loopBack(_ op: Op, _ condition: UInt8?) -> Bool {
-    guard branchesBack && !isCareful else { return false }
-    let isAlike = !isSecondBody || loopFlags == .recipe && recipe.isLike(loopRecipe)
+    guard branchesBack && body != .careful else { return false }
+    let isAlike = body == .first || loopFlags == .recipe && recipe.isLike(loopRecipe)
     if flags.contains(.recipe) && isAlike {
       if let condition { requireFlags(for: condition) }
       if flags.contains(.recipe) {
@@ -53,7 +91,8 @@ extension BlockTranslator {
         return true
       }
     }
-    guard !exchanges.isEmpty && (!isSecondBody || loopFlags == .rax) else { return false }
+    let isWorthIt = !exchanges.isEmpty || (isPlanned ? hasStrides : !references.isEmpty)
+    guard isWorthIt && (body == .first || loopFlags == .rax) else { return false }
     if condition == nil { flagsToAccumulator() } else { requireFlagsAndAccumulator() }
     jumpBack(op, condition)
     loopFlags = .rax
@@ -71,7 +110,7 @@ extension BlockTranslator {
 
   // MARK: Exchanged registers
 
-  var isExchanged: Bool { isSecondBody && !exchanges.isEmpty }
+  var isExchanged: Bool { body.isLoop && !exchanges.isEmpty || body == .strided && !loop.parked.isEmpty }
 
   /// Finds guest registers in the state that the loop uses, and for each a host register whose guest register it does not.
   mutating func planExchanges() {
@@ -97,10 +136,12 @@ extension BlockTranslator {
     // What instructions use without naming it is never exchanged: RAX, RCX, RDX, RSP.
     let hidden: [UInt8] = [0, 1, 2, 4]
     var free = GuestRegisters.resident.filter { !hidden.contains($0.guest) && used >> UInt16($0.guest) & 1 == 0 }
-    for guest in 0..<16 as Range<UInt8> where wanted >> UInt16(guest) & 1 != 0 && RegisterHomes.usual.host(guest) == nil {
+    for guest in 0..<16 as Range<UInt8> where wanted >> UInt16(guest) & 1 != 0 && RegisterHomes.usual.host(guest) == nil
+    {
       guard let other = free.popLast() else { return }
       exchanges.append(RegisterExchange(guest: guest, other: other.guest, host: other.host))
     }
+    loop.spares = free
   }
 
   /// Whether the code of such an instruction uses registers that its fields do not name, besides RAX, RCX, RDX and RSP.
@@ -113,11 +154,13 @@ extension BlockTranslator {
     }
   }
 
-  mutating func takeHomes(inSecondBody: Bool) {
-    isSecondBody = inSecondBody
+  /// What is emitted next belongs to `body`: guest registers are where it has them.
+  mutating func enter(_ body: CodeBody) {
+    self.body = body
     homes = .usual
-    guard inSecondBody else { return }
+    guard body.isLoop else { return }
     for each in exchanges { homes.exchange(each.guest, for: each.other) }
+    if body == .strided { for each in loop.parked { homes.park(each.other) } }
   }
 
   /// Exchanges the registers, or has them as usual again. Flags are left alone.
@@ -126,5 +169,6 @@ extension BlockTranslator {
       a.store(GuestRegisters.slot(back ? each.guest : each.other), each.host)
       a.load(each.host, GuestRegisters.slot(back ? each.other : each.guest))
     }
+    if body == .strided { emitParking(back: back) }
   }
 }

@@ -4,7 +4,7 @@ import CHost
 struct RegionBranch {
   var site: UnsafeMutablePointer<UInt8>
   var index: Int
-  var isSecondBody: Bool
+  var body: CodeBody
   var flags: FlagPlaces
   var recipe: FlagRecipe
 }
@@ -45,7 +45,7 @@ extension BlockTranslator {
     let condition = UInt8(truncatingIfNeeded: op.pointee.kind - OpKind.jo.rawValue)
     requireFlags(for: condition)
     let branch = RegionBranch(
-      site: a.jumpIf(condition), index: index, isSecondBody: isSecondBody, flags: flags, recipe: recipe)
+      site: a.jumpIf(condition), index: index, body: body, flags: flags, recipe: recipe)
     if let target = target(within: op, index) {
       approaches.append(
         Approach(
@@ -117,7 +117,7 @@ extension BlockTranslator {
 
   /// The beginning of a way out of line that goes on at instruction `target`, or behind the last.
   private mutating func emitWay(of branch: RegionBranch, to target: Int, wantsFlags: Bool) {
-    takeHomes(inSecondBody: branch.isSecondBody)
+    enter(branch.body)
     Assembler.patch(branch.site, a.cursor)
     if wantsFlags { emitFlags(atBranch: branch.flags, branch.recipe) }
     giveBack(target - branch.index - 1)

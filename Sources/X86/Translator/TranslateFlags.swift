@@ -46,6 +46,11 @@ struct FlagRecipe {
 
     func uses(_ guest: UInt8) -> Bool { kind != .zero && (register == guest || usesOther && other == guest) }
 
+    mutating func rebase(_ versions: RegisterVersions) {
+      version = (versions.version(register), versions.delta(register))
+      otherVersion = (versions.version(other), versions.delta(other))
+    }
+
     func isLike(_ part: Part) -> Bool {
       kind == part.kind && size == part.size && register == part.register && other == part.other
         && constant == part.constant
@@ -67,6 +72,12 @@ struct FlagRecipe {
   }
 
   func uses(_ guest: UInt8) -> Bool { main.uses(guest) || carry?.uses(guest) ?? false }
+
+  /// It holds for what the registers hold now, by whatever versions.
+  mutating func rebase(_ versions: RegisterVersions) {
+    main.rebase(versions)
+    carry?.rebase(versions)
+  }
 
   /// Whether the other does the same with the same registers, whatever those hold.
   func isLike(_ other: FlagRecipe) -> Bool {

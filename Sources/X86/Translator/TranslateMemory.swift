@@ -215,7 +215,7 @@ extension BlockTranslator {
     let site = a.jumpIf(condition)
     misses.append(
       Miss(
-        index: index, isSecondBody: isSecondBody, isCareful: isCareful, site: site, flags: flags, recipe: recipe,
+        index: index, body: body, site: site, flags: flags, recipe: recipe,
         join: nil, joinFlags: [], x87: lastX87, refill: refill, again: a.cursor))
   }
 }

@@ -166,13 +166,13 @@ extension BlockTranslator {
     let site = a.jumpIf(Condition.equal)
     vectorLoads.append(
       VectorLoad(
-        index: index, isSecondBody: isSecondBody, site: site, join: a.cursor, flags: flags, recipe: recipe, thunk: thunk))
+        index: index, body: body, site: site, join: a.cursor, flags: flags, recipe: recipe, thunk: thunk))
   }
 
   mutating func emitVectorLoads() {
     for load in vectorLoads {
       observer?.mark(.load(load.index), a.cursor)
-      takeHomes(inSecondBody: load.isSecondBody)
+      enter(load.body)
       Assembler.patch(load.site, a.cursor)
       // RAX is kept; ZF: they may not be loaded now.
       a.call(load.thunk)
@@ -186,7 +186,7 @@ extension BlockTranslator {
 
   struct VectorLoad {
     var index: Int
-    var isSecondBody: Bool
+    var body: CodeBody
     var site: UnsafeMutablePointer<UInt8>
     var join: UnsafeMutablePointer<UInt8>
     var flags: FlagPlaces

@@ -15,8 +15,11 @@ extension CPU {
     if let translator { return translator }
     #if arch(x86_64)
       let jumpCache = (UnsafeMutableRawPointer(s) + CPU.jumpCacheOffset).assumingMemoryBound(to: vm_jump_entry.self)
-      if let made = Translator(jumpCache: jumpCache, codeBytes: codeMemory, emptyTag: emptyMicroTag, step: CPU.stepFromCode) {
+      if let made = Translator(
+        jumpCache: jumpCache, codeBytes: codeMemory, emptyTag: emptyMicroTag, step: CPU.stepFromCode)
+      {
         translator = made
+        if translationThreshold == 0 { made.turnsBeforeStrides = 1 }
         code.translator = made
         return made
       }
@@ -33,7 +36,7 @@ extension CPU {
     guard let translator else { return nil }
     let now = translator.statistics
     return """
-      cpu \(index) blocks translated: \(now.blocks), \(now.regions) of them of several
+      cpu \(index) blocks translated: \(now.blocks), \(now.regions) of them of several, \(now.stridedLoops) loops checked for many turns at once
       cpu \(index) instructions translated: \(now.instructions)
       cpu \(index) host code emitted: \(now.bytes) bytes
       cpu \(index) host code in memory: \(translator.bytesInUse) of \(translator.memory.size) bytes

@@ -12,6 +12,8 @@ public struct TranslatorStatistics: Equatable, Sendable {
   public var blocks = 0
   /// Those of them that are regions: several blocks as one.
   public var regions = 0
+  /// Those that are loops whose accesses are checked for many turns at once.
+  public var stridedLoops = 0
   public var instructions = 0
   public var bytes = 0
   /// Times all code was dropped, with what it was decoded from.
@@ -100,6 +102,8 @@ final class Translator {
 
   /// Whether code counts the guest's instructions, so that it can stop by number.
   var counts = true
+  /// Turns of a loop that check each access before those to come are checked together.
+  var turnsBeforeStrides = 4
   static let hasRotate = vm_host_has_bmi2() != 0
 
   var statistics = TranslatorStatistics()

@@ -1,0 +1,136 @@
+import Testing
+
+@testable import X86
+
+/// Loops whose accesses are checked for many turns at once.
+@Suite struct StridedLoopTests {
+  /// mov ecx, `turns`; mov ebx, `address` | `body`; dec ecx; jnz to the body | inc edx; jmp to the beginning
+  private func expectAlike(
+    _ body: [UInt8], turns: UInt64 = 100, from address: UInt64, compat: Bool = false, budget: Int = 3000,
+    change: (inout PagedProgram) -> Void = { _ in }, sourceLocation: SourceLocation = #_sourceLocation
+  ) throws {
+    let beginning = [0xb9] + PagedProgram.little(turns, 4) + [0xbb] + PagedProgram.little(address, 4)
+    let blocks = [
+      PagedProgram.Block(pieces: [beginning], exit: .fallThrough),
+      PagedProgram.Block(pieces: [body, [0xff, 0xc9]], exit: .condition(5, 1)),
+      PagedProgram.Block(pieces: [[0xff, 0xc2]], exit: .jump(0)),
+    ]
+    let lockstep = try PagedLockstep()
+    var program = try PagedProgram(blocks, turns: [budget, 37, 501], rbx: address)
+    program.compat = compat
+    change(&program)
+    #expect(lockstep.compare(program), sourceLocation: sourceLocation)
+    #expect(lockstep.translatorStatistics.stridedLoops > 0, sourceLocation: sourceLocation)
+  }
+
+  private let page = PagedMachine.window + 0x8000
+  private var border: UInt64 { page + 0x1000 }
+
+  @Test func aPointerMovesOverABorderUpAndDown() throws {
+    // add [rbx], ecx; add rbx, 4
+    try expectAlike([0x01, 0x0b, 0x48, 0x83, 0xc3, 0x04], from: border - 200)
+    // sub rbx, 12; mov eax, [rbx + 4]; add edx, eax
+    try expectAlike([0x48, 0x83, 0xeb, 0x0c, 0x8b, 0x43, 0x04, 0x01, 0xc2], from: border + 300)
+    // An access lies in both pages: add [rbx], rcx; add rbx, 12
+    try expectAlike([0x48, 0x01, 0x0b, 0x48, 0x83, 0xc3, 0x0c], from: border - 245)
+    // The same in 32-bit code: add [ebx], ecx; add ebx, 4
+    try expectAlike([0x01, 0x0b, 0x83, 0xc3, 0x04], from: border - 200, compat: true)
+  }
+
+  @Test func anIndexMovesWhileItsBaseStays() throws {
+    // add [rbx + rbp * 4], ecx; inc rbp
+    let code: [UInt8] = [0x01, 0x0c, 0xab, 0x48, 0xff, 0xc5]
+    try expectAlike(code, from: border - 0x40) { $0.registers[5] = UInt64(bitPattern: -50) }
+    // 32-bit code, from below 0 to above: what is added to the base is cut. add [ebx + ebp * 4], ecx; inc ebp
+    try expectAlike([0x01, 0x0c, 0xab, 0x45], from: border - 0x40, compat: true) { $0.registers[5] = 0xffff_ffce }
+    // And down: add [ebx + ebp * 8 + 8], ecx; dec ebp
+    try expectAlike([0x01, 0x4c, 0xeb, 0x08, 0x4d], from: border - 0x40, compat: true) { $0.registers[5] = 30 }
+    // add [ebx + ebp + 0x10], ecx; add ebp, 3
+    try expectAlike([0x01, 0x4c, 0x2b, 0x10, 0x83, 0xc5, 0x03], from: border, compat: true) {
+      $0.registers[5] = 0xffff_ff38
+    }
+  }
+
+  @Test func bothMove() throws {
+    // add [rbx + rbp * 2], cl; add rbx, 4; dec rbp
+    try expectAlike([0x00, 0x0c, 0x6b, 0x48, 0x83, 0xc3, 0x04, 0x48, 0xff, 0xcd], from: border - 100) {
+      $0.registers[5] = 20
+    }
+    // add [ebx + ebp * 2], cl; add ebx, 4; dec ebp
+    try expectAlike([0x00, 0x0c, 0x6b, 0x83, 0xc3, 0x04, 0x4d], from: border - 100, compat: true) {
+      $0.registers[5] = 20
+    }
+  }
+
+  @Test func whatStaysIsCheckedOnce() throws {
+    // push rcx; add [rsp + 8], ecx; pop rax; add [rbx], eax; add ebx's page by RIP: add [rip + 0x7f00], eax
+    try expectAlike([0x51, 0x01, 0x4c, 0x24, 0x08, 0x58, 0x01, 0x03], from: page + 0x40)
+    try expectAlike([0x01, 0x05, 0x00, 0x7f, 0x00, 0x00, 0x01, 0x03], from: page + 0x40)
+  }
+
+  @Test func vectorsMustBeAligned() throws {
+    // movdqa xmm1, [rbx]; paddd xmm1, xmm2; movdqa [rbx + 16], xmm1; add rbx, 16
+    let code: [UInt8] = [
+      0x66, 0x0f, 0x6f, 0x0b, 0x66, 0x0f, 0xfe, 0xca, 0x66, 0x0f, 0x7f, 0x4b, 0x10, 0x48, 0x83, 0xc3, 0x10,
+    ]
+    try expectAlike(code, from: border - 160)
+    try expectAlike(code, from: border - 152)
+    // add eax, [rbx + 4]; movdqa xmm1, [rbx + 8]; add rbx, 32
+    let odd: [UInt8] = [0x03, 0x43, 0x04, 0x66, 0x0f, 0x6f, 0x4b, 0x08, 0x48, 0x83, 0xc3, 0x20]
+    try expectAlike(odd, from: border - 168)
+    try expectAlike(odd, from: border - 176)
+  }
+
+  @Test func aPageThatIsNotThereFaultsAtItsTurn() throws {
+    // add [rbx], ecx; add rbx, 4, into a page that is not present, one that is read-only, and a device's
+    let code: [UInt8] = [0x01, 0x0b, 0x48, 0x83, 0xc3, 0x04]
+    for entry in [0, PagedMachine.frame(12) | 0x65, PagedMachine.deviceFrame | 0x67] as [UInt64] {
+      try expectAlike(code, from: border - 160) {
+        $0.user = true
+        $0.entries.append((PagedMachine.tableEntry(9), entry))
+      }
+    }
+  }
+
+  @Test func aDeviceInTheLoopIsAskedEachTurn() throws {
+    // add [rbx], eax; add rbx, 4; add eax, [rsi], whose device asks for an interrupt now and then
+    let code: [UInt8] = [0x01, 0x03, 0x48, 0x83, 0xc3, 0x04, 0x03, 0x06]
+    try expectAlike(code, from: page + 0x100) {
+      $0.patience = 3
+      $0.flags = 0x202
+      $0.registers[6] = PagedMachine.window + 0xa010
+      $0.entries.append((PagedMachine.tableEntry(10), PagedMachine.deviceFrame | 0x67))
+    }
+  }
+
+  @Test func aLoopThatWritesItsOwnCodeRunsWhatItHasWritten() throws {
+    // mov [rbx], al; inc rbx, from before the code's page into it
+    try expectAlike([0x88, 0x03, 0x48, 0xff, 0xc3], turns: 300, from: PagedMachine.window + 0x2000 - 0x1f80)
+  }
+
+  @Test func aPartOfTheTurnMayBeSkipped() throws {
+    // test cl, 3; jne over; add [rbx], ecx | add rbx, 4; mov eax, [rbx]; dec ecx; jnz
+    let beginning = [0xb9] + PagedProgram.little(120, 4) + [0xbb] + PagedProgram.little(border - 240, 4)
+    let blocks = [
+      PagedProgram.Block(pieces: [beginning], exit: .fallThrough),
+      PagedProgram.Block(pieces: [[0xf6, 0xc1, 0x03]], exit: .condition(5, 3)),
+      PagedProgram.Block(pieces: [[0x01, 0x0b]], exit: .fallThrough),
+      PagedProgram.Block(pieces: [[0x48, 0x83, 0xc3, 0x04, 0x8b, 0x03, 0xff, 0xc9]], exit: .condition(5, 1)),
+      PagedProgram.Block(pieces: [], exit: .jump(0)),
+    ]
+    let lockstep = try PagedLockstep()
+    #expect(lockstep.compare(try PagedProgram(blocks, turns: [4000, 100], rbx: border)))
+    #expect(lockstep.translatorStatistics.stridedLoops > 0)
+  }
+
+  @Test func registersWithoutAHostRegisterAreBack() throws {
+    // add r10, [rbx + r11 * 8]; inc r11; add r14, r10
+    let code: [UInt8] = [0x4e, 0x03, 0x14, 0xdb, 0x49, 0xff, 0xc3, 0x4d, 0x01, 0xd6]
+    try expectAlike(code, from: border - 320) { $0.registers[11] = 2 }
+  }
+
+  @Test func flagsBehindTheLoopAreThoseOfItsLastInstruction() throws {
+    // adc eax, [rbx]; lea rbx, [rbx + 4]: CF goes around the loop by way of DEC
+    try expectAlike([0x13, 0x03, 0x48, 0x8d, 0x5b, 0x04], from: border - 200)
+  }
+}
