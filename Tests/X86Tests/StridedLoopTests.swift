@@ -108,6 +108,44 @@ import Testing
     try expectAlike([0x88, 0x03, 0x48, 0xff, 0xc3], turns: 300, from: PagedMachine.window + 0x2000 - 0x1f80)
   }
 
+  @Test func turnsAreCountedOnBehindAnInterpretedOne() throws {
+    // test cl, 3; jne over; mov rsi, rdi; add eax, [rsi], a device's | add [rbx], ecx; add rbx, 4; dec ecx; jnz
+    let beginning = [0xb9] + PagedProgram.little(250, 4) + [0xbb] + PagedProgram.little(border - 200, 4)
+    let blocks = [
+      PagedProgram.Block(pieces: [beginning], exit: .fallThrough),
+      PagedProgram.Block(pieces: [[0xf6, 0xc1, 0x03]], exit: .condition(5, 3)),
+      PagedProgram.Block(pieces: [[0x48, 0x89, 0xfe, 0x03, 0x06]], exit: .fallThrough),
+      PagedProgram.Block(pieces: [[0x01, 0x0b, 0x48, 0x83, 0xc3, 0x04, 0xff, 0xc9]], exit: .condition(5, 1)),
+      PagedProgram.Block(pieces: [], exit: .jump(0)),
+    ]
+    let lockstep = try PagedLockstep()
+    var program = try PagedProgram(blocks, turns: [6000, 100], rbx: border)
+    program.registers[7] = PagedMachine.window + 0xa010
+    program.entries.append((PagedMachine.tableEntry(10), PagedMachine.deviceFrame | 0x67))
+    #expect(lockstep.compare(program))
+    #expect(lockstep.translatorStatistics.stridedLoops > 0)
+  }
+
+  @Test func whatStaysMayMoveForAMoment() throws {
+    // add eax, [rsi]; add [rbx + rbp * 4], ecx; inc rbp; add [rbx + rbp * 4], cl; dec rbp; add rbx, 4
+    let index: [UInt8] = [0x03, 0x06, 0x01, 0x0c, 0xab, 0x48, 0xff, 0xc5, 0x00, 0x0c, 0xab, 0x48, 0xff, 0xcd, 0x48, 0x83, 0xc3, 0x04]
+    let rsi = page + 0x40
+    try expectAlike(index, from: border - 200) {
+      $0.registers[5] = 3
+      $0.registers[6] = rsi
+    }
+    // add eax, [rsi]; add [rbx + rbp * 4], ecx; add rbx, 8; add [rbx + rbp * 4], cl; sub rbx, 8; inc rbp
+    let base: [UInt8] = [
+      0x03, 0x06, 0x01, 0x0c, 0xab, 0x48, 0x83, 0xc3, 0x08, 0x00, 0x0c, 0xab, 0x48, 0x83, 0xeb, 0x08, 0x48, 0xff, 0xc5,
+    ]
+    try expectAlike(base, from: border - 200) {
+      $0.registers[5] = 3
+      $0.registers[6] = rsi
+    }
+    // add [rbx], ecx; add rbx, 8; add [rbx], cl; sub rbx, 8
+    try expectAlike([0x01, 0x0b, 0x48, 0x83, 0xc3, 0x08, 0x00, 0x0b, 0x48, 0x83, 0xeb, 0x08], from: border - 200)
+  }
+
   @Test func aPartOfTheTurnMayBeSkipped() throws {
     // test cl, 3; jne over; add [rbx], ecx | add rbx, 4; mov eax, [rbx]; dec ecx; jnz
     let beginning = [0xb9] + PagedProgram.little(120, 4) + [0xbb] + PagedProgram.little(border - 240, 4)

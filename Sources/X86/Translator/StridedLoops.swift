@@ -72,7 +72,6 @@ struct LoopPlan {
 /// interrupts that the guest's own access causes, after which the counter is set to 0.
 extension BlockTranslator {
   /// Turns that check each access before turns are checked together, and when that has failed.
-  private static let patience = 8
   private static let pause = 15
   /// The fewest turns that are worth it.
   private static let fewest = 3
@@ -127,8 +126,8 @@ extension BlockTranslator {
   private func stride(of leader: Int, _ members: [Int]) -> Stride? {
     let it = references[leader]
     let address = it.address
-    guard it.epoch == loop.epoch, it.version == loop.head.version(address),
-      loop.end.version(address) == loop.head.version(address), !(is64 && address.width == 4)
+    guard it.epoch == loop.epoch, loop.end.version(address) == loop.head.version(address),
+      !(is64 && address.width == 4)
     else { return nil }
     let head = loop.head.deltas(address)
     let end = loop.end.deltas(address)
