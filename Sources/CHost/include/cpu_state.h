@@ -88,7 +88,7 @@ enum {
 
 #define VM_TLB_INVALID 0xfff0000000000fffULL
 #define VM_TLB_GLOBAL 1ULL
-#define VM_TLB_BITS 11
+#define VM_TLB_BITS 12
 #define VM_TLB_SIZE (1 << VM_TLB_BITS)
 #define VM_FETCH_BITS 10
 #define VM_FETCH_SIZE (1 << VM_FETCH_BITS)
