@@ -19,9 +19,14 @@ public final class CPU {
   static let tlbOffset = (MemoryLayout<vm_cpu_state>.size + 4095) & ~4095
   static let jumpCacheOffset = tlbOffset + VM_MMU_COUNT * Int(VM_TLB_SIZE) * MemoryLayout<vm_tlb_entry>.stride
 
+  static let pageAddendsOffset = MicroTLB.offset + MicroTLB.bytes
+
   /// The TLB sets, VM_MMU_COUNT of each, contiguous.
   let dataTLBs: UnsafeMutablePointer<vm_tlb_entry>
   let fetchTLBs: UnsafeMutablePointer<vm_fetch_entry>
+  /// The addends of `dataTLBs` once more, each with the index that bits 12 and up of a linear address are: a quicker way
+  /// to them by a cycle. Those of slots that hold nothing are left behind; whoever reads one has checked the tag.
+  let pageAddends: UnsafeMutablePointer<UInt64>
   /// The tag of micro-TLB entries that hold nothing: a page that is not canonical, of no guest's knowledge.
   let emptyMicroTag = UInt64.random(in: 0...0xff_ffff_ffff) &<< 12 | 1 &<< 62
 
@@ -55,11 +60,13 @@ public final class CPU {
     self.profile = profile
     self.memory = memory
     self.environment = environment
-    let bytes = MicroTLB.offset + MicroTLB.bytes
+    let bytes = CPU.pageAddendsOffset + VM_MMU_COUNT * CPU.dataSetSize * 8
     let block = UnsafeMutableRawPointer.allocate(byteCount: bytes, alignment: 4096)
     s = block.initializeMemory(as: UInt8.self, repeating: 0, count: MemoryLayout<vm_cpu_state>.size)
       .withMemoryRebound(to: vm_cpu_state.self, capacity: 1) { $0 }
     dataTLBs = (block + CPU.tlbOffset).bindMemory(to: vm_tlb_entry.self, capacity: VM_MMU_COUNT * Int(VM_TLB_SIZE))
+    pageAddends = (block + CPU.pageAddendsOffset).initializeMemory(
+      as: UInt64.self, repeating: 0, count: VM_MMU_COUNT * CPU.dataSetSize)
     fetchTLBs = .allocate(capacity: VM_MMU_COUNT * Int(VM_FETCH_SIZE))
     tlbUse = .allocate(capacity: TLBUse.words)
     code = CodeCache(memory: memory, cpu: index)

@@ -104,9 +104,10 @@ extension CPU {
       if !mayWriteUnseen(target.ramPage) { mayWrite = false }
       if memory.dirtyLog.isLogging && !memory.dirtyLog.isDirty(page: target.ramPage) { mayWrite = false }
     }
+    let addend = UInt64(UInt(bitPattern: read)) &- page
     entry.pointee = vm_tlb_entry(
-      read_tag: page, write_tag: mayWrite ? page : invalid, addend: UInt64(UInt(bitPattern: read)) &- page,
-      physical: physical | flags)
+      read_tag: page, write_tag: mayWrite ? page : invalid, addend: addend, physical: physical | flags)
+    pageAddends[set &* CPU.dataSetSize &+ slot] = addend
     noteUse(set: set, slot: slot, flags: flags)
     if flags & UInt64(VM_TLB_GLOBAL) != 0 && CPU.isLow(page) { latches.lowGlobals = true }
   }

@@ -241,10 +241,28 @@ extension BlockTranslator {
       if low != it.disp { a.arithmetic(0, .register(second), Int64(it.disp - low), size: 4) }
       missUnlessAligned(second)
     }
+    if let host, low == 0, !isLeader, Translator.hasRotate, feedsAddress() {
+      // The next access waits for this one's addend.
+      a.moveImmediate(first, UInt64(VM_TLB_BITS) << 8 | 12)
+      a.extract(first, host, first)
+      let addends = CPU.pageAddendsOffset + mmuSet * CPU.dataSetSize * 8 - GuestRegisters.bias
+      a.load(first, .memory(base: GuestRegisters.state, index: first, scale: 3, disp: Int32(addends)))
+      return Access(operand: translated(host, it.disp), free: second)
+    }
     a.load(first, entryField(16))
     if isLeader { a.store(StateField.windowAddend(it.addend), first) }
     if let host { return Access(operand: translated(host, it.disp), free: second) }
     return addressed(it, it.disp, it, aligned: false)
+  }
+
+  /// Whether the instruction loads a register that an address is made of in this block.
+  private func feedsAddress() -> Bool {
+    let kind = OpKind(trusted: ops[index].kind)
+    guard kind == (is64 ? .movRM64 : .movRM32) else { return false }
+    let register = ops[index].reg
+    return (0..<Int(block.pointee.count)).contains {
+      isMemory(ops + $0) && (ops[$0].base == register || ops[$0].index == register)
+    }
   }
 
   /// An access that another has checked.

@@ -204,6 +204,15 @@ struct Assembler {
     byte(count)
   }
 
+  /// BEXTR (BMI1): `to` = the bits of `from` that `control` names, the first in bits 0-7 and how many in 8-15; 64 bits.
+  mutating func extract(_ to: UInt8, _ from: UInt8, _ control: UInt8) {
+    byte(0xc4)
+    byte((to < 8 ? 0x80 : 0) | 0x40 | (from < 8 ? 0x20 : 0) | 2)
+    byte((~control & 15) << 3 | 0x80)
+    byte(0xf7)
+    byte(0xc0 | (to & 7) << 3 | from & 7)
+  }
+
   /// PDEP or PEXT (BMI2): `to` = bits of `from` by `mask`, 32 bits.
   mutating func bits(deposit: Bool, _ to: UInt8, _ from: UInt8, _ mask: UInt8) {
     byte(0xc4)

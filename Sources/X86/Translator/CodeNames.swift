@@ -41,6 +41,7 @@ struct CodeNames {
     let offset = displacement + GuestRegisters.bias
     if isIndexed {
       let entry = MemoryLayout<vm_tlb_entry>.stride
+      if offset >= CPU.pageAddendsOffset { return "addend" }
       if offset >= CPU.jumpCacheOffset { return "jump cache" }
       guard offset >= CPU.tlbOffset else { return nil }
       switch (offset - CPU.tlbOffset) % entry {
