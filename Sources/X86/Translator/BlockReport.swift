@@ -118,6 +118,7 @@ extension CodeListing {
     case .loopEntry: return "the loop's second body, in which it stays"
     case .loop(let index): return "again \(place(index))"
     case .miss(let index): return "interpreter's turn at \(place(index))"
+    case .cacheMiss(let index): return "target of \(place(index)) not in its inline cache"
     case .indirectMiss(let index): return "target of \(place(index)) not in the jump cache"
     case .approach(let index): return "branch at \(place(index)) stays within"
     case .departure(let index): return "branch at \(place(index)) leaves"
