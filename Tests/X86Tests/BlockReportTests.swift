@@ -72,12 +72,12 @@ import Testing
     #expect(within.contains("block 0000000000001000,"))
     let cold = try self.machine(.interpreter).cpu.blockReport(at: 0x1000)
     #expect(cold.contains("no host code: interpreted 0 times; this is what it would be"))
-    // A block that goes on in the next page: not of a jump, but the jump cache is asked.
+    // A block that goes on in the next page: not of a jump, but an inline cache is asked.
     let last = try InterpreterMachine(bits: 64)
     last.cpu.accelerator = .translator
     last.cpu.translationThreshold = 0
     last.run([0xe9] + [0xf9, 0x0f, 0, 0] + [UInt8](repeating: 0x90, count: 0xff9) + [0x90, 0x90, 0xf4])
-    #expect(last.cpu.blockReport(at: 0x1ffe).contains("target of the block's end not in the jump cache"))
+    #expect(last.cpu.blockReport(at: 0x1ffe).contains("target of the block's end not in its inline cache"))
     let real = try InterpreterMachine(bits: 16)
     real.run([0x90])
     #expect(real.cpu.blockReport(at: 0x1000).contains("no host code: code of this mode is interpreted"))

@@ -60,12 +60,14 @@ typedef struct vm_fetch_entry {
   void *page;         ///< the code cache's record of this physical page, or NULL
 } vm_fetch_entry;
 
-/// One entry of the jump cache: where indirect branches find emitted code by RIP.
+/// One entry of the jump cache, where indirect branches find emitted code by RIP, or an inline cache.
 typedef struct vm_jump_entry {
   uint64_t tag;   ///< RIP XOR `vm_cpu_state.jump_key`, whose bits are such that no canonical RIP gives 0
   uint64_t code;
   uint64_t page;  ///< RIP of the page's first byte
-  uint64_t reserved;
+  /// Of an inline cache only: the branch's visits out of line, whose low byte is counted up to 256; and while it is watched
+  /// 1 and how many of them led where the one before did.
+  uint32_t visits, repeats;
 } vm_jump_entry;
 
 /// A direct branch in emitted code that may be made to lead straight to its target.
@@ -142,7 +144,7 @@ typedef struct vm_cpu_state {
   /// saved: the interrupt controller's line is looked at anew.
   uint32_t interrupt_waiting;
   uint32_t translation_drops; ///< counts the times that translations were dropped or lost rights
-  uint32_t reserved;
+  uint32_t cache_due; ///< not 0: an inline cache, by its displacement, of VM_EXIT_INDIRECT's branch, that is to be judged
 
   /// Lazy arithmetic flags. `flag_result` is the last result sign-extended to 64 bits: ZF, SF and PF come from it.
   /// `flag_carries` is the carry-out vector of the operation, shifted so that the carry out of the top bit is bit 63
@@ -246,7 +248,8 @@ typedef struct vm_block {
   uint8_t heat;           ///< how often the translator's dispatcher has had it interpreted
   uint8_t crossings;      ///< times that accesses checked together lay in two pages
   uint8_t careful;        ///< that is no surprise: code for it is emitted, too
-  uint8_t reserved[2];
+  uint8_t wanders;        ///< its indirect branch leads to many places: no inline cache for it
+  uint8_t reserved;
   uint64_t code;          ///< emitted code, or 0
   vm_code_link *incoming; ///< branches linked to it
   struct vm_block *older;  ///< translated before it into the same region of code memory

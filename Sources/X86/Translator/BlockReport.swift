@@ -122,6 +122,7 @@ extension CodeListing {
     case .strided(let index): return "checked before: \(place(index))"
     case .strideCheck: return "checks of the accesses of many turns"
     case .miss(let index): return "interpreter's turn at \(place(index))"
+    case .cacheMiss(let index): return "target of \(place(index)) not in its inline cache"
     case .indirectMiss(let index): return "target of \(place(index)) not in the jump cache"
     case .approach(let index): return "branch at \(place(index)) stays within"
     case .departure(let index): return "branch at \(place(index)) leaves"

@@ -27,7 +27,7 @@ struct BlockTranslator {
   var stored: (guest: UInt8, host: UInt8, at: UnsafeMutablePointer<UInt8>)?
   var misses: [Miss] = []
   private var leaves: [Leave] = []
-  private var indirectMisses: [(UnsafeMutablePointer<UInt8>, Int)] = []
+  var indirectBranches: [IndirectBranch] = []
   /// For those who want to read the code; nil otherwise.
   var observer: CodeObserver?
 
@@ -404,42 +404,7 @@ struct BlockTranslator {
     }
   }
 
-  /// Goes to the RIP in R15, by way of the jump cache. Flags are in RAX.
-  mutating func leaveIndirect() {
-    let first = GuestRegisters.first
-    let second = GuestRegisters.second
-    func entry(_ offset: Int) -> HostOperand {
-      let disp = CPU.jumpCacheOffset + offset - GuestRegisters.bias
-      return .memory(base: GuestRegisters.state, index: first, scale: 0, disp: Int32(disp))
-    }
-    // As `Translator.jumpEntry` does; 32 bytes an entry.
-    a.move(first, second, size: 4)
-    a.emit(0xc1, 0, .register(first), size: 4)  // rol
-    a.byte(5)
-    a.emit(0x33, first, .register(second), size: 4)
-    a.arithmetic(4, .register(first), Int64((1 << Translator.jumpCacheBits) - 1) << 5, size: 4)
-    a.emit(0x33, second, StateField.jumpKey, size: 8)
-    a.emit(0x3b, second, entry(0), size: 8)
-    let miss = a.jumpIf(Condition.notEqual)
-    a.load(second, entry(16))
-    a.store(StateField.page, second)
-    a.emit(0xff, 4, entry(8), size: 4)
-    indirectMisses.append((miss, index))
-  }
-
-  private mutating func emitIndirectMisses() {
-    for (site, index) in indirectMisses {
-      observer?.mark(.indirectMiss(index), a.cursor)
-      Assembler.patch(site, a.cursor)
-      a.emit(0x33, GuestRegisters.second, StateField.jumpKey, size: 8)
-      a.store(StateField.rip, GuestRegisters.second)
-      a.moveImmediate(GuestRegisters.first, UInt64(UInt(bitPattern: ops + index)))
-      a.store(StateField.leftBy, GuestRegisters.first)
-      exit(UInt64(VM_EXIT_INDIRECT))
-    }
-  }
-
-  private mutating func exit(_ reason: UInt64) {
+  mutating func exit(_ reason: UInt64) {
     a.moveImmediate(GuestRegisters.first, reason)
     a.store(StateField.exit, GuestRegisters.first)
     a.jump(to: translator.exitThunk)

@@ -13,6 +13,7 @@ struct CodeNames {
     places = [
       translator.stepThunk: "interpreter", translator.plainStepThunk: "interpreter",
       translator.exitThunk: "dispatcher", translator.vectorThunk: "load vectors", translator.x87Thunk: "load x87",
+      translator.lookupThunk: "jump cache",
     ]
   }
 
@@ -53,6 +54,9 @@ struct CodeNames {
     }
     if offset >= MicroTLB.offset {
       return "micro-TLB entry \((offset - MicroTLB.offset) / MemoryLayout<vm_tlb_entry>.stride)"
+    }
+    if offset >= InlineCaches.offset {
+      return "inline cache \((offset - InlineCaches.offset) / MemoryLayout<vm_jump_entry>.stride)"
     }
     if offset >= StateField.xmm && offset < StateField.xmm + 256 { return "xmm\((offset - StateField.xmm) / 16)" }
     return fields[displacement]

@@ -15,6 +15,8 @@ final class CodeObserver {
     case end
     /// The interpreter's turn at an instruction whose inline code cannot go on.
     case miss(Int)
+    /// A target that is not the one of last time.
+    case cacheMiss(Int)
     /// A target that the jump cache does not hold.
     case indirectMiss(Int)
     /// A branch within a region on its way to another instruction of it, or out.

@@ -12,7 +12,7 @@ enum MicroTLB {
   /// Entries of each set (VM_MMU_*). Entry 0 is for accesses by RSP, 1 for those below RBP.
   static let slots = 1024
   /// The distance of the first entry from the CPU's state.
-  static let offset = CPU.jumpCacheOffset + MemoryLayout<vm_jump_entry>.stride << Translator.jumpCacheBits
+  static let offset = CPU.jumpCacheOffset + MemoryLayout<vm_jump_entry>.stride * Translator.jumpEntries
   static let scratchOffset = offset + VM_MMU_COUNT * slots * MemoryLayout<vm_tlb_entry>.stride
   /// The displacements of `micro_locals` entries.
   static let listOffset = scratchOffset + 4096

@@ -46,6 +46,7 @@ extension CPU {
       cpu \(index) entries to host code: \(now.entries)
       cpu \(index) exits to link a branch: \(now.linkExits)
       cpu \(index) exits by an indirect branch: \(now.indirectExits)
+      cpu \(index) indirect branches to many places: \(now.wanderers)
       cpu \(index) exits before a block: \(now.entryExits)
       cpu \(index) exits by an interpreted instruction: \(now.stepExits)
       cpu \(index) interpreted instructions within host code: \(now.steps)
@@ -109,6 +110,7 @@ extension CPU {
             switch s.pointee.code_exit {
             case UInt64(VM_EXIT_INDIRECT):
               translator.statistics.indirectExits &+= 1
+              if s.pointee.cache_due != 0 { judgeInlineCache(translator) }
               if mode & UInt32(VM_MODE_CODE64) != 0 && !CPU.isCanonical(s.pointee.rip) {
                 s.lazyFlagsFromRaw()
                 raw = false
@@ -132,6 +134,7 @@ extension CPU {
               translator.statistics.entryExits &+= 1
               if leftDeadBlock(translator, limit) {
                 // The jump cache is told what stands in its place.
+                translator.forgetInlineCaches(s.pointee.rip, key: currentJumpKey())
                 fillsJumpCache = true
                 continue
               }
@@ -185,7 +188,7 @@ extension CPU {
     return address
   }
 
-  private func blockHolding(_ op: Op) -> UnsafeMutablePointer<vm_block> {
+  func blockHolding(_ op: Op) -> UnsafeMutablePointer<vm_block> {
     var first = op
     while first.pointee.offset != 0 { first -= 1 }
     return UnsafeMutableRawPointer(first).assumingMemoryBound(to: vm_block.self) - 1

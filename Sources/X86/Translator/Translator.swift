@@ -32,6 +32,8 @@ public struct TranslatorStatistics: Equatable, Sendable {
   public var stepExits = 0
   /// Instructions that emitted code had interpreted: TLB misses, and what is not translated.
   public var steps = 0
+  /// Indirect branches that led to so many places that they have no inline cache any more.
+  public var wanderers = 0
   /// Blocks run by the interpreter between.
   public var interpretedBlocks = 0
 }
@@ -83,13 +85,17 @@ final class Translator {
   /// The same for an entry of the data TLB.
   private(set) var missThunks: [UnsafeMutablePointer<UInt8>] = []
   private(set) var walkThunk: UnsafeMutablePointer<UInt8>
+  /// Finds the target of an indirect branch that its inline cache does not lead to.
+  private(set) var lookupThunk: UnsafeMutablePointer<UInt8>
+  /// The inline cache that was given away last.
+  var cacheCursor = 0
   /// The micro-TLB entry that was given away last.
   var microCursor = 1
   /// When each entry of the micro-TLB was filled so often that somebody looked (nanoseconds).
   var microFilled = [UInt64](repeating: 0, count: VM_MMU_COUNT * MicroTLB.slots)
 
   private let links: UnsafeMutablePointer<vm_code_link>
-  private let jumpCache: UnsafeMutablePointer<vm_jump_entry>
+  let jumpCache: UnsafeMutablePointer<vm_jump_entry>
   /// Parts of the jump key of supervisor and user code: entries of older generations are void.
   private var jumpGeneration: UInt64 = 1
   private var userGeneration: UInt64 = 1
@@ -136,6 +142,7 @@ final class Translator {
     x87Thunk = writable
     x87StoreThunk = writable
     walkThunk = writable
+    lookupThunk = writable
     // Pages that are never written stay unallocated.
     let linkCount = regionCount * Self.regionLinks
     links = calloc(linkCount, MemoryLayout<vm_code_link>.stride)!.assumingMemoryBound(to: vm_code_link.self)
@@ -186,7 +193,7 @@ final class Translator {
     let own = links + region * Self.regionLinks
     for index in 0..<linksUsed[region] { detach(own + index) }
     linksUsed[region] = 0
-    for slot in 0..<1 << Self.jumpCacheBits where jumpCache[slot].code >= first && jumpCache[slot].code < last {
+    for slot in 0..<Self.jumpEntries where jumpCache[slot].code >= first && jumpCache[slot].code < last {
       jumpCache[slot] = vm_jump_entry()
     }
     statistics.evictions += 1
@@ -341,7 +348,7 @@ final class Translator {
   private func clearJumps() {
     jumpGeneration = 1
     userGeneration = 1
-    let bytes = MemoryLayout<vm_jump_entry>.stride << Self.jumpCacheBits
+    let bytes = MemoryLayout<vm_jump_entry>.stride * Self.jumpEntries
     UnsafeMutableRawPointer(jumpCache).initializeMemory(as: UInt8.self, repeating: 0, count: bytes)
   }
 
@@ -365,7 +372,7 @@ final class Translator {
   }
 
   /// Where the jump cache has an address: its low bits, mixed with those that differ between aligned ones. Emitted code
-  /// does the same: see `leaveIndirect`.
+  /// does the same: see `emitJumpSlot`.
   @inline(__always)
   private func jumpEntry(_ rip: UInt64) -> UnsafeMutablePointer<vm_jump_entry> {
     let low = UInt32(truncatingIfNeeded: rip)
@@ -373,7 +380,7 @@ final class Translator {
   }
 
   func fillJump(_ rip: UInt64, key: UInt64, code: UInt64) {
-    jumpEntry(rip).pointee = vm_jump_entry(tag: rip ^ key, code: code, page: rip & ~0xfff, reserved: 0)
+    jumpEntry(rip).pointee = vm_jump_entry(tag: rip ^ key, code: code, page: rip & ~0xfff, visits: 0, repeats: 0)
   }
 
   /// The code at `rip`, 0 when the jump cache does not know.
@@ -434,6 +441,9 @@ final class Translator {
     // ZF is clear: the comparison above was not equal.
     Assembler.patch(refused, a.cursor)
     a.byte(0xc3)
+
+    lookupThunk = a.cursor
+    emitLookup(&a)
 
     walkThunk = a.cursor
     emitWalk(&a)
