@@ -6,9 +6,6 @@ import CHost
 /// plus an offset. Each memory access has its TLB check inline; on a miss a stub hands the whole instruction to the
 /// interpreter, which also finds its faults, and goes on behind it.
 struct BlockTranslator {
-  /// Length of the instruction at a block's entry that compares `pending` with 0.
-  static let pendingCheckBytes = 4
-
   var a: Assembler
   let translator: Translator
   let block: UnsafeMutablePointer<vm_block>
@@ -170,7 +167,6 @@ struct BlockTranslator {
     let count = Int(block.pointee.count)
     if body != .again { observer?.mark(body == .first ? .entry : .stridedEntry, a.cursor) }
     var entry = Entry(body: body, refusals: [], budget: nil, flags: flags)
-    // The first body's first instruction: see `Translator.kill`.
     if hasStrides && body.isLoop { emitTurn() } else { entry.refusals.append(refuseIfPending()) }
     entry.refusals += requireFollowingPage()
     if translator.counts {

@@ -13,7 +13,7 @@ struct CodeNames {
     places = [
       translator.stepThunk: "interpreter", translator.plainStepThunk: "interpreter",
       translator.exitThunk: "dispatcher", translator.vectorThunk: "load vectors", translator.x87Thunk: "load x87",
-      translator.lookupThunk: "jump cache",
+      translator.lookupThunk: "jump cache", translator.displacedThunk: "jump cache",
     ]
   }
 

@@ -2,6 +2,8 @@
 /// may say yes for a page that is not in it, never no for one that is.
 struct EvictedPages {
   private var bits = SIMD16<UInt64>()
+  /// Parts of the address space that some are in, so that a user's page is never taken for a kernel's.
+  private var parts: UInt16 = 0
   private(set) var hasAny = false
   private(set) var hasNonGlobal = false
 
@@ -11,15 +13,20 @@ struct EvictedPages {
     return (Int(truncatingIfNeeded: number &>> 6) & 15, 1 &<< (number & 63))
   }
 
+  /// Eighths of the lowest 4 GiB, and of the whole.
+  @inline(__always)
+  private func part(_ page: UInt64) -> UInt16 { 1 &<< UInt16(page &>> 32 == 0 ? page &>> 29 : 8 | page &>> 61) }
+
   mutating func add(_ page: UInt64, global: Bool) {
     let (word, bit) = place(page)
     bits[word] |= bit
+    parts |= part(page)
     hasAny = true
     if !global { hasNonGlobal = true }
   }
 
   func mayHold(_ page: UInt64) -> Bool {
     let (word, bit) = place(page)
-    return bits[word] & bit != 0
+    return parts & part(page) != 0 && bits[word] & bit != 0
   }
 }

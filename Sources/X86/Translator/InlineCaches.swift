@@ -48,6 +48,7 @@ struct IndirectBranch {
   struct CacheSites {
     var tag: UnsafeMutablePointer<UInt8>
     var page: UnsafeMutablePointer<UInt8>
+    var own: UnsafeMutablePointer<UInt8>
     var code: UnsafeMutablePointer<UInt8>
   }
 }
@@ -125,8 +126,11 @@ extension BlockTranslator {
     a.load(second, unknown)
     let page = a.cursor - 4
     a.store(StateField.page, second)
+    // For `DeadEntries`.
+    a.moveImmediate(GuestRegisters.first, UInt64(Int32.max))
+    let own = a.cursor - 4
     a.emit(0xff, 4, unknown, size: 4)
-    let cache = IndirectBranch.CacheSites(tag: tag, page: page, code: a.cursor - 4)
+    let cache = IndirectBranch.CacheSites(tag: tag, page: page, own: own, code: a.cursor - 4)
     indirectBranches.append(IndirectBranch(index: index, miss: miss, cache: cache))
   }
 
@@ -142,13 +146,13 @@ extension BlockTranslator {
         }
         fill(cache.tag, InlineCaches.tagField)
         fill(cache.page, InlineCaches.pageField)
+        fill(cache.own, 0)
         fill(cache.code, InlineCaches.codeField)
         a.moveImmediate(GuestRegisters.first, UInt64(entry))
         a.call(translator.lookupThunk)
       } else {
         observer?.mark(.indirectMiss(branch.index), a.cursor)
-        a.emit(0x33, GuestRegisters.second, StateField.jumpKey, size: 8)
-        a.store(StateField.rip, GuestRegisters.second)
+        a.call(translator.displacedThunk)
       }
       a.moveImmediate(GuestRegisters.first, UInt64(UInt(bitPattern: ops + branch.index)))
       a.store(StateField.leftBy, GuestRegisters.first)
@@ -158,22 +162,12 @@ extension BlockTranslator {
 }
 
 extension Translator {
-  /// Entries of the jump cache and inline caches.
-  static let jumpEntries = 1 << jumpCacheBits + InlineCaches.count
+  /// Entries of the jump cache, of inline caches, and displaced ones.
+  static let jumpEntries = DisplacedJumps.first + DisplacedJumps.count
 
   func nextInlineCache() -> Int {
     cacheCursor = (cacheCursor + 1) & (InlineCaches.count - 1)
     return cacheCursor
-  }
-
-  /// What was entered at `rip` is dead: no inline cache leads to it any more.
-  @inline(never)
-  func forgetInlineCaches(_ rip: UInt64, key: UInt64) {
-    let first = 1 << Self.jumpCacheBits
-    for number in first..<Self.jumpEntries where jumpCache[number].tag == rip ^ key {
-      jumpCache[number].tag = 0
-      jumpCache[number].code = 0
-    }
   }
 
   /// A field of the jump cache's entry at the offset in `slot`.
@@ -206,7 +200,8 @@ extension Translator {
     a.emit(0x33, rcx, .register(second), size: 8)
     Self.emitJumpSlot(&a, rax, rcx)
     a.emit(0x3b, second, Self.jumpField(rax, InlineCaches.tagField), size: 8)
-    let missing = a.jumpIf(Condition.notEqual)
+    let displaced = a.jumpIf(Condition.notEqual)
+    let found = a.cursor
     a.arithmetic(0, own(InlineCaches.visitsField), 1, size: 1)
     let due = a.jumpIf(Condition.below)
     a.arithmetic(7, own(InlineCaches.repeatsField), 0, size: 4)
@@ -236,6 +231,11 @@ extension Translator {
     a.load(second, Self.jumpField(rax, InlineCaches.codeField))
     a.jump(to: go)
 
+    Assembler.patch(displaced, a.cursor)
+    Self.emitDisplacedSlot(&a, rax, rcx)
+    a.emit(0x3b, second, Self.jumpField(rax, InlineCaches.tagField), size: 8)
+    a.jump(to: found, if: Condition.equal)
+    let missing = a.jump()
     Assembler.patch(due, a.cursor)
     a.store(StateField.cacheDue, GuestRegisters.first, size: 4)
     Assembler.patch(missing, a.cursor)

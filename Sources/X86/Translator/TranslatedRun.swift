@@ -134,7 +134,6 @@ extension CPU {
               translator.statistics.entryExits &+= 1
               if leftDeadBlock(translator, limit) {
                 // The jump cache is told what stands in its place.
-                translator.forgetInlineCaches(s.pointee.rip, key: currentJumpKey())
                 fillsJumpCache = true
                 continue
               }

@@ -41,8 +41,8 @@ public struct TranslatorStatistics: Equatable, Sendable {
 /// The code that one CPU has translated, and the memory it is in.
 ///
 /// Its memory is a ring of regions, filled one after the other; when all are full the oldest one's code makes room, which
-/// takes less than a millisecond. A dead block's first instruction is overwritten by a jump that leaves, so that every way
-/// into it ends at the dispatcher; direct branches to it are unlinked as well.
+/// takes less than a millisecond. A dead block's entry is overwritten, so that every way into it ends at what has come in its
+/// place, or at the dispatcher (see `DeadEntries`); direct branches to it are unlinked as well.
 final class Translator {
   static let codeBytes = 48 << 20
   /// Of code and of links, where code memory has its normal size.
@@ -87,6 +87,10 @@ final class Translator {
   private(set) var walkThunk: UnsafeMutablePointer<UInt8>
   /// Finds the target of an indirect branch that its inline cache does not lead to.
   private(set) var lookupThunk: UnsafeMutablePointer<UInt8>
+  /// The same for a branch that has looked into the jump cache itself.
+  private(set) var displacedThunk: UnsafeMutablePointer<UInt8>
+  /// What the entries of dead blocks call.
+  private(set) var deadThunk: UnsafeMutablePointer<UInt8>
   /// The inline cache that was given away last.
   var cacheCursor = 0
   /// The micro-TLB entry that was given away last.
@@ -143,6 +147,8 @@ final class Translator {
     x87StoreThunk = writable
     walkThunk = writable
     lookupThunk = writable
+    displacedThunk = writable
+    deadThunk = writable
     // Pages that are never written stay unallocated.
     let linkCount = regionCount * Self.regionLinks
     links = calloc(linkCount, MemoryLayout<vm_code_link>.stride)!.assumingMemoryBound(to: vm_code_link.self)
@@ -274,13 +280,10 @@ final class Translator {
   /// The block's bytes have been overwritten: no way leads into its code any more.
   func kill(_ block: UnsafeMutablePointer<vm_block>) {
     guard block.pointee.code != 0 else { return }
-    // The first instruction compares `pending` and branches to the way out: go there at once.
-    let entry = writable(block.pointee.code)
-    let branch = entry + BlockTranslator.pendingCheckBytes
-    let displacement = UnsafeMutableRawPointer(branch + 2).loadUnaligned(as: Int32.self)
-    let out = branch + 6 + Int(displacement)
-    entry.pointee = 0xe9
-    Assembler.patch(entry + 1, out)
+    // The jump cache and inline caches may still lead there.
+    var entry = Assembler(cursor: writable(block.pointee.code))
+    entry.call(deadThunk)
+    entry.word32(Int32(block.pointee.start))
     unlinkBranches(to: block)
     block.pointee.code = 0
   }
@@ -380,14 +383,20 @@ final class Translator {
   }
 
   func fillJump(_ rip: UInt64, key: UInt64, code: UInt64) {
-    jumpEntry(rip).pointee = vm_jump_entry(tag: rip ^ key, code: code, page: rip & ~0xfff, visits: 0, repeats: 0)
+    let entry = jumpEntry(rip)
+    // What stood there moves to its second place. That of another key has none, and is void or soon will be.
+    let other = entry.pointee.tag ^ key
+    if entry.pointee.tag != 0 && other != rip && CPU.isCanonical(other) { displacedEntry(other).pointee = entry.pointee }
+    entry.pointee = vm_jump_entry(tag: rip ^ key, code: code, page: rip & ~0xfff, visits: 0, repeats: 0)
   }
 
   /// The code at `rip`, 0 when the jump cache does not know.
   @inline(__always)
   func findJump(_ rip: UInt64, key: UInt64) -> UInt64 {
     let entry = jumpEntry(rip)
-    return entry.pointee.tag == rip ^ key ? entry.pointee.code : 0
+    if entry.pointee.tag == rip ^ key { return entry.pointee.code }
+    let second = displacedEntry(rip)
+    return second.pointee.tag == rip ^ key ? second.pointee.code : 0
   }
 
   // MARK: Thunks
@@ -442,6 +451,10 @@ final class Translator {
     Assembler.patch(refused, a.cursor)
     a.byte(0xc3)
 
+    displacedThunk = a.cursor
+    emitDisplaced(&a)
+    deadThunk = a.cursor
+    emitDeadEntry(&a)
     lookupThunk = a.cursor
     emitLookup(&a)
 
