@@ -47,7 +47,9 @@ public final class CPU {
 
   /// How guest code is executed; looked at by each call of `run`.
   public var accelerator = Accelerator.interpreter
-  var translator: Translator?
+  var translator: Translator? { didSet { unretainedTranslator = translator.map { .passUnretained($0) } } }
+  /// The same for those who are called so often that counting references shows.
+  private(set) var unretainedTranslator: Unmanaged<Translator>?
   /// Interpreted runs of a block before it is translated.
   var translationThreshold: UInt8 = 12
   /// Bytes of memory for host code, taken when the translator is first used.

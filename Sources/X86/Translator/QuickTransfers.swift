@@ -36,6 +36,19 @@ extension CPU {
     return address
   }
 
+  /// RDTSC, which changes but two registers.
+  @inline(__always)
+  func readTimeQuickly(_ op: Op, _ translator: Translator) -> Bool {
+    guard op.pointee.kind == OpKind.system.rawValue, op.pointee.sub == SystemOp.rdtsc.rawValue, !translator.counts,
+      s.pointee.cr4 & CR4.tsd == 0, shared.pointee.awaited == 0
+    else { return false }
+    translator.statistics.steps &+= 1
+    let ticks = timeStamp
+    slots[Reg.rax] = ticks & 0xffff_ffff
+    slots[Reg.rdx] = ticks &>> 32
+    return true
+  }
+
   private func quickSystemCall(_ next: UInt64) -> Bool {
     let mask = s.pointee.sfmask
     guard isCode64, s.pointee.efer & EFER.sce != 0, mask & EFLAGS.if != 0 || s.pointee.interrupt_waiting == 0 else {

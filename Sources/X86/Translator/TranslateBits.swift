@@ -140,7 +140,7 @@ extension BlockTranslator {
     let operation = UInt8(op.pointee.sub & 3)
     let byRegister = op.pointee.sub & 4 != 0
     if isMemory(op) {
-      if byRegister { return false }
+      if byRegister { return bitOfString(op, operation, size) }
       let access = memory(op, size: size, write: operation != 0, accumulator: false)
       requireFlags()
       a.emit(0x0fba, 4 | operation, access.operand, size: size, prefix: lockPrefix(op))
@@ -157,6 +157,34 @@ extension BlockTranslator {
       }
       if operation != 0 { commit(op.pointee.rm, register) }
     }
+    flagsWritten()
+    return true
+  }
+
+  /// BT, BTS, BTR, BTC (0 to 3) of the bit that a register numbers, from the operand's first on, in either direction.
+  private mutating func bitOfString(_ op: Op, _ operation: UInt8, _ size: Int) -> Bool {
+    guard size >= 4, let address = Address(op, is64: is64) else { return false }
+    let first = GuestRegisters.first
+    let second = GuestRegisters.second
+    keepFlags(accumulator: true)
+    endStackRun()
+    // The distance of the word that has the bit.
+    if size == 8 {
+      a.load(Host.rax, source(op.pointee.reg))
+    } else {
+      a.emit(0x63, Host.rax, source(op.pointee.reg), size: 8)  // movsxd
+    }
+    let bits = UInt8((size * 8).trailingZeroBitCount)
+    a.emit(0xc1, 7, .register(Host.rax), size: 8)  // sar
+    a.byte(bits)
+    a.shiftLeft(Host.rax, bits - 3, size: 8)
+    emitAddress(components(address, op.pointee.disp), to: second, size: address.width)
+    a.emit(0x03, second, .register(Host.rax), size: address.width)
+    let access = lookUp(again: nil, width: 8, size: size, write: operation != 0, aligned: false)
+    a.load(first, source(op.pointee.reg), size: 4)
+    a.arithmetic(4, .register(first), Int64(size * 8 - 1), size: 4)
+    requireFlags()
+    a.emit(0x0fa3 | UInt32(operation) << 3, first, access.operand, size: size, prefix: lockPrefix(op))
     flagsWritten()
     return true
   }

@@ -5,6 +5,7 @@ import CHost
 extension BlockTranslator {
   /// Returns false when the instruction is left to the interpreter.
   mutating func system(_ op: Op) -> Bool {
+    if op.pointee.sub == SystemOp.movFromSegment.rawValue { return moveFromSegment(op) }
     guard Int(block.pointee.mode >> UInt32(VM_MODE_MMU_SHIFT)) & 3 != VM_MMU_USER else { return false }
     let size = Int(op.pointee.operand_size)
     switch SystemOp(rawValue: op.pointee.sub) {
@@ -28,6 +29,25 @@ extension BlockTranslator {
       guard isNativeWidth(size) else { return false }
       popFlags(size)
     default: return false
+    }
+    return true
+  }
+
+  private mutating func moveFromSegment(_ op: Op) -> Bool {
+    let segment = Int(op.pointee.reg)
+    guard segment < 6 else { return false }
+    let selector = StateField.selector(segment)
+    if isMemory(op) {
+      guard canReach(op) else { return false }
+      var access = memory(op, size: 2, write: true, accumulator: false)
+      let temporary = freeTemporary(&access)
+      a.emit(0x0fb7, temporary, selector, size: 4)
+      a.store(access.operand, temporary, size: 2)
+    } else {
+      guard op.pointee.operand_size >= 4 else { return false }
+      let register = target(op.pointee.rm, GuestRegisters.second)
+      a.emit(0x0fb7, register, selector, size: 4)
+      commit(op.pointee.rm, register)
     }
     return true
   }

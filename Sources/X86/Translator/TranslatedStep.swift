@@ -50,11 +50,20 @@ extension CPU {
     let block = UnsafeMutableRawPointer(op - index).assumingMemoryBound(to: vm_block.self) - 1
     let mask = isCode32(s.pointee.mode) ? 0xffff_ffff : UInt64.max
     let blockRip = s.pointee.code_page &+ UInt64(block.pointee.start)
-    guard let translator else { return 1 }
+    guard let translator = unretainedTranslator else { return 1 }
+    return translator._withUnsafeGuaranteedRef { stepAlone(op, index, block, blockRip, mask, $0) }
+  }
+
+  @inline(__always)
+  private func stepAlone(
+    _ op: Op, _ index: Int, _ block: UnsafeMutablePointer<vm_block>, _ blockRip: UInt64, _ mask: UInt64,
+    _ translator: Translator
+  ) -> UInt64 {
     let behind = (blockRip &+ UInt64(op.pointee.offset) &+ UInt64(op.pointee.length)) & mask
     if s.pointee.micro_exhausted != 0 { noteExhausted(op, block) }
     let quick = transferQuickly(op, behind, translator)
     if quick != 0 { return quick }
+    if readTimeQuickly(op, translator) { return 0 }
     s.lazyFlagsFromRaw()
     translator.statistics.steps &+= 1
     s.slots[VM_SLOT_RIP] = blockRip
