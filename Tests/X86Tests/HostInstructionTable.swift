@@ -21,6 +21,8 @@ struct HostInstructionTable: Equatable {
     var entry = 0
     var end = 0
     var outOfLine = 0
+    /// Of a loop whose accesses are checked for many turns at once: host instructions of such a turn.
+    var turn = 0
 
     var total: Int { entry + end + rows.reduce(0) { $0 + $1.inline } }
   }
@@ -70,10 +72,11 @@ struct HostInstructionTable: Equatable {
         open = Block(bits: bits, name: String(words[1]), rows: [])
       } else if line.hasPrefix("  = ") {
         let numbers = line.split { !$0.isNumber }.compactMap { Int($0) }
-        guard numbers.count == 4 else { throw refuse("a sum has four numbers") }
+        guard numbers.count == 4 || numbers.count == 5 else { throw refuse("a sum has four numbers, or five") }
         open?.entry = numbers[1]
         open?.end = numbers[2]
         open?.outOfLine = numbers[3]
+        open?.turn = numbers.count == 5 ? numbers[4] : 0
       } else {
         let columns = line.dropFirst(2).split(separator: "  ").map { $0.trimmingCharacters(in: .whitespaces) }
         let bytes = (columns.first ?? "").split(separator: " ").map { UInt8($0, radix: 16) }
@@ -99,7 +102,8 @@ struct HostInstructionTable: Equatable {
         result.append("\(block.bits) \(block.name)")
         for row in block.rows { result.append(HostInstructionTable.line(row)) }
         let parts = "entry \(block.entry), end \(block.end); \(block.outOfLine) out of line"
-        result.append("  = \(block.total) on the path: \(parts)")
+        let turn = block.turn > 0 ? "; \(block.turn) a turn of many" : ""
+        result.append("  = \(block.total) on the path: \(parts)\(turn)")
       }
       // Behind the comment at the head.
       if index + 1 < lines.count, case .other(let text) = line, text.hasPrefix("#"), lines[index + 1] == .other(""),
@@ -169,6 +173,7 @@ struct HostInstructionTable: Equatable {
     result.entry = 0
     result.end = 0
     result.outOfLine = 0
+    result.turn = 0
     for (index, guest) in listing.guest.enumerated() {
       guard guest.bytes == block.rows[index].bytes else {
         throw SyntaxError(line: 0, what: "\(block.name): instruction \(index + 1) has other bytes, \(guest.text)")
@@ -181,6 +186,13 @@ struct HostInstructionTable: Equatable {
       case .entry: result.entry += piece.code.count
       case .instruction(let index): result.rows[index].inline += piece.code.count
       case .end: result.end += piece.code.count
+      case .stridedEntry: result.turn += piece.code.count
+      case .strided(let index):
+        result.turn += piece.code.count
+        // The branch back is one; behind it lies the way out.
+        if index == block.rows.count - 1, let back = piece.code.firstIndex(where: { $0.text.hasPrefix("j") }) {
+          result.turn -= piece.code.count - back - 1
+        }
       default: result.outOfLine += piece.code.count
       }
     }
@@ -203,6 +215,7 @@ struct HostInstructionTable: Equatable {
       }
       if old.entry != new.entry { list.append("    entry: \(old.entry) -> \(new.entry)") }
       if old.end != new.end { list.append("    end: \(old.end) -> \(new.end)") }
+      if old.turn != new.turn { list.append("    a turn of many: \(old.turn) -> \(new.turn)") }
       if old.outOfLine != new.outOfLine { list.append("    out of line: \(old.outOfLine) -> \(new.outOfLine)") }
       found.append("  \(new.bits) \(new.name): \(old.total) -> \(new.total) on the path")
       found += list
