@@ -167,21 +167,38 @@ extension BlockTranslator {
     var implicit = true
     var writesReg = true
     var writesRM = true
+    /// Fields of byte registers are places in the state.
+    var areBytes = false
     switch OpKind(trusted: op.pointee.kind) {
     case .nop, .movMR8, .movMR16, .movMR32, .movMR64, .movMI8, .movMI16, .movMI32, .movMI64: return false
     case .movRR8, .movRR16, .movRR32, .movRR64, .movRI8, .movRI16, .movRI32, .movRI64:
       implicit = false
       writesReg = false
-    case .movRM8, .movRM16, .movRM32, .movRM64, .movzxR8, .movzxM8, .movzxR16, .movzxM16, .movsxR8, .movsxM8, .movsxR16,
-      .movsxM16, .movsxdR, .movsxdM, .lea32, .lea64, .lea16:
+      areBytes = op.pointee.operand_size == 1
+    case .movRM8: return recipe.uses(op.pointee.reg >> 3)
+    case .movRM16, .movRM32, .movRM64, .movzxR8, .movzxM8, .movzxR16, .movzxM16, .movsxR8, .movsxM8, .movsxR16,
+      .movsxM16, .movsxdR, .movsxdM, .extend, .lea32, .lea64, .lea16:
       implicit = false
       writesRM = false
-    case .extend, .bswap, .not, .xchg: implicit = false
+    case .bswap: implicit = false
+    case .not, .xchg:
+      implicit = false
+      areBytes = op.pointee.operand_size == 1
+    case .simd:
+      switch Int(SIMDTable.rows[Int(op.pointee.sub)].shape) {
+      case VM_SIMD_XX, VM_SIMD_LOAD, VM_SIMD_BLENDV, VM_SIMD_STORE, VM_SIMD_STORE_HIGH, VM_SIMD_XI, VM_SIMD_XG,
+        VM_SIMD_PP, VM_SIMD_PSTORE, VM_SIMD_PI, VM_SIMD_PG, VM_SIMD_EMMS, VM_SIMD_FENCE, VM_SIMD_MOVNTI:
+        return false
+      case VM_SIMD_GX, VM_SIMD_GP, VM_SIMD_EX, VM_SIMD_EP: implicit = false
+      default: break
+      }
+    // FNSTSW AX is the one that writes a general register.
+    case .x87: return recipe.uses(0)
     case .movs, .stos: return recipe.uses(1) || recipe.uses(6) || recipe.uses(7)
     case .call64, .call, .callR64, .callIndirect, .ret64, .ret: return recipe.uses(GuestRegisters.rsp)
     case .push64, .pushImmediate64, .push: return recipe.uses(GuestRegisters.rsp)
-    case .pop64, .pop: return recipe.uses(GuestRegisters.rsp) || recipeUses(field: op.pointee.rm)
-    case .leaveFrame, .cbw, .cwd, .divide, .simd, .x87, .cmpxchg8b, .cmpxchg16b: break
+    case .pop64, .pop: return recipe.uses(GuestRegisters.rsp) || recipe.uses(op.pointee.rm)
+    case .leaveFrame, .cbw, .cwd, .divide, .cmpxchg8b, .cmpxchg16b: break
     default:
       // Those that write or read flags have the old ones by then, as far as they need them; the others are interpreted
       // or end the block, which puts the flags into RAX.
@@ -191,11 +208,9 @@ extension BlockTranslator {
       // RAX, RCX, RDX, RSP and RBP.
       for register in [0, 1, 2, 4, 5] as [UInt8] where recipe.uses(register) { return true }
     }
-    return writesReg && recipeUses(field: op.pointee.reg) || writesRM && recipeUses(field: op.pointee.rm)
+    let shift: UInt8 = areBytes ? 3 : 0
+    return writesReg && recipe.uses(op.pointee.reg >> shift) || writesRM && recipe.uses(op.pointee.rm >> shift)
   }
-
-  /// Byte registers are numbered by their place in the state.
-  private func recipeUses(field: UInt8) -> Bool { recipe.uses(field & 15) || recipe.uses(field >> 3 & 15) }
 
   /// RAX is needed as a temporary; the host's flags are left alone.
   mutating func takeAccumulator() {
