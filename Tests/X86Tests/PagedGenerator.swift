@@ -228,7 +228,7 @@ struct PagedGenerator {
     for part in 0..<(isSkipped ? 3 : 1) {
       var pieces: [[UInt8]] = []
       for _ in 0..<random(1...4) {
-        pieces.append(stridedAccess())
+        pieces.append(stridedAccess(keepsIndex: chance(2)))
         if chance(3) { pieces.append(writer()) }
         if chance(12) { pieces.append(piece()) }
       }
@@ -241,6 +241,13 @@ struct PagedGenerator {
       moves.append(wide + [0x83, 0xc0 | base, UInt8(truncatingIfNeeded: step)])
     }
     if !compat && chance(2) { moves.append([0x49, 0x83, 0xc1, UInt8(random(1...8))]) }  // add r9
+    // An index about 0, which moves up or down, before or after it is used.
+    let movesIndex = chance(3)
+    if movesIndex {
+      blocks[0].pieces.append([0xba] + PagedProgram.little(UInt64(bitPattern: Int64(random(-80...80))), 4))
+      let move = wide + [0x83, 0xc2, UInt8(truncatingIfNeeded: [1, 1, 2, 3, -1, -2][random(0...5)])]
+      blocks[1].pieces.insert(move, at: random(0...blocks[1].pieces.count))
+    }
     let end = blocks.count - 1
     if chance(2) { blocks[end].pieces += moves } else { blocks[end].pieces = moves + blocks[end].pieces }
     blocks[end].pieces.append(wide + [0xff, 0xc9])
@@ -248,13 +255,13 @@ struct PagedGenerator {
     return blocks
   }
 
-  private mutating func stridedAccess() -> [UInt8] {
+  private mutating func stridedAccess(keepsIndex: Bool) -> [UInt8] {
     let base = UInt8([3, 3, 6, 7][random(0...3)])
-    let register = UInt8([0, 2, 5][random(0...2)])
+    let register = UInt8((keepsIndex ? [0, 5] : [0, 2, 5])[random(0...(keepsIndex ? 1 : 2))])
     let usesR9 = !compat && chance(6)
     let disp = UInt8(truncatingIfNeeded: random(-8...8) * 4)
     // [base + disp8], [base + index * scale + disp8], [esp + disp8]
-    let index: UInt8 = chance(4) ? 2 : 1
+    let index: UInt8 = chance(keepsIndex ? 2 : 4) ? 2 : 1
     let place: [UInt8]
     switch random(0...7) {
     case 0...3: place = [0x40 | register << 3 | base, disp]

@@ -43,6 +43,16 @@ import Testing
     try expectAlike(code, from: border - 0x40) { $0.registers[5] = UInt64(bitPattern: -50) }
     // 32-bit code, from below 0 to above: what is added to the base is cut. add [ebx + ebp * 4], ecx; inc ebp
     try expectAlike([0x01, 0x0c, 0xab, 0x45], from: border - 0x40, compat: true) { $0.registers[5] = 0xffff_ffce }
+    // The same when it moves before it is used: inc ebp; add [ebx + ebp * 4 - 4], ecx
+    try expectAlike([0x45, 0x01, 0x4c, 0xab, 0xfc], from: border - 0x40, compat: true) { $0.registers[5] = 0xffff_ffce }
+    // And down: dec ebp; add [ebx + ebp * 4 + 8], ecx; and further than it moves in a turn: sub ebp, 2; add; inc ebp
+    try expectAlike([0x4d, 0x01, 0x4c, 0xab, 0x08], from: border - 0x40, compat: true) { $0.registers[5] = 30 }
+    let further: [UInt8] = [0x03, 0x06, 0x83, 0xed, 0x02, 0x01, 0x0c, 0xab, 0x45]
+    let rsi = page + 0x40
+    try expectAlike(further, from: border - 0x40, compat: true) {
+      $0.registers[5] = 30
+      $0.registers[6] = rsi
+    }
     // And down: add [ebx + ebp * 8 + 8], ecx; dec ebp
     try expectAlike([0x01, 0x4c, 0xeb, 0x08, 0x4d], from: border - 0x40, compat: true) { $0.registers[5] = 30 }
     // add [ebx + ebp + 0x10], ecx; add ebp, 3

@@ -139,11 +139,15 @@ extension BlockTranslator {
     // Pushes and pops that follow each other move it later.
     if kind != .fixed && (address.base == GuestRegisters.rsp || address.index == GuestRegisters.rsp) { return nil }
     let origin = loop.head.delta(address)
+    let registerStep = kind == .base ? baseStep : kind == .index ? end.index - head.index : 0
     var residue: Int?
     for member in members {
       let other = references[member]
       // The pointer has what does not move.
       if kind == .base && other.parts.1 != head.index || kind == .index && other.parts.0 != head.base { return nil }
+      // In a 32-bit register no more than the turn's step: see `emitLimits`.
+      let moved = kind == .base ? other.parts.0 - head.base : kind == .index ? other.parts.1 - head.index : 0
+      if !is64 && !(min(0, registerStep)...max(0, registerStep)).contains(moved) { return nil }
       guard other.aligned else { continue }
       let own = (other.moved + other.disp - origin) & 15
       if step & 15 != 0 || residue ?? own != own { return nil }
@@ -151,8 +155,7 @@ extension BlockTranslator {
     }
     return Stride(
       kind: kind, address: address, low: it.low - origin, high: it.high - origin, write: it.write, step: step,
-      registerStep: kind == .base ? baseStep : kind == .index ? end.index - head.index : 0, residue: residue,
-      uses: members.count)
+      registerStep: registerStep, residue: residue, uses: members.count)
   }
 
   /// A second body was emitted that is no better than the first.
@@ -315,11 +318,11 @@ extension BlockTranslator {
     }
     if stride.step != 0 { a.load(second, StateField.stridePointer(place), size: 4) }
     a.store(StateField.stridePointer(place), first)
-    if stride.step != 0 { emitLimits(stride) }
+    if stride.step != 0 { emitLimits(stride, &failures) }
   }
 
   /// R15 is the offset in the page: lowers `turns_left`.
-  private mutating func emitLimits(_ stride: Stride) {
+  private mutating func emitLimits(_ stride: Stride, _ failures: inout [UnsafeMutablePointer<UInt8>]) {
     let first = GuestRegisters.first
     let second = GuestRegisters.second
     if stride.step > 0 {
@@ -338,13 +341,16 @@ extension BlockTranslator {
       a.shiftRight(first, 24, size: 8)
     }
     lowerTurns()
-    // The pointer counts on a register that does not wrap; the address may be a sum that is cut to 32 bits.
+    // The pointer counts on a register that does not wrap, though the address may be a sum that is cut to 32 bits. In the
+    // last turn too it may move before it is used.
     guard !is64, stride.registerStep != 0 else { return }
     let register = stride.kind == .base ? stride.address.base : stride.address.index
     a.load(first, place(register), size: 4)
     if stride.registerStep > 0 { a.emit(0xf7, 2, .register(first), size: 4) }  // not
     let bits = Int.bitWidth - (abs(stride.registerStep) - 1).leadingZeroBitCount
     if bits > 0 { a.shiftRight(first, UInt8(bits), size: 4) }
+    a.arithmetic(5, .register(first), 1, size: 4)
+    failures.append(a.jumpIf(Condition.below))
     lowerTurns()
   }
 
