@@ -71,7 +71,7 @@ struct LoopPlan {
 /// What is pending is looked for when turns are checked; there are so few of them that this makes no difference but to
 /// interrupts that the guest's own access causes, after which the counter is set to 0.
 extension BlockTranslator {
-  /// Turns that check each access before turns are checked together, and when that has failed.
+  /// Turns that check each access when a check of many has failed.
   private static let pause = 15
   /// The fewest turns that are worth it.
   private static let fewest = 3
@@ -253,11 +253,14 @@ extension BlockTranslator {
 
   /// Out of line: where the bodies go when the turns that they may run are done.
   mutating func emitStrideChecks() {
-    guard hasStrides, let againStart = loop.againStart, let stridedStart = loop.stridedStart else { return }
+    guard let againStart = loop.againStart, let stridedStart = loop.stridedStart else {
+      assert(!hasStrides, "a loop that was planned to have a third body has none")
+      return
+    }
     observer?.mark(.strideCheck, a.cursor)
     if let out = loop.stridedOut { Assembler.patch(out, a.cursor) }
     enter(.strided)
-    for each in loop.parked { a.load(each.host, GuestRegisters.slot(each.other)) }
+    emitParking(back: true)
     enter(.again)
     if let out = loop.againOut { Assembler.patch(out, a.cursor) }
     let pending = refuseIfPending()
@@ -270,10 +273,7 @@ extension BlockTranslator {
     for place in loop.strides.indices { emitCheck(place, &failures) }
     a.arithmetic(7, StateField.turnsLeft, Int64(Self.fewest), size: 4)
     failures.append(a.jumpIf(Condition.below))
-    for each in loop.parked {
-      a.store(GuestRegisters.slot(each.other), each.host)
-      a.load(each.host, each.place)
-    }
+    emitParking(back: false)
     a.jump(to: stridedStart)
     for site in failures { Assembler.patch(site, a.cursor) }
     setTurns(Self.pause)
