@@ -3,8 +3,8 @@ import CHost
 /// Entries of blocks whose bytes have been overwritten. The jump cache and inline caches may still lead there: which of
 /// them do is not known, and they are not searched. The entry calls `deadThunk`, and behind the call is where the block
 /// began in its page: so what has come in its place is found in the jump cache, and an inline cache that has led there is
-/// emptied. When that leads to the same dead block,
-/// or nowhere, code is left; the dispatcher then tells the jump cache what to enter.
+/// emptied. When the jump cache leads to the same dead block, or nowhere, code is left; the dispatcher then tells it what to
+/// enter.
 enum DeadEntries {
   /// The offset follows the call. No entry is shorter than both: it compares and branches.
   static let callBytes: Int64 = 5

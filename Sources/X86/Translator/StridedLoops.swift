@@ -23,7 +23,7 @@ struct Stride {
   var step: Int
   /// What is added to the register that moves, of the kinds `base` and `index`.
   var registerStep = 0
-  /// What `low` leaves modulo 16 when the access there is a multiple of 16; nil: none has to be.
+  /// The displacement, modulo 16, of the accesses that must be multiples of 16; nil: none has to be.
   var residue: Int?
   /// Accesses that need no check of their own.
   var uses: Int
@@ -77,8 +77,11 @@ extension BlockTranslator {
   private static let fewest = 3
   /// Guest instructions that may run until somebody looks for what is pending.
   private static let longest = 16 << 10
+  /// The most bytes that an access moves in a turn: of longer steps too few stay in a page.
   private static let furthest = 128
+  /// The furthest apart, in bytes, that accesses of one stride may reach.
   private static let reach = 1024
+  /// Strides of a loop; the state has places for some more pointers.
   private static let most = 6
 
   var hasStrides: Bool { !loop.strides.isEmpty }
