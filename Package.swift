@@ -48,7 +48,7 @@ let package = Package(
         "Management", "Machine", .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ]),
     .target(name: "CNativeOracle", path: "Tests/CNativeOracle"),
-    .testTarget(name: "X86Tests", dependencies: ["X86", "CNativeOracle"], exclude: ["Tables"]),
+    .testTarget(name: "X86Tests", dependencies: ["X86", "CNativeOracle"], exclude: ["Translator/Tables"]),
     .testTarget(name: "DevicesTests", dependencies: ["Devices", "CZlib"]),
     .testTarget(name: "DiskImagesTests", dependencies: ["DiskImages"]),
     .testTarget(name: "SavedStateTests", dependencies: ["SavedState"]),
