@@ -98,7 +98,9 @@ final class Board {
         let serial = "VMCTL\(place)"
         switch attachment.kind {
         case .hdd:
-          guard let image else { throw MachineError("a hard disk needs a medium", remedy: "attach one with --medium FILE") }
+          guard let image else {
+            throw MachineError("a hard disk needs a medium", remedy: "attach one with --medium FILE")
+          }
           drives[place] = IDEDrive(disk: image, serial: serial)
         case .dvddrive: drives[place] = IDEDrive(cdrom: image, serial: serial)
         }
@@ -247,7 +249,8 @@ final class Board {
         guard let device = pci.device(slot: slot, function: function) else { continue }
         let id = device.readConfiguration(0, size: 4)
         let kind = device.readConfiguration(8, size: 4) >> 8
-        lines.append("00:\(slot).\(function) \(device.pciName) id \(String(id, radix: 16)) class \(String(kind, radix: 16))")
+        lines.append(
+          "00:\(slot).\(function) \(device.pciName) id \(String(id, radix: 16)) class \(String(kind, radix: 16))")
       }
     }
     return lines.joined(separator: "\n")

@@ -9,7 +9,8 @@ enum BootItems {
     guard let kernel = configuration.kernel else {
       if configuration.initrd != nil || configuration.append?.isEmpty == false {
         throw MachineError(
-          "an initrd or a command line is given without a kernel", remedy: "name one with `vmctl modifyvm NAME --kernel FILE`")
+          "an initrd or a command line is given without a kernel",
+          remedy: "name one with `vmctl modifyvm NAME --kernel FILE`")
       }
       return []
     }
@@ -19,7 +20,9 @@ enum BootItems {
         "kernel \(kernel) is neither a Linux bzImage nor a multiboot image",
         remedy: "correct it with `vmctl modifyvm NAME --kernel FILE`")
     }
-    if let initrd = configuration.initrd { files.append(try GuestFile(name: "initrd", option: "--initrd", path: initrd)) }
+    if let initrd = configuration.initrd {
+      files.append(try GuestFile(name: "initrd", option: "--initrd", path: initrd))
+    }
     if let append = configuration.append {
       files.append(GuestFile(name: "command line", option: "--append", bytes: Array(append.utf8)))
     }
@@ -43,7 +46,9 @@ enum BootItems {
   private static let bootROMName = "genroms/vmctl-boot.bin"
 
   /// Fills fw_cfg with what SeaBIOS asks for (SeaBIOS: src/fw/paravirt.c, src/boot.c) and with the kernel's files.
-  static func fill(_ config: FirmwareConfig, _ configuration: MachineConfiguration, files: [GuestFile], memory: PhysicalMemory) {
+  static func fill(
+    _ config: FirmwareConfig, _ configuration: MachineConfiguration, files: [GuestFile], memory: PhysicalMemory
+  ) {
     config.add(key: FirmwareConfig.Key.ramSize, memory.size)
     config.add(key: FirmwareConfig.Key.cpuCount, UInt16(configuration.cpus))
     config.add(key: FirmwareConfig.Key.maxCPUs, UInt16(configuration.cpus))
@@ -70,7 +75,9 @@ enum BootItems {
   }
 
   /// SeaBIOS's names of the drives that a boot device stands for, in Open Firmware's notation.
-  private static func paths(of device: MachineConfiguration.BootDevice, _ configuration: MachineConfiguration) -> [String] {
+  private static func paths(of device: MachineConfiguration.BootDevice, _ configuration: MachineConfiguration)
+    -> [String]
+  {
     let kind: MachineConfiguration.Attachment.Kind
     switch device {
     case .none, .floppy, .net: return []

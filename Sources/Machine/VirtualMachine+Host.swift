@@ -80,7 +80,8 @@ extension VirtualMachine {
     switch topic {
     case "memory": return lock.withLock { board.memory.mapDescription }
     case "clock": return "guest time \(board.clock.now) ns"
-    case "devices": return try lock.withLock { try board.devices.map { try Self.line(of: $0.save()) }.joined(separator: "\n") }
+    case "devices":
+      return try lock.withLock { try board.devices.map { try Self.line(of: $0.save()) }.joined(separator: "\n") }
     case "pci": return lock.withLock { board.pciDescription }
     case "screen": return textScreen()?.joined(separator: "\n") ?? "the display is in a graphics mode"
     default:

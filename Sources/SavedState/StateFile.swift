@@ -26,7 +26,8 @@ public enum StateFile {
   /// - Parameter durable: false: without waiting for the disk, so that the file outlives the process but perhaps not the
   ///   host.
   public static func replace(
-    _ path: String, mode: UInt32 = 0o600, durable: Bool = true, _ body: (@escaping (UnsafeRawBufferPointer) throws -> Void) throws -> Void
+    _ path: String, mode: UInt32 = 0o600, durable: Bool = true,
+    _ body: (@escaping (UnsafeRawBufferPointer) throws -> Void) throws -> Void
   ) throws {
     let temporary = "\(path).\(getpid()).part"
     let file = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode_t(mode))

@@ -50,7 +50,8 @@ public struct StateSection: Equatable, Sendable {
       throw SavedStateError.mismatch("section \(name) is a \(self.kind), and a \(kind) was expected")
     }
     guard (1...version).contains(self.version) else {
-      throw SavedStateError.unsupported("section \(name) has version \(self.version); this build reads up to \(version)")
+      throw SavedStateError.unsupported(
+        "section \(name) has version \(self.version); this build reads up to \(version)")
     }
     do {
       return try JSONDecoder().decode(type, from: fields)

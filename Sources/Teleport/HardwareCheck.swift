@@ -141,14 +141,17 @@ private struct Comparison {
         modify(blob.name, show(blob), show(other), "\(blob.option) \(HardwareCheck.quote(text))")
       } else if let path = blob.path {
         modify(
-          blob.name, show(blob), show(other), "\(blob.option) \(HardwareCheck.quote(path))  # a copy of the source's file")
+          blob.name, show(blob), show(other),
+          "\(blob.option) \(HardwareCheck.quote(path))  # a copy of the source's file")
       }
     }
     for blob in target where !source.contains(where: { $0.name == blob.name }) {
       if blob.isUsersFirmware {
         modify(blob.name, "SeaBIOS", show(blob), "\(blob.option) bios")
       } else if blob.option.isEmpty {
-        if !source.contains(where: { $0.isUsersFirmware }) { add(blob.name, "absent", show(blob), HardwareCheck.sameVersion) }
+        if !source.contains(where: { $0.isUsersFirmware }) {
+          add(blob.name, "absent", show(blob), HardwareCheck.sameVersion)
+        }
       } else {
         modify(blob.name, "absent", show(blob), "\(blob.option) \(blob.text == nil ? "none" : "''")")
       }

@@ -48,7 +48,9 @@ public struct CPUProfile: Sendable, Equatable {
   // MARK: Questions
 
   /// Leaves whose answer depends on ECX.
-  static func hasSubleaves(_ leaf: UInt32) -> Bool { leaf == 4 || leaf == 7 || leaf == 0xb || leaf == 0xd || leaf == 0x14 }
+  static func hasSubleaves(_ leaf: UInt32) -> Bool {
+    leaf == 4 || leaf == 7 || leaf == 0xb || leaf == 0xd || leaf == 0x14
+  }
 
   /// The answer before the parts that depend on the CPU's state; zeros for a leaf that is not there.
   public func query(_ leaf: UInt32, _ subleaf: UInt32) -> CPUIDLeaf {

@@ -76,9 +76,10 @@ func sampleHardware() -> HardwareDescription {
     target.storage = []
     target.controllers = [.init(name: "PIIX", bus: .ide)]
     let found = HardwareCheck.compare(source: sampleHardware(), target: target, name: "box")
-    #expect(found.map(\.remedy) == [
-      "vmctl storageattach box --storagectl PIIX --port 0 --device 0 --type hdd --medium /shared/d.img"
-    ])
+    #expect(
+      found.map(\.remedy) == [
+        "vmctl storageattach box --storagectl PIIX --port 0 --device 0 --type hdd --medium /shared/d.img"
+      ])
     target.storage = sampleHardware().storage
     target.storage[0].controller = "PIIX"
     #expect(HardwareCheck.compare(source: sampleHardware(), target: target, name: "box").isEmpty)
@@ -113,9 +114,10 @@ func sampleHardware() -> HardwareDescription {
     target.cpuProfile = CPUProfile.all.first { $0.name != "x86-64-v2" }!.name
     target.cpuidLeaves = CPUProfile.named(target.cpuProfile)!.leaves
     let found = HardwareCheck.compare(source: source, target: target, name: "b").map(\.remedy)
-    #expect(found == [
-      "vmctl modifyvm b --cpu-profile x86-64-v2", "vmctl modifyvm b --cpuid-set 0x40000000 0x1 0x2 0x3 0x4",
-    ])
+    #expect(
+      found == [
+        "vmctl modifyvm b --cpu-profile x86-64-v2", "vmctl modifyvm b --cpuid-set 0x40000000 0x1 0x2 0x3 0x4",
+      ])
   }
 
   @Test func aNewerBuildReadsAnOlderOnesDevicesAndNotTheReverse() {

@@ -32,8 +32,12 @@ struct CompileLoadTests {
     // A copy, since the sources may be at work.
     let (tree, initrd) = (hosts.shared + "/tree", hosts.shared + "/load.cpio")
     try run("cp", ["-r", Guests.root + "/" + load.tree + "/.", tree], hosts.a)
-    try run("bash", ["-euc", ". $0; make_load_initramfs \"$@\"", Guests.root + "/scripts/lib/initramfs.sh",
-      Guests.initrd(load.kernel), tree, initrd], hosts.a)
+    try run(
+      "bash",
+      [
+        "-euc", ". $0; make_load_initramfs \"$@\"", Guests.root + "/scripts/lib/initramfs.sh",
+        Guests.initrd(load.kernel), tree, initrd,
+      ], hosts.a)
     for host in [hosts.a, hosts.b] { try host.modify("box", ["--initrd", initrd]) }
 
     try hosts.start(hosts.a)
@@ -62,13 +66,18 @@ struct CompileLoadTests {
     }
     #expect(output == "load-end\n")
     #expect(uptimes == uptimes.sorted(), "the guest's clock never goes back")
-    let troubles = "BUG|Oops|lockup|stall|unstable|Call Trace|segfault|general protection|trap |hung|WARNING|panic|blocked for"
+    let troubles =
+      "BUG|Oops|lockup|stall|unstable|Call Trace|segfault|general protection|trap |hung|WARNING|panic|blocked for"
     #expect(try console.shell("dmesg | grep -E '\(troubles)'") == "", "no trouble in the kernel's log")
 
     let guest = try Rounds(try console.shell("cat /tmp/load/log", within: 120))
     // Every third round is the first again.
-    try run(Guests.busybox(load.kernel), ["sh", Guests.root + "/firmware/workload/compile-load", tree,
-      hosts.shared + "/native", "2", String(min(guest.outputs.count, 3))], hosts.a)
+    try run(
+      Guests.busybox(load.kernel),
+      [
+        "sh", Guests.root + "/firmware/workload/compile-load", tree,
+        hosts.shared + "/native", "2", String(min(guest.outputs.count, 3)),
+      ], hosts.a)
     let native = try Rounds(String(contentsOfFile: hosts.shared + "/native/log", encoding: .utf8))
     for (round, outputs) in guest.outputs.enumerated() {
       #expect(outputs == native.outputs[round % 3], "round \(round)")
@@ -81,7 +90,8 @@ struct CompileLoadTests {
   }
 
   private func run(_ program: String, _ arguments: [String], _ host: TestHost) throws {
-    let child = try Child(program, arguments, environment: host.environment, streams: .files(folder: host.folder, input: nil))
+    let child = try Child(
+      program, arguments, environment: host.environment, streams: .files(folder: host.folder, input: nil))
     guard try child.wait(within: 300) == 0 else { throw Failure("\(program): \(child.output)\(child.errors)") }
   }
 

@@ -235,7 +235,8 @@ extension VGACore.State {
     guard [0, 4, 8, 15, 16, 24, 32].contains(dispi[3]), attributeIndex < 64 else { return false }
     let isEnabled = dispi[VGACore.Dispi.enable] & VGACore.Dispi.enabled != 0
     let pitch = VGACore.pitch(width: Int(dispi[VGACore.Dispi.virtualWidth]), depth: dispi[VGACore.Dispi.depth])
-    return !isEnabled || (pitch > 0 && pitch * Int(dispi[VGACore.Dispi.height]) <= vramSize
-      && dispi[VGACore.Dispi.virtualWidth] >= dispi[VGACore.Dispi.width])
+    return !isEnabled
+      || (pitch > 0 && pitch * Int(dispi[VGACore.Dispi.height]) <= vramSize
+        && dispi[VGACore.Dispi.virtualWidth] >= dispi[VGACore.Dispi.width])
   }
 }

@@ -76,9 +76,15 @@ public final class FirmwareConfig: Device, PortIO {
     if state.selector == key { current = data }
   }
 
-  public func add(key: UInt16, _ value: UInt16) { add(key: key, data: withUnsafeBytes(of: value.littleEndian) { Data($0) }) }
-  public func add(key: UInt16, _ value: UInt32) { add(key: key, data: withUnsafeBytes(of: value.littleEndian) { Data($0) }) }
-  public func add(key: UInt16, _ value: UInt64) { add(key: key, data: withUnsafeBytes(of: value.littleEndian) { Data($0) }) }
+  public func add(key: UInt16, _ value: UInt16) {
+    add(key: key, data: withUnsafeBytes(of: value.littleEndian) { Data($0) })
+  }
+  public func add(key: UInt16, _ value: UInt32) {
+    add(key: key, data: withUnsafeBytes(of: value.littleEndian) { Data($0) })
+  }
+  public func add(key: UInt16, _ value: UInt64) {
+    add(key: key, data: withUnsafeBytes(of: value.littleEndian) { Data($0) })
+  }
 
   /// An item made anew each time the guest selects it.
   public func add(key: UInt16, _ data: @escaping () -> Data) { generators[key & 0xBFFF] = data }
@@ -101,7 +107,9 @@ public final class FirmwareConfig: Device, PortIO {
   /// The directory: count, then size, key, reserved and a 56-byte name of each, big-endian, in order of name.
   private func updateDirectory() {
     var directory = Data()
-    func append<T: FixedWidthInteger>(_ value: T) { withUnsafeBytes(of: value.bigEndian) { directory.append(contentsOf: $0) } }
+    func append<T: FixedWidthInteger>(_ value: T) {
+      withUnsafeBytes(of: value.bigEndian) { directory.append(contentsOf: $0) }
+    }
     append(UInt32(files.count))
     for file in files.sorted(by: { $0.name < $1.name }) {
       append(UInt32(file.size))
@@ -192,7 +200,9 @@ public final class FirmwareConfig: Device, PortIO {
     let end = min(Int(length), copied + Int(clamping: memory.size))
     while done < end {
       let piece = min(end - done, zeros.count)
-      zeros.withUnsafeBytes { memory.write(target &+ UInt64(done), from: UnsafeRawBufferPointer(rebasing: $0[..<piece])) }
+      zeros.withUnsafeBytes {
+        memory.write(target &+ UInt64(done), from: UnsafeRawBufferPointer(rebasing: $0[..<piece]))
+      }
       done += piece
     }
   }

@@ -151,7 +151,8 @@ extension IDEDriveCore {
     case 0x82: state.writeCache = false
     case 0x03:
       let mode = state.registers.count
-      let isKnown = mode <= 1 || (0x08...0x0C).contains(mode) || (0x20...0x22).contains(mode) || (0x40...0x45).contains(mode)
+      let isKnown =
+        mode <= 1 || (0x08...0x0C).contains(mode) || (0x20...0x22).contains(mode) || (0x40...0x45).contains(mode)
       guard isKnown else { return abort() }
       if mode >= 0x20 { state.transferMode = mode }
     case 0x05, 0x85, 0x55, 0xAA, 0x66, 0xCC, 0x42, 0xC2: break

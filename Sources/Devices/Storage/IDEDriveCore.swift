@@ -387,7 +387,9 @@ extension IDEDriveCore.State {
     let limit = IDEDriveCore.bufferSize
     guard (0...limit).contains(filled), (0...limit).contains(end), cursor >= 0, cursor <= end else { return false }
     guard (0...Int(UInt32.max)).contains(remaining), (1...128).contains(blockSectors) else { return false }
-    guard (1...16).contains(heads), (1...255).contains(sectorsPerTrack), (0...128).contains(multiple) else { return false }
+    guard (1...16).contains(heads), (1...255).contains(sectorsPerTrack), (0...128).contains(multiple) else {
+      return false
+    }
     guard (0...0xFFFF).contains(byteLimit) else { return false }
     if phase == .dataIn || phase == .dataOut || phase == .packet {
       guard cursor < end else { return false }

@@ -311,8 +311,8 @@ public final class RTC146818: Device, BytePortIO {
   /// Reset clears the interrupt enables and flags; time and memory have a battery (data sheet, "RESET").
   public func reset() {
     state.index = 0
-    state.memory[Register.b] &= ~(
-      ControlB.periodicInterrupt | ControlB.alarmInterrupt | ControlB.updateInterrupt | 0x08)
+    state.memory[Register.b] &=
+      ~(ControlB.periodicInterrupt | ControlB.alarmInterrupt | ControlB.updateInterrupt | 0x08)
     state.memory[Register.c] = 0
     state.periodicDeadline = 0
     periodicTimer?.cancel()

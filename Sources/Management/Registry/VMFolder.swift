@@ -79,7 +79,8 @@ public struct VMFolder: Equatable, Sendable {
     let recorded = readStatus()
     var state = VMState.actual(recorded: recorded?.state, isLocked: isLocked, hasStateFile: hasSavedState)
     // The process has died after it had handed the machine over and before it had written that down as its state.
-    if state == .aborted, let last = TeleportRecord.read(from: teleport), last.role == .source, last.step == .handedOver {
+    if state == .aborted, let last = TeleportRecord.read(from: teleport), last.role == .source, last.step == .handedOver
+    {
       state = .teleported
     }
     var record = recorded ?? StatusRecord(state: state)

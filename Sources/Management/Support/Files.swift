@@ -65,7 +65,9 @@ enum Files {
     let old = Int(lseek(descriptor, 0, SEEK_END))
     if old > bytes.count { bytes += Array(repeating: 0x20, count: old - bytes.count) }
     // In one call, so that no reader sees a part of it.
-    guard pwrite(descriptor, bytes, bytes.count, 0) == bytes.count else { throw ManagementError.system("cannot write \(path)") }
+    guard pwrite(descriptor, bytes, bytes.count, 0) == bytes.count else {
+      throw ManagementError.system("cannot write \(path)")
+    }
   }
 
   static func writeAll(_ descriptor: Int32, _ bytes: [UInt8], path: String) throws {

@@ -241,8 +241,8 @@ extension CPU {
           op.pointee.imm = 0
         }
         live = false
-      case .cmpRR32, .cmpRR64, .cmpRI32, .cmpRI64, .cmpRR8, .cmpRI8, .testRR32, .testRR64, .testRI32, .testRI64, .testRR8,
-        .testRI8:
+      case .cmpRR32, .cmpRR64, .cmpRI32, .cmpRI64, .cmpRR8, .cmpRI8, .testRR32, .testRR64, .testRI32, .testRI64,
+        .testRR8, .testRI8:
         if !live { op.pointee.kind = OpKind.nop.rawValue }
         live = false
       case .inc32, .inc64, .dec32, .dec64:

@@ -147,7 +147,8 @@ final class CodeCache {
     cursor = first
     end = first + Self.slabBytes
     let bytes = MemoryLayout<vm_op>.stride * 8
-    scratch = UnsafeMutableRawPointer.allocate(byteCount: bytes, alignment: 64).bindMemory(to: vm_block.self, capacity: 1)
+    scratch = UnsafeMutableRawPointer.allocate(byteCount: bytes, alignment: 64).bindMemory(
+      to: vm_block.self, capacity: 1)
     UnsafeMutableRawPointer(scratch).initializeMemory(as: UInt8.self, repeating: 0, count: bytes)
   }
 

@@ -130,7 +130,9 @@ extension CPU {
       var at = 0
       while at < bytes {
         switch walk.size {
-        case 1: targetHost.storeBytes(of: sourceHost.load(fromByteOffset: at, as: UInt8.self), toByteOffset: at, as: UInt8.self)
+        case 1:
+          targetHost.storeBytes(
+            of: sourceHost.load(fromByteOffset: at, as: UInt8.self), toByteOffset: at, as: UInt8.self)
         case 2:
           let value = sourceHost.loadUnaligned(fromByteOffset: at, as: UInt16.self)
           targetHost.storeBytes(of: value, toByteOffset: at, as: UInt16.self)

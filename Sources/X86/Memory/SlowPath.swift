@@ -144,7 +144,9 @@ extension CPU {
       case 8: return bytes.loadUnaligned(as: UInt64.self)
       default:
         var value: UInt64 = 0
-        for index in 0..<size { value |= UInt64(bytes.load(fromByteOffset: index, as: UInt8.self)) &<< UInt64(index &* 8) }
+        for index in 0..<size {
+          value |= UInt64(bytes.load(fromByteOffset: index, as: UInt8.self)) &<< UInt64(index &* 8)
+        }
         return value
       }
     }

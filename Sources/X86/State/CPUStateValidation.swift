@@ -85,7 +85,9 @@ extension CPU {
     if msr.sfmask >> 32 != 0 || msr.tscAux >> 32 != 0 || msr.sysenterCS >> 32 != 0 {
       return "a 32-bit MSR is out of range"
     }
-    for index in 0..<8 where !CPU.isPATType(msr.pat >> UInt64(index * 8) & 0xff) { return "the PAT has a reserved type" }
+    for index in 0..<8 where !CPU.isPATType(msr.pat >> UInt64(index * 8) & 0xff) {
+      return "the PAT has a reserved type"
+    }
     let physical = (1 as UInt64) << profile.physicalAddressBits - 1
     if msr.apicBase & ~physical != 0 || msr.apicBase & 0x2ff != 0 { return "IA32_APIC_BASE has reserved bits" }
     if msr.mtrrDefType & ~0xcff != 0 { return "IA32_MTRR_DEF_TYPE has reserved bits" }

@@ -20,7 +20,8 @@ extension CPU {
       let register = segmentRegister(number).pointee
       let place = "\(hex(register.base, 16)) limit \(hex(UInt64(register.limit), 8))"
       lines.append(
-        "\(pad(name))=\(hex(UInt64(register.selector), 4)) base \(place) attributes \(hex(UInt64(register.attributes), 4))")
+        "\(pad(name))=\(hex(UInt64(register.selector), 4)) base \(place) attributes \(hex(UInt64(register.attributes), 4))"
+      )
     }
     for (name, table) in [("GDTR", s.pointee.gdtr), ("IDTR", s.pointee.idtr)] {
       lines.append("\(name) base \(hex(table.base, 16)) limit \(hex(UInt64(table.limit), 4))")

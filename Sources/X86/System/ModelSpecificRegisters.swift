@@ -91,7 +91,9 @@ extension CPU {
   }
 
   /// Bits of the APIC id that tell the cores of the one package apart.
-  private var packageBits: UInt32 { UInt32(truncatingIfNeeded: Int.bitWidth &- (max(group.count, 1) &- 1).leadingZeroBitCount) }
+  private var packageBits: UInt32 {
+    UInt32(truncatingIfNeeded: Int.bitWidth &- (max(group.count, 1) &- 1).leadingZeroBitCount)
+  }
 
   /// Leaf 0BH: one thread a core, all cores in one package (Intel SDM vol. 2A, CPUID; vol. 3A, 8.9).
   private func extendedTopology(_ subleaf: UInt32) -> CPUIDLeaf {
@@ -235,13 +237,19 @@ extension CPU {
   }
 
   var mtrrFixed: UnsafeMutablePointer<UInt64> {
-    withUnsafeMutablePointer(to: &s.pointee.mtrr_fixed) { UnsafeMutableRawPointer($0).assumingMemoryBound(to: UInt64.self) }
+    withUnsafeMutablePointer(to: &s.pointee.mtrr_fixed) {
+      UnsafeMutableRawPointer($0).assumingMemoryBound(to: UInt64.self)
+    }
   }
   var mtrrBases: UnsafeMutablePointer<UInt64> {
-    withUnsafeMutablePointer(to: &s.pointee.mtrr_base) { UnsafeMutableRawPointer($0).assumingMemoryBound(to: UInt64.self) }
+    withUnsafeMutablePointer(to: &s.pointee.mtrr_base) {
+      UnsafeMutableRawPointer($0).assumingMemoryBound(to: UInt64.self)
+    }
   }
   var mtrrMasks: UnsafeMutablePointer<UInt64> {
-    withUnsafeMutablePointer(to: &s.pointee.mtrr_mask) { UnsafeMutableRawPointer($0).assumingMemoryBound(to: UInt64.self) }
+    withUnsafeMutablePointer(to: &s.pointee.mtrr_mask) {
+      UnsafeMutableRawPointer($0).assumingMemoryBound(to: UInt64.self)
+    }
   }
 
   private func writeAPICBase(_ value: UInt64) throws(GuestFault) {
@@ -250,7 +258,9 @@ extension CPU {
     let mode = value &>> 10 & 3
     let old = s.pointee.apic_base &>> 10 & 3
     // x2APIC without the global enable is no state, and it is left through "disabled" only (vol. 3A, 10.12.5).
-    guard value & reserved == 0, mode != 1, !(old == 3 && mode == 2), !(old == 0 && mode == 3) else { throw .protection(0) }
+    guard value & reserved == 0, mode != 1, !(old == 3 && mode == 2), !(old == 0 && mode == 3) else {
+      throw .protection(0)
+    }
     s.pointee.apic_base = value & ~(1 << 8) | s.pointee.apic_base & 1 << 8
     environment.apicBaseChanged(s.pointee.apic_base)
   }

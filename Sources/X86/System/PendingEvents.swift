@@ -27,7 +27,9 @@ extension CPU {
     }
     if pending & UInt32(VM_PENDING_SIPI) != 0 {
       withdraw(UInt32(VM_PENDING_SIPI))
-      if s.pointee.activity == UInt32(VM_WAIT_FOR_SIPI) { startUp(vector: UInt8(truncatingIfNeeded: s.pointee.startup_vector)) }
+      if s.pointee.activity == UInt32(VM_WAIT_FOR_SIPI) {
+        startUp(vector: UInt8(truncatingIfNeeded: s.pointee.startup_vector))
+      }
     }
     switch Int(s.pointee.activity) {
     case VM_SHUTDOWN:

@@ -110,7 +110,8 @@ final class ScratchTranslator {
   /// Nil when the host refuses executable memory.
   init?() {
     jumpCache = .allocate(capacity: Translator.jumpEntries)
-    guard let translator = Translator(jumpCache: jumpCache, codeBytes: 1 << 20, emptyTag: 0, step: CPU.stepFromCode) else {
+    guard let translator = Translator(jumpCache: jumpCache, codeBytes: 1 << 20, emptyTag: 0, step: CPU.stepFromCode)
+    else {
       jumpCache.deallocate()
       return nil
     }

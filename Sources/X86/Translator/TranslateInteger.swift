@@ -84,7 +84,8 @@ extension BlockTranslator {
       if op.pointee.address_size == 2 { return false }
       let register = target(op.pointee.reg, GuestRegisters.second)
       effectiveAddress(op, to: register, size: wide ? 8 : 4)
-      let moves = isNativeWidth(size) && op.pointee.address_size == op.pointee.operand_size
+      let moves =
+        isNativeWidth(size) && op.pointee.address_size == op.pointee.operand_size
         && op.pointee.base == op.pointee.reg && op.pointee.index == UInt8(VM_SLOT_ZERO)
       commit(op.pointee.reg, register, adding: moves ? op.pointee.disp : nil)
       return true

@@ -263,7 +263,8 @@ extension CPU {
     // Branches, strings and what `executeAlone` runs itself; the marks of overwritten code and of a block's end are no
     // instructions.
     case .jo, .jno, .jb, .jae, .je, .jne, .jbe, .ja, .js, .jns, .jp, .jnp, .jl, .jge, .jle, .jg, .jmp, .call64, .call,
-      .ret64, .ret, .jmpR64, .callR64, .jmpIndirect, .callIndirect, .loop, .jcxz, .movs, .stos, .lods, .scas, .cmps, .x87,
+      .ret64, .ret, .jmpR64, .callR64, .jmpIndirect, .callIndirect, .loop, .jcxz, .movs, .stos, .lods, .scas, .cmps,
+      .x87,
       .simd, .system, .leave, .fallThrough, .undefined, .tooLong:
       throw .undefined
     }

@@ -386,7 +386,9 @@ final class Translator {
     let entry = jumpEntry(rip)
     // What stood there moves to its second place. That of another key has none, and is void or soon will be.
     let other = entry.pointee.tag ^ key
-    if entry.pointee.tag != 0 && other != rip && CPU.isCanonical(other) { displacedEntry(other).pointee = entry.pointee }
+    if entry.pointee.tag != 0 && other != rip && CPU.isCanonical(other) {
+      displacedEntry(other).pointee = entry.pointee
+    }
     entry.pointee = vm_jump_entry(tag: rip ^ key, code: code, page: rip & ~0xfff, visits: 0, repeats: 0)
   }
 

@@ -124,7 +124,8 @@ struct ControlVM: ParsableCommand {
         line.finish()
         Terminal.error(
           "in doubt: the target has not said whether it runs the machine, which stays paused here until it does.\n"
-            + "If you know better: vmctl controlvm \(machine.name) resolveteleport takeback|giveup (docs/teleport-protocol.md says when)")
+            + "If you know better: vmctl controlvm \(machine.name) resolveteleport takeback|giveup (docs/teleport-protocol.md says when)"
+        )
       }
       line.finish(erases: true)
       Terminal.line(reply.text ?? "done")

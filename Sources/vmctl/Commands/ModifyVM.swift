@@ -112,7 +112,8 @@ struct TeleporterOptions: ParsableArguments {
 struct CPUOptions: ParsableArguments {
   @Option(help: "The number of CPUs.") var cpus: Int?
   @Option(name: .customLong("cpu-profile"), help: "The CPU model; see vmctl list cpu-profiles.") var profile: String?
-  @Option(name: .customLong("accel"), help: "How guest code is executed: translator or interpreter.") var accelerator: String?
+  @Option(name: .customLong("accel"), help: "How guest code is executed: translator or interpreter.") var accelerator:
+    String?
   @Option(
     name: .customLong("cpuid-set"), parsing: .upToNextOption,
     help: ArgumentHelp("Sets a CPUID leaf.", valueName: "leaf[:sub] eax ebx ecx edx"))

@@ -58,7 +58,9 @@ import Testing
   @Test(arguments: [(1, 1), (3, 2), (720, 400)]) func aDecoderGetsThePixelsBack(width: Int, height: Int) throws {
     var frame = Frame(width: width, height: height)
     for index in 0..<width * height {
-      for component in 0..<3 { frame.pixels[index * 4 + component] = UInt8(truncatingIfNeeded: index * (component + 3) / 7) }
+      for component in 0..<3 {
+        frame.pixels[index * 4 + component] = UInt8(truncatingIfNeeded: index * (component + 3) / 7)
+      }
     }
     let (w, h, pixels) = try decode(PNGWriter.encode(frame))
     #expect(w == width && h == height)

@@ -19,8 +19,12 @@ final class VGABoard {
 
   func out(_ port: UInt16, _ value: UInt8) { ports.write(port, size: 1, value: UInt32(value)) }
   func inb(_ port: UInt16) -> UInt8 { UInt8(truncatingIfNeeded: ports.read(port, size: 1)) }
-  func sequencer(_ index: UInt8, _ value: UInt8) { ports.write(0x3C4, size: 2, value: UInt32(value) << 8 | UInt32(index)) }
-  func graphics(_ index: UInt8, _ value: UInt8) { ports.write(0x3CE, size: 2, value: UInt32(value) << 8 | UInt32(index)) }
+  func sequencer(_ index: UInt8, _ value: UInt8) {
+    ports.write(0x3C4, size: 2, value: UInt32(value) << 8 | UInt32(index))
+  }
+  func graphics(_ index: UInt8, _ value: UInt8) {
+    ports.write(0x3CE, size: 2, value: UInt32(value) << 8 | UInt32(index))
+  }
   func crtc(_ index: UInt8, _ value: UInt8) { ports.write(0x3D4, size: 2, value: UInt32(value) << 8 | UInt32(index)) }
   func attribute(_ index: UInt8, _ value: UInt8) {
     _ = inb(0x3DA)

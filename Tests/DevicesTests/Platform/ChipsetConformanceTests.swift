@@ -58,7 +58,9 @@ private final class Keeper: @unchecked Sendable {
   }
 }
 
-private func onBoard<D: Device>(_ name: String, _ make: @escaping (TestBoard) -> D, _ disturb: @escaping (D, TestBoard) -> Void)
+private func onBoard<D: Device>(
+  _ name: String, _ make: @escaping (TestBoard) -> D, _ disturb: @escaping (D, TestBoard) -> Void
+)
   -> DeviceUnderTest
 {
   DeviceUnderTest(

@@ -98,9 +98,11 @@ import Testing
     #expect(board.pic.output)
   }
 
-  @Test("the firmware's tables learn which serial ports the board has", arguments: [
-    ([], 0), ([0x3F8], 0x08), ([0x3F8, 0x2F8], 0x98), ([0x2F8, 0x3E8], 0x90),
-  ] as [([UInt16], UInt32)])
+  @Test(
+    "the firmware's tables learn which serial ports the board has",
+    arguments: [
+      ([], 0), ([0x3F8], 0x08), ([0x3F8, 0x2F8], 0x98), ([0x2F8, 0x3E8], 0x90),
+    ] as [([UInt16], UInt32)])
   func serialPortsAreDecoded(_ ports: [UInt16], _ bits: UInt32) throws {
     let board = try TestBoard()
     let power = PIIX4PM(

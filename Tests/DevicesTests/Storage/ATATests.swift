@@ -163,7 +163,9 @@ import Testing
     #expect(image.writes.isEmpty)
   }
 
-  @Test(arguments: [UInt8(0x00), 0x08, 0xA0, 0xA1, 0xF5, 0xFF, 0x9A]) func whatADiskDoesNotKnowItAborts(command: UInt8) throws {
+  @Test(arguments: [UInt8(0x00), 0x08, 0xA0, 0xA1, 0xF5, 0xFF, 0x9A]) func whatADiskDoesNotKnowItAborts(command: UInt8)
+    throws
+  {
     let (_, drive) = Self.disk(64)
     let board = try IDEBoard([drive])
     board.command28(command, lba: 0, count: 0)

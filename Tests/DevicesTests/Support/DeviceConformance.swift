@@ -110,8 +110,10 @@ struct DeviceUnderTest {
   private func randomFieldsNeverTrap(_ device: any Device, _ saved: StateSection) throws {
     guard hasState, let text = String(data: saved.fields, encoding: .utf8) else { return }
     var random = SplitMix64(seed: 42)
-    let numbers = ["0", "1", "-1", "255", "256", "65535", "65536", "4294967295", "9223372036854775807",
-      "18446744073709551615", "1e400", "0.5"]
+    let numbers = [
+      "0", "1", "-1", "255", "256", "65535", "65536", "4294967295", "9223372036854775807",
+      "18446744073709551615", "1e400", "0.5",
+    ]
     for _ in 0..<200 {
       guard let mutated = replaceOneNumber(text, numbers[Int(random.next() % UInt64(numbers.count))], &random) else {
         return

@@ -172,7 +172,9 @@ import Testing
     let board = try TestBoard()
     let rtc = rtc(board)
     write(board, 11, 0x82)
-    for (register, value) in [(0, 0x30), (2, 0x15), (4, 0x08), (7, 0x01), (8, 0x06), (9, 0x24), (0x32, 0x20)] as [(UInt32, UInt32)] {
+    for (register, value) in [(0, 0x30), (2, 0x15), (4, 0x08), (7, 0x01), (8, 0x06), (9, 0x24), (0x32, 0x20)]
+      as [(UInt32, UInt32)]
+    {
       write(board, register, value)
     }
     board.time.advance(milliseconds: 5000)

@@ -59,7 +59,9 @@ import Testing
     #expect(try hosts.b.state("box") == "teleportingin")
   }
 
-  @Test("a target that stands still is given up, and drops what it had when it wakes", arguments: ["greeted", "memory", "verified"])
+  @Test(
+    "a target that stands still is given up, and drops what it had when it wakes",
+    arguments: ["greeted", "memory", "verified"])
   func stoppedTarget(_ step: String) throws {
     let hosts = try running()
     let port = try hosts.await(hosts.b, [], ["VMCTL_TELEPORT_STOP_AT": "target." + step])
@@ -77,7 +79,8 @@ import Testing
   @Test("nobody there, and a target whose teleporter is off, are told")
   func nobody() throws {
     let hosts = try running()
-    try hosts.expectKept(try hosts.send(hosts.a, to: 1), on: hosts.a, saying: ["nothing listens on localhost port 1", "--teleporter on"])
+    try hosts.expectKept(
+      try hosts.send(hosts.a, to: 1), on: hosts.a, saying: ["nothing listens on localhost port 1", "--teleporter on"])
     let child = try hosts.a.begin(["controlvm", "box", "teleport", "--host", "no-such-host.invalid", "--port", "6000"])
     try hosts.expectKept(child, on: hosts.a, saying: ["cannot reach no-such-host.invalid"])
   }
@@ -87,10 +90,12 @@ import Testing
     let hosts = try running()
     let web = try StrangePeer(answer: Array("HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n".utf8))
     try hosts.expectKept(try hosts.send(hosts.a, to: web.port), on: hosts.a, saying: ["another protocol"])
-    let noise = try StrangePeer(answer: Array("VMCTL-TELEPORT\r\n".utf8) + (0..<4000).map { UInt8(truncatingIfNeeded: $0 &* 197) })
+    let noise = try StrangePeer(
+      answer: Array("VMCTL-TELEPORT\r\n".utf8) + (0..<4000).map { UInt8(truncatingIfNeeded: $0 &* 197) })
     try hosts.expectKept(try hosts.send(hosts.a, to: noise.port), on: hosts.a, saying: ["damaged"])
     let nothing = try StrangePeer(answer: nil)
-    try hosts.expectKept(try hosts.send(hosts.a, to: nothing.port, TwoHosts.impatientSource), on: hosts.a, saying: ["time-out", "silent"])
+    try hosts.expectKept(
+      try hosts.send(hosts.a, to: nothing.port, TwoHosts.impatientSource), on: hosts.a, saying: ["time-out", "silent"])
   }
 
   @Test("strangers who call on a target do not keep it from its source")
@@ -112,7 +117,8 @@ import Testing
     let secret = try hosts.b.write("secret", Array("open sesame\n".utf8))
     let port = try hosts.await(hosts.b, ["--teleporter-password-file", secret])
     try hosts.expectKept(
-      try hosts.send(hosts.a, to: port, ["--password", "wrong"]), on: hosts.a, saying: ["the password is not the target's"])
+      try hosts.send(hosts.a, to: port, ["--password", "wrong"]), on: hosts.a,
+      saying: ["the password is not the target's"])
     try hosts.expectKept(try hosts.send(hosts.a, to: port), on: hosts.a, saying: ["asks for a password", "--password"])
     #expect(try hosts.b.state("box") == "teleportingin")
     let right = try hosts.send(hosts.a, to: port, ["--passwordfile", secret])
@@ -162,7 +168,8 @@ import Testing
       "box",
       [
         "--memory", "24", "--vram", "8", "--cpu-profile", "i686", "--firmware", "bios", "--hpet", "off",
-        "--debug-ports", "off", "--rtc-use-utc", "on", "--uart1", "0x2F8", "3", "--uart2", "0x3E8", "4", "--boot1", "disk",
+        "--debug-ports", "off", "--rtc-use-utc", "on", "--uart1", "0x2F8", "3", "--uart2", "0x3E8", "4", "--boot1",
+        "disk",
         "--kernel", Guests.bareMetal("walker32.elf"), "--append", "pages=3", "--name", "it's another",
       ])
     try hosts.b.vmctl("storagectl", "it's another", "--name", "Other", "--add", "ide")
@@ -178,7 +185,8 @@ import Testing
     try hosts.expectKept(
       refused, on: hosts.a,
       saying: [
-        "memory", "video memory", "CPU profile", "CPUID 0x40000000", "firmware", "kernel", "command line", "debug ports",
+        "memory", "video memory", "CPU profile", "CPUID 0x40000000", "firmware", "kernel", "command line",
+        "debug ports",
         "HPET", "boot order", "UART 1", "UART 2", "disk.img", "other.img", "dvddrive",
       ])
     #expect(try hosts.b.state("it's another") == "teleportingin")

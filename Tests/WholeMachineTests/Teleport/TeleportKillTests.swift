@@ -9,7 +9,9 @@ import Testing
     "committing",
   ]
 
-  @Test("a source killed before its decision is out has the machine: it is aborted, and starts again", arguments: beforeDecision)
+  @Test(
+    "a source killed before its decision is out has the machine: it is aborted, and starts again",
+    arguments: beforeDecision)
   func sourceBefore(_ step: String) throws {
     let hosts = try TwoHosts(guest: "walker32", disk: 1)
     try hosts.start(hosts.a, ["VMCTL_TELEPORT_STOP_AT": "source." + step])

@@ -41,7 +41,9 @@ import Testing
     try hosts.expectAlive(last, beats: 10)
   }
 
-  @Test("Linux travels 20 times while its workload checks its memory; editor, shell and console go on", .enabled(if: Guests.hasLinux))
+  @Test(
+    "Linux travels 20 times while its workload checks its memory; editor, shell and console go on",
+    .enabled(if: Guests.hasLinux))
   func linux() throws {
     let hosts = try TwoHosts(memory: 256, Guests.linux(append: "workload=32 beat=200"))
     try hosts.start(hosts.a, Self.fullProof)

@@ -3,7 +3,9 @@ import Testing
 
 /// What people see of a teleport while it runs, and how they end a doubt.
 @Suite struct TeleportViewTests {
-  @Test("the terminal shows one changing line with phase, bytes, rate, remaining and dirty rate, and at the end the figures")
+  @Test(
+    "the terminal shows one changing line with phase, bytes, rate, remaining and dirty rate, and at the end the figures"
+  )
   func terminal() throws {
     let hosts = try TwoHosts(guest: "walker32")
     try hosts.start(hosts.a)
@@ -11,7 +13,8 @@ import Testing
     let port = try hosts.await(hosts.b)
     let proxy = try TCPProxy(to: port, bytesPerSecond: 8_000_000)
     let screen = try TerminalSession(
-      TestHost.vmctl, ["controlvm", "box", "teleport", "--host", "localhost", "--port", String(proxy.port), "--timeout", "30000"],
+      TestHost.vmctl,
+      ["controlvm", "box", "teleport", "--host", "localhost", "--port", String(proxy.port), "--timeout", "30000"],
       environment: hosts.a.environment)
     let shown = try screen.expect("pages/s dirtied")
     for word in ["memory ", " %", " MB at ", " MB/s, ", " MB remaining, ", "\r\u{1B}[K"] {
@@ -66,7 +69,10 @@ import Testing
     try poll("doubt", within: 30) { try hosts.a.fact("box", "teleportphase") == "in doubt" ? () : nil }
     return hosts
   }
-  private var command: Child! { get { holder.child } nonmutating set { holder.child = newValue } }
+  private var command: Child! {
+    get { holder.child }
+    nonmutating set { holder.child = newValue }
+  }
   private final class Holder { var child: Child? }
   private let holder = Holder()
 

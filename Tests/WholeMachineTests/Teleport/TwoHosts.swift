@@ -53,7 +53,8 @@ final class TwoHosts {
   /// Begins to send the machine from a host.
   func send(_ from: TestHost, to port: Int, _ options: [String] = []) throws -> Child {
     try from.begin(
-      ["controlvm", "box", "teleport", "--host", "localhost", "--port", String(port), "--timeout", Self.patience] + options)
+      ["controlvm", "box", "teleport", "--host", "localhost", "--port", String(port), "--timeout", Self.patience]
+        + options)
   }
 
   /// How long the two sides wait for each other, in milliseconds: a transfer that must succeed does so however busy the
@@ -70,7 +71,9 @@ final class TwoHosts {
   func hop(_ from: TestHost, _ to: TestHost, _ options: [String] = []) throws -> Figures {
     let port = try self.await(to)
     let child = try send(from, to: port, options)
-    guard try child.wait(within: 120) == 0 else { throw Failure("teleport: \(child.errors)\n\(to.log("box").suffix(1500))") }
+    guard try child.wait(within: 120) == 0 else {
+      throw Failure("teleport: \(child.errors)\n\(to.log("box").suffix(1500))")
+    }
     guard let figures = Figures(child.output) else { throw Failure("no figures in: \(child.output)") }
     return figures
   }

@@ -77,7 +77,9 @@ import Testing
         seed = seed &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
         bytes.append(UInt8(truncatingIfNeeded: seed >> 33))
       }
-      let length = Disassembler.instruction(Array(bytes.prefix(1 + round % 16)), bits: [16, 32, 64][round % 3], address: 0).length
+      let length = Disassembler.instruction(
+        Array(bytes.prefix(1 + round % 16)), bits: [16, 32, 64][round % 3], address: 0
+      ).length
       #expect((1...15).contains(length))
     }
   }

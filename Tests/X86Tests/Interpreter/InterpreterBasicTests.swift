@@ -83,7 +83,8 @@ import Testing
   }
 
   /// The address that the loop increments, and the sum that comes of it.
-  @Test(arguments: [(0x3000, 0x46_0046), (0x1fff, 0x46_0046 + 45), (0x2000, 0x46_0046 + 45 << 8)] as [(UInt64, UInt64)])
+  @Test(
+    arguments: [(0x3000, 0x46_0046), (0x1fff, 0x46_0046 + 45), (0x2000, 0x46_0046 + 45 << 8)] as [(UInt64, UInt64)])
   func anInstructionInTwoPagesIsReadAnew(_ address: UInt64, _ sum: UInt64) throws {
     let machine = try InterpreterMachine(bits: 64)
     machine[1] = 10

@@ -27,11 +27,13 @@ import Testing
     Case(name: "add 8 keeps the rest", bytes: [0x00, 0xd8], a: 0x1_80, b: 0x80, result: 0x100, after: 0x845),
     Case(name: "add 16", bytes: [0x66, 0x01, 0xd8], a: 0x1_000f, b: 1, result: 0x1_0010, after: 0x10),
     Case(name: "adc with carry", bytes: [0x11, 0xd8], a: 0xffff_ffff, b: 0, flags: 1, result: 0, after: 0x55),
-    Case(name: "adc carries twice", bytes: [0x11, 0xd8], a: 0xffff_ffff, b: 0xffff_ffff, flags: 1, result: 0xffff_ffff,
+    Case(
+      name: "adc carries twice", bytes: [0x11, 0xd8], a: 0xffff_ffff, b: 0xffff_ffff, flags: 1, result: 0xffff_ffff,
       after: 0x95),
     Case(name: "sub borrows", bytes: [0x29, 0xd8], a: 0, b: 1, result: 0xffff_ffff, after: 0x95),
     Case(name: "sub overflows", bytes: [0x29, 0xd8], a: 0x8000_0000, b: 1, result: 0x7fff_ffff, after: 0x814),
-    Case(name: "sbb of equals with carry", bytes: [0x19, 0xd8], a: 5, b: 5, flags: 1, result: 0xffff_ffff, after: 0x95),
+    Case(
+      name: "sbb of equals with carry", bytes: [0x19, 0xd8], a: 5, b: 5, flags: 1, result: 0xffff_ffff, after: 0x95),
     Case(name: "and clears carry", bytes: [0x21, 0xd8], a: 0xf0, b: 0x0f, flags: 0x801, result: 0, after: 0x44),
     Case(name: "inc keeps carry", bytes: [0x40], a: 0x7fff_ffff, flags: 1, result: 0x8000_0000, after: 0x895),
     Case(name: "dec keeps no carry", bytes: [0x48], a: 0, result: 0xffff_ffff, after: 0x94),
@@ -50,11 +52,13 @@ import Testing
     Case(name: "shld", bytes: [0x0f, 0xa4, 0xd8, 4], a: 0x1234_5678, b: 0xf000_0000, result: 0x2345_678f, after: 1),
     Case(name: "shrd", bytes: [0x0f, 0xac, 0xd8, 4], a: 0x1234_5678, b: 0xf, result: 0xf123_4567, after: 0x881),
     Case(name: "mul", bytes: [0xf7, 0xe3], a: 0x8000_0000, b: 2, result: 0, high: 1, after: 0x845),
-    Case(name: "imul, one operand", bytes: [0xf7, 0xeb], a: 0xffff_ffff, b: 2, result: 0xffff_fffe, high: 0xffff_ffff,
+    Case(
+      name: "imul, one operand", bytes: [0xf7, 0xeb], a: 0xffff_ffff, b: 2, result: 0xffff_fffe, high: 0xffff_ffff,
       after: 0x80),
     Case(name: "imul by immediate", bytes: [0x6b, 0xc3, 0xff], b: 5, result: 0xffff_fffb, after: 0x80),
     Case(name: "div", bytes: [0xf7, 0xf3], a: 7, b: 2, flags: 1, result: 3, high: 1, after: 1),
-    Case(name: "idiv", bytes: [0xf7, 0xfb], a: 0xffff_fff9, b: 2, d: 0xffff_ffff, result: 0xffff_fffd, high: 0xffff_ffff,
+    Case(
+      name: "idiv", bytes: [0xf7, 0xfb], a: 0xffff_fff9, b: 2, d: 0xffff_ffff, result: 0xffff_fffd, high: 0xffff_ffff,
       after: 0),
     Case(name: "daa", bytes: [0x27], a: 0x9a, result: 0, after: 0x55),
     Case(name: "das", bytes: [0x2f], a: 0x0f, result: 0x09, after: 0x14),
@@ -72,13 +76,17 @@ import Testing
     Case(name: "sahf", bytes: [0x9e], a: 0xff00, flags: 0x800, result: 0xff00, after: 0x8d5),
     Case(name: "cmc", bytes: [0xf5], flags: 0x840, result: 0, after: 0x841),
     Case(name: "setg", bytes: [0x0f, 0x9f, 0xc0], flags: 0x880, result: 1, after: 0x880),
-    Case(name: "cmov that does not move clears the upper half", bits: 64, bytes: [0x0f, 0x44, 0xc3], a: .max, b: 1,
+    Case(
+      name: "cmov that does not move clears the upper half", bits: 64, bytes: [0x0f, 0x44, 0xc3], a: .max, b: 1,
       result: 0xffff_ffff, after: 0),
     Case(name: "add 64", bits: 64, bytes: [0x48, 0x01, 0xd8], a: .max, b: 1, result: 0, after: 0x55),
-    Case(name: "mul 64", bits: 64, bytes: [0x48, 0xf7, 0xe3], a: .max, b: .max, result: 1, high: .max - 1, after: 0x801),
-    Case(name: "idiv 64", bits: 64, bytes: [0x48, 0xf7, 0xfb], a: 0 &- 100, b: 7, d: .max, result: 0 &- 14, high: 0 &- 2,
+    Case(
+      name: "mul 64", bits: 64, bytes: [0x48, 0xf7, 0xe3], a: .max, b: .max, result: 1, high: .max - 1, after: 0x801),
+    Case(
+      name: "idiv 64", bits: 64, bytes: [0x48, 0xf7, 0xfb], a: 0 &- 100, b: 7, d: .max, result: 0 &- 14, high: 0 &- 2,
       after: 0),
-    Case(name: "movsx 64", bits: 64, bytes: [0x48, 0x0f, 0xbe, 0xc3], b: 0x80, result: 0xffff_ffff_ffff_ff80, after: 0),
+    Case(
+      name: "movsx 64", bits: 64, bytes: [0x48, 0x0f, 0xbe, 0xc3], b: 0x80, result: 0xffff_ffff_ffff_ff80, after: 0),
     Case(name: "movzx of ah", bits: 64, bytes: [0x0f, 0xb6, 0xc4], a: 0xab_00, result: 0xab, after: 0),
     Case(name: "cdqe", bits: 64, bytes: [0x48, 0x98], a: 0x8000_0000, result: 0xffff_ffff_8000_0000, after: 0),
   ]

@@ -12,7 +12,9 @@ import Testing
     var size: Int
     var scan: Bool
     var whileEqual: Bool
-    var testDescription: String { "\(bits) bit, \(scan ? "scas" : "cmps") of \(size), \(whileEqual ? "repe" : "repne")" }
+    var testDescription: String {
+      "\(bits) bit, \(scan ? "scas" : "cmps") of \(size), \(whileEqual ? "repe" : "repne")"
+    }
 
     var code: [UInt8] {
       var bytes: [UInt8] = [whileEqual ? 0xf3 : 0xf2]

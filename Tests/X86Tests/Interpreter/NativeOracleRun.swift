@@ -113,7 +113,9 @@ struct OracleRun {
       legacy.append([0xF0, 0xF2, 0xF3][random(0...2)])
     }
     // Prefixes without a meaning, up to and beyond the longest instruction.
-    if !template.isChained && chance(40) && (compat || !template.isInvalid64) { legacy += [UInt8](repeating: 0x3E, count: random(1...13)) }
+    if !template.isChained && chance(40) && (compat || !template.isInvalid64) {
+      legacy += [UInt8](repeating: 0x3E, count: random(1...13))
+    }
     var rex: UInt8 = 0
     if !compat && (template.wide ?? (template.sizes && chance(2))) {
       rex = 0x40 | (template.wide != nil || chance(2) ? 8 : 0)

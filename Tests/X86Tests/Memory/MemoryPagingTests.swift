@@ -125,7 +125,8 @@ import Testing
     _ = try machine.cpu.load(0x200000, as: UInt8.self)
     #expect(machine.fault { () throws(GuestFault) in _ = try machine.cpu.fetchEntry(0x200000) } == .page(17))
     #expect(machine.fault { () throws(GuestFault) in _ = try machine.cpu.load(0x201000, as: UInt8.self) } == .page(9))
-    #expect(machine.fault { () throws(GuestFault) in _ = try machine.cpu.load(0x4000_0000, as: UInt8.self) } == .page(0))
+    #expect(
+      machine.fault { () throws(GuestFault) in _ = try machine.cpu.load(0x4000_0000, as: UInt8.self) } == .page(0))
     // A reserved bit in a PDPTE refuses the load of CR3.
     machine.put(0x43000, UInt64(0x41003))
     #expect(machine.fault { () throws(GuestFault) in try machine.cpu.writeCR3(0x43000) } == .protection(0))
@@ -138,9 +139,11 @@ import Testing
     machine.put(0x5123, UInt8(0x5a))
     #expect(try machine.cpu.load(0x4000_5123, as: UInt8.self) == 0x5a)
     machine.put(0x31010, UInt64(0x0000_2087))
-    #expect(machine.fault { () throws(GuestFault) in _ = try machine.cpu.load(0x8000_0000, as: UInt8.self) } == .page(9))
+    #expect(
+      machine.fault { () throws(GuestFault) in _ = try machine.cpu.load(0x8000_0000, as: UInt8.self) } == .page(9))
     for address: UInt64 in [0x8000_0000_0000, 0xfff0_0000_0000_0fff, 0xfff0_0000_0000_0000] {
-      #expect(machine.fault { () throws(GuestFault) in _ = try machine.cpu.load(address, as: UInt8.self) } == .protection(0))
+      #expect(
+        machine.fault { () throws(GuestFault) in _ = try machine.cpu.load(address, as: UInt8.self) } == .protection(0))
     }
     let stack = machine.fault { () throws(GuestFault) in
       _ = try machine.cpu.segmentLinear(Seg.ss, 0x8000_0000_0000, size: 8, write: true)
@@ -159,14 +162,17 @@ import Testing
     machine.cpu.s.pointee.eflags |= EFLAGS.ac
     machine.cpu.updateMode()
     _ = try machine.cpu.load(0x200000, as: UInt8.self)
-    #expect(machine.fault { () throws(GuestFault) in _ = try machine.cpu.loadSupervisor(0x200000, as: UInt8.self) } == .page(1))
+    #expect(
+      machine.fault { () throws(GuestFault) in _ = try machine.cpu.loadSupervisor(0x200000, as: UInt8.self) }
+        == .page(1))
   }
 
   @Test func alignmentIsCheckedAtCPL3Only() throws {
     let machine = try paged(pte: 0x50007, cr0: 0x8005_0011)
     _ = try machine.cpu.load(0x400001, as: UInt32.self)
     try machine.enterUser(flags: 0x40202)
-    #expect(machine.fault { () throws(GuestFault) in _ = try machine.cpu.load(0x400001, as: UInt32.self) } == .alignment)
+    #expect(
+      machine.fault { () throws(GuestFault) in _ = try machine.cpu.load(0x400001, as: UInt32.self) } == .alignment)
     _ = try machine.cpu.load(0x400004, as: UInt32.self)
   }
 

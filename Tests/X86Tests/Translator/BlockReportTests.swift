@@ -37,7 +37,8 @@ import Testing
     for title in [
       "interpreter's turn at 0000000000001000", "interpreter's turn at 0000000000001003",
       "the loop's second body, in which it stays", "the loop's body for turns whose accesses have been checked",
-      "checked before: 0000000000001000", "checks of the accesses of many turns", "branch to 0000000000001006 while not linked",
+      "checked before: 0000000000001000", "checks of the accesses of many turns",
+      "branch to 0000000000001006 while not linked",
       "something is pending, or the budget is used up",
     ] {
       #expect(titles.contains { $0.contains(title) }, "\(title)")

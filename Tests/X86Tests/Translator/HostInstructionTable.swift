@@ -159,7 +159,8 @@ struct HostInstructionTable: Equatable {
     if Int(decoded.pointee.count) < block.rows.count { decoded = machine.cpu.makeRegion(decoded) ?? decoded }
     let page = machine.memory.target(address & ~0xfff).read?.assumingMemoryBound(to: UInt8.self)
     guard let page, Int(decoded.pointee.count) >= block.rows.count else {
-      throw SyntaxError(line: 0, what: "\(block.name): its bytes are not \(block.rows.count) instructions of one block or region")
+      throw SyntaxError(
+        line: 0, what: "\(block.name): its bytes are not \(block.rows.count) instructions of one block or region")
     }
     // What follows its last instruction in memory is none of it.
     decoded.pointee.count = UInt16(block.rows.count)

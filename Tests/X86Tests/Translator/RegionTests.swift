@@ -7,7 +7,8 @@ import Testing
 @Suite struct RegionTests {
   /// `before`, a branch past `skipped`, `after`; the branch is taken. Then once more with a branch that is not.
   private func expectAlike(
-    _ before: [UInt8], skipped: [UInt8], _ after: [UInt8], rbx: UInt64, sourceLocation: SourceLocation = #_sourceLocation
+    _ before: [UInt8], skipped: [UInt8], _ after: [UInt8], rbx: UInt64,
+    sourceLocation: SourceLocation = #_sourceLocation
   ) throws {
     let cmp: [UInt8] = [0x48, 0x39, 0xc0]  // cmp rax, rax
     for condition in [4, 5] as [UInt8] {

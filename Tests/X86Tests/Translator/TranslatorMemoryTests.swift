@@ -34,11 +34,15 @@ struct TranslatorMemoryTests {
       main += [0xe8] + Self.little(at - (0x10_0000 + main.count + 5))
     }
     // dec ecx; jne main; hlt
-    func loop(_ calls: [UInt8]) -> [UInt8] { calls + [0xff, 0xc9, 0x0f, 0x85] + Self.little(-(calls.count + 8)) + [0xf4] }
+    func loop(_ calls: [UInt8]) -> [UInt8] {
+      calls + [0xff, 0xc9, 0x0f, 0x85] + Self.little(-(calls.count + 8)) + [0xf4]
+    }
     machine.code(loop(main), at: 0x10_0000)
     // The first of them alone, at its own place.
     var some: [UInt8] = []
-    for index in 0..<Self.some { some += [0xe8] + Self.little(Self.body + index * Self.spacing - (Self.short + some.count + 5)) }
+    for index in 0..<Self.some {
+      some += [0xe8] + Self.little(Self.body + index * Self.spacing - (Self.short + some.count + 5))
+    }
     machine.code(loop(some), at: UInt64(Self.short))
     machine.cpu.s.pointee.rip = 0x10_0000
     machine.cpu.slots[Reg.rcx] = 6
