@@ -295,10 +295,11 @@ extension BlockTranslator {
 
   /// The addend of the page that `leader` has found, to R14.
   private mutating func loadAddend(_ it: Reference, _ leader: Reference) {
-    if it.leader >= 0 && stackRun.leader == it.leader { return }
+    if it.leader >= 0 && stackRun.leader == it.leader && stackRun.changes == a.temporaryChanges { return }
     let addend = leader.addend >= 0 ? StateField.windowAddend(leader.addend) : micro(leader.slot, 16)
     a.load(GuestRegisters.first, addend)
     stackRun.leader = it.leader
+    stackRun.changes = a.temporaryChanges
   }
 
   // MARK: Groups

@@ -35,6 +35,20 @@ enum HostOperand {
 /// branches mean the same in the executable one.
 struct Assembler {
   var cursor: UnsafeMutablePointer<UInt8>
+  /// Counts the instructions that name R14 other than in an address: those that may have changed it, and some that have
+  /// not. Who keeps a value there asks by this whether it is still there, so that nobody who takes R14 as a temporary
+  /// has to know of those who keep something in it.
+  private(set) var temporaryChanges = 0
+
+  init(cursor: UnsafeMutablePointer<UInt8>) { self.cursor = cursor }
+
+  @inline(__always)
+  private mutating func note(_ register: UInt8) {
+    if register == Host.r14 { temporaryChanges &+= 1 }
+  }
+
+  /// Code that comes here from elsewhere, or is called, may have changed R14.
+  mutating func noteTemporaryLost() { temporaryChanges &+= 1 }
 
   @inline(__always)
   mutating func byte(_ value: UInt8) {
@@ -64,6 +78,7 @@ struct Assembler {
   mutating func emit(
     _ opcode: UInt32, _ reg: UInt8, _ rm: HostOperand, size: Int, byteRM: Bool = false, prefix: UInt8 = 0
   ) {
+    note(reg)
     if prefix != 0 { byte(prefix) }
     if size == 2 { byte(0x66) }
     var rex: UInt8 = size == 8 ? 0x48 : 0
@@ -71,6 +86,7 @@ struct Assembler {
     if size == 1 && reg >= 4 { rex |= 0x40 }
     switch rm {
     case .register(let number):
+      note(number)
       if number >= 8 { rex |= 0x41 }
       if (size == 1 || byteRM) && number >= 4 { rex |= 0x40 }
       if rex != 0 { byte(rex) }
@@ -120,6 +136,7 @@ struct Assembler {
   mutating func store(_ to: HostOperand, _ from: UInt8, size: Int = 8) { emit(0x89, from, to, size: size) }
 
   mutating func moveImmediate(_ to: UInt8, _ value: UInt64) {
+    note(to)
     if value >> 32 == 0 {
       if to >= 8 { byte(0x41) }
       byte(0xb8 | to & 7)
@@ -164,6 +181,7 @@ struct Assembler {
     byte(0x50 | register & 7)
   }
   mutating func pop(_ register: UInt8) {
+    note(register)
     if register >= 8 { byte(0x41) }
     byte(0x58 | register & 7)
   }
@@ -175,6 +193,13 @@ struct Assembler {
   mutating func shiftLeft(_ register: UInt8, _ count: UInt8, size: Int) {
     emit(0xc1, 4, .register(register), size: size)
     byte(count)
+  }
+  /// BSWAP of 4 or 8 bytes.
+  mutating func swapBytes(_ register: UInt8, size: Int) {
+    note(register)
+    if size == 8 { byte(register >= 8 ? 0x49 : 0x48) } else if register >= 8 { byte(0x41) }
+    byte(0x0f)
+    byte(0xc8 | register & 7)
   }
   /// LEA, or MOV where that does.
   mutating func address(_ to: UInt8, _ base: UInt8, _ disp: Int, size: Int = 8) {
@@ -196,6 +221,7 @@ struct Assembler {
 
   /// RORX (BMI2): `to` = `from` rotated, of 4 or 8 bytes, no flags.
   mutating func rotateRight(_ to: UInt8, _ from: UInt8, _ count: UInt8, size: Int) {
+    note(to)
     byte(0xc4)
     byte((to < 8 ? 0x80 : 0) | 0x40 | (from < 8 ? 0x20 : 0) | 3)
     byte(size == 8 ? 0xfb : 0x7b)
@@ -206,6 +232,7 @@ struct Assembler {
 
   /// BEXTR (BMI1): `to` = the bits of `from` that `control` names, the first in bits 0-7 and how many in 8-15; 64 bits.
   mutating func extract(_ to: UInt8, _ from: UInt8, _ control: UInt8) {
+    note(to)
     byte(0xc4)
     byte((to < 8 ? 0x80 : 0) | 0x40 | (from < 8 ? 0x20 : 0) | 2)
     byte((~control & 15) << 3 | 0x80)
@@ -215,6 +242,7 @@ struct Assembler {
 
   /// PDEP or PEXT (BMI2): `to` = bits of `from` by `mask`, 32 bits.
   mutating func bits(deposit: Bool, _ to: UInt8, _ from: UInt8, _ mask: UInt8) {
+    note(to)
     byte(0xc4)
     byte((to < 8 ? 0x80 : 0) | 0x40 | (mask < 8 ? 0x20 : 0) | 2)
     byte((~from & 15) << 3 | (deposit ? 3 : 2))
@@ -249,6 +277,7 @@ struct Assembler {
   }
 
   mutating func call(_ target: UnsafeMutablePointer<UInt8>) {
+    noteTemporaryLost()
     byte(0xe8)
     word32(0)
     Assembler.patch(cursor - 4, target)

@@ -233,7 +233,6 @@ extension BlockTranslator {
     if pointer == Host.none {
       pointer = GuestRegisters.first
       a.load(pointer, StateField.stridePointer(it.stride))
-      stackRun.leader = -1
     }
     var free = GuestRegisters.first
     if pointer == free { free = other == second ? Host.none : second }

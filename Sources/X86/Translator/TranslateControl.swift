@@ -61,12 +61,13 @@ extension BlockTranslator {
       keepFlags(accumulator: true)
       loadTarget(op, size, to: Host.rax)
       if is64 {
-        // A target that is not canonical faults before the return address is pushed.
-        a.move(GuestRegisters.first, Host.rax)
-        a.emit(0xc1, 7, .register(GuestRegisters.first), size: 8)
+        // A target that is not canonical faults before the return address is pushed. R14 may hold the addend that the
+        // push needs, too.
+        a.move(GuestRegisters.second, Host.rax)
+        a.emit(0xc1, 7, .register(GuestRegisters.second), size: 8)
         a.byte(47)
-        a.arithmetic(0, .register(GuestRegisters.first), 1, size: 8)
-        a.arithmetic(7, .register(GuestRegisters.first), 1, size: 8)
+        a.arithmetic(0, .register(GuestRegisters.second), 1, size: 8)
+        a.arithmetic(7, .register(GuestRegisters.second), 1, size: 8)
         missIf(Condition.above)
       }
       pushReturn(op, size)

@@ -100,9 +100,7 @@ extension BlockTranslator {
     case .bswap:
       if size == 2 { return false }
       let register = change(op.pointee.rm, GuestRegisters.second)
-      if size == 8 { a.byte(register >= 8 ? 0x49 : 0x48) } else if register >= 8 { a.byte(0x41) }
-      a.byte(0x0f)
-      a.byte(0xc8 | register & 7)
+      a.swapBytes(register, size: size)
       commit(op.pointee.rm, register)
       return true
 

@@ -18,7 +18,6 @@ extension BlockTranslator {
     if access.free == Host.none {
       a.emit(0x8d, GuestRegisters.second, access.operand, size: 8)
       access = Access(operand: .at(GuestRegisters.second, 0), free: GuestRegisters.first)
-      stackRun.leader = -1
     }
     return access.free
   }
@@ -213,6 +212,8 @@ extension BlockTranslator {
   /// Goes to the interpreter for this instruction when `condition` holds. The guest's flags must be kept by then.
   mutating func missIf(_ condition: UInt8, refill: Refill? = nil) {
     let site = a.jumpIf(condition)
+    // Who has tried again comes back.
+    if refill != nil { a.noteTemporaryLost() }
     misses.append(
       Miss(
         index: index, body: body, site: site, flags: flags, recipe: recipe,

@@ -212,8 +212,9 @@ extension BlockTranslator {
     var goesOn = false
     /// Misses before it.
     var misses = 0
-    /// The reference whose addend is in R14, or -1.
+    /// The reference whose addend has been loaded to R14, or -1; `changes`: R14's count behind that load.
     var leader = -1
+    var changes = 0
   }
 
   mutating func beginInStackRun(_ op: Op) {

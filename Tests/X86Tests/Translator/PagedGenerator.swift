@@ -303,7 +303,7 @@ struct PagedGenerator {
   private mutating func exit(_ count: Int, _ index: Int) -> PagedProgram.Exit {
     // Often near, also itself.
     let target = chance(3) ? index : random(0...count - 1)
-    switch random(0...27) {
+    switch random(0...30) {
     case 0...2: return .fallThrough
     case 3, 4: return .jump(target)
     case 5...14: return .condition(UInt8(random(0...15)), target)
@@ -314,6 +314,7 @@ struct PagedGenerator {
     case 19, 20: return .ret
     case 21: return .register(target)
     case 22, 23: return .table(isCall: chance(3))
+    case 28...30: return .stack(target, UInt8(random(0...15)) * 8, isCall: !chance(3))
     default: return chance(2) ? .undefined : .breakpoint
     }
   }

@@ -16,6 +16,8 @@ struct PagedProgram {
     case register(Int)
     /// By the table, from CL.
     case table(isCall: Bool)
+    /// Through memory at RSP plus a displacement, where the target has been stored just before.
+    case stack(Int, UInt8, isCall: Bool)
     case undefined
     case breakpoint
   }
@@ -93,6 +95,9 @@ struct PagedProgram {
       case .table(let isCall):
         let sib: UInt8 = compat ? 0x85 : 0xc5
         put([0x0f, 0xb6, 0xc1, 0xff, isCall ? 0x14 : 0x24, sib] + Self.little(PagedMachine.jumpTable, 4))
+      case .stack(let target, let disp, let isCall):
+        put([0xb8] + Self.little(PagedMachine.window + UInt64(place(target)), 4))
+        put((compat ? [] : [0x48]) + [0x89, 0x44, 0x24, disp, 0xff, isCall ? 0x54 : 0x64, 0x24, disp])
       case .undefined: put([0x0f, 0x0b])
       case .breakpoint: put([0xcc])
       }
@@ -112,6 +117,7 @@ struct PagedProgram {
     case .ret, .breakpoint: 1
     case .register: 7
     case .table: 10
+    case .stack: compat ? 13 : 14
     case .undefined: 2
     }
   }
@@ -136,11 +142,11 @@ struct PagedProgram {
 }
 
 extension PagedProgram {
-  /// A 64-bit program written by hand, translated at once. Frames of neighbouring pages are none.
+  /// A program written by hand, 64-bit unless `compat`, translated at once. Frames of neighbouring pages are none.
   ///
   /// - Parameter turns: instructions to run between looks.
-  init(_ blocks: [Block], turns: [Int], rbx: UInt64) throws {
-    var generator = try PagedGenerator(seed: 1, compat: false, pages: false)
+  init(_ blocks: [Block], turns: [Int], rbx: UInt64, compat: Bool = false) throws {
+    var generator = try PagedGenerator(seed: 1, compat: compat, pages: false)
     self = generator.program()
     self.blocks = blocks
     self.turns = turns.map { ($0, false) }
