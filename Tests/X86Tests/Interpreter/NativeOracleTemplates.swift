@@ -70,12 +70,16 @@ enum OracleTemplates {
 
   static let isAMD = oracle_host_is_amd() != 0
 
-  /// Everything.
+  /// What a process can run on the host and compare.
   static let all: [T] = general + x87 + simd
+  /// Every form of the tables, whatever processors make of it: for comparisons of our accelerators with each other.
+  static let everything: [T] = rows(forHost: false) + vectorRows(forHost: false) + x87Rows(forHost: false)
 
   // MARK: The instruction table
 
-  static let general: [T] = {
+  static let general: [T] = rows(forHost: true)
+
+  private static func rows(forHost: Bool) -> [T] {
     let table = InstructionTable.shared
     var list: [T] = []
     for map in 0..<3 {
@@ -84,25 +88,25 @@ enum OracleTemplates {
         let entry = table.maps[map << 8 | opcode]
         let bytes: [UInt8] = [[], [0x0F], [0x0F, 0x38]][map] + [UInt8(opcode)]
         if entry & InstructionTable.groupFlag == 0 {
-          if entry != 0 { add(&list, table.rows[Int(entry)], bytes, nil) }
+          if entry != 0 { add(&list, table.rows[Int(entry)], bytes, nil, forHost) }
           continue
         }
         let group = table.groups + Int(entry & ~InstructionTable.groupFlag) * InstructionTable.groupSize
         for reg in UInt8(0)..<8 {
-          if group[Int(reg)] != 0 { add(&list, table.rows[Int(group[Int(reg)])], bytes, .digitMemory(reg)) }
+          if group[Int(reg)] != 0 { add(&list, table.rows[Int(group[Int(reg)])], bytes, .digitMemory(reg), forHost) }
           let members = (0..<8).map { group[8 + Int(reg) * 8 + $0] }
           if members.allSatisfy({ $0 == members[0] }) {
-            if members[0] != 0 { add(&list, table.rows[Int(members[0])], bytes, .digitRegister(reg)) }
+            if members[0] != 0 { add(&list, table.rows[Int(members[0])], bytes, .digitRegister(reg), forHost) }
           } else {
             for (rm, member) in members.enumerated() where member != 0 {
-              add(&list, table.rows[Int(member)], bytes, .fixed(0xC0 | reg << 3 | UInt8(rm)))
+              add(&list, table.rows[Int(member)], bytes, .fixed(0xC0 | reg << 3 | UInt8(rm)), forHost)
             }
           }
         }
       }
     }
     return list
-  }()
+  }
 
   private static func isPrefix(_ opcode: UInt8) -> Bool {
     [0x26, 0x2E, 0x36, 0x3E, 0x64, 0x65, 0x66, 0x67, 0xF0, 0xF2, 0xF3].contains(opcode)
@@ -123,8 +127,10 @@ enum OracleTemplates {
     }
   }
 
-  private static func add(_ list: inout [T], _ row: InstructionRow, _ opcode: [UInt8], _ operands: T.Operands?) {
-    if excluded(row) { return }
+  private static func add(
+    _ list: inout [T], _ row: InstructionRow, _ opcode: [UInt8], _ operands: T.Operands?, _ forHost: Bool
+  ) {
+    if forHost && excluded(row) { return }
     let name = InstructionTable.shared.mnemonics[Int(row.mnemonic)]
     var template = T(
       name: "\(name) \(opcode.map { String($0, radix: 16) }.joined())", family: row.family, opcode: opcode)
@@ -157,8 +163,8 @@ enum OracleTemplates {
     template.isInvalid64 = row.attributes.contains(.not64)
     if row.attributes.contains(.f3) { template.prefix = [0xF3] }
     // FS and GS are the process's own; BOUND, LES and LDS are prefixes of later extensions in 64-bit code.
-    if [.FS, .GS].contains(row.first) && row.family == .system { return }
-    if template.system == .loadFarPointer && [0xB4, 0xB5].contains(opcode.last) { return }
+    if forHost && [.FS, .GS].contains(row.first) && row.family == .system { return }
+    if forHost && template.system == .loadFarPointer && [0xB4, 0xB5].contains(opcode.last) { return }
     if row.family == .bound || [0xC4, 0xC5].contains(opcode[0]) { template.modes = .only32 }
     // 66 before a near branch in 64-bit code is ignored by one vendor's processors and not by the other's.
     template.sizes = !(row.attributes.contains(.force64) && row.family != .system)
@@ -170,8 +176,8 @@ enum OracleTemplates {
     default: break
     }
     // Whether a register of 32 bits that compares unequal is written, and its upper half cleared.
-    if !isAMD && row.family == .cmpxchg { template.operands = .memory }
-    if isAMD {
+    if forHost && !isAMD && row.family == .cmpxchg { template.operands = .memory }
+    if forHost && isAMD {
       // Far pointers have no 64-bit offsets there, and PREFETCHW no register.
       if [.farJumpIndirect, .farCallIndirect, .loadFarPointer].contains(template.system) { template.wide = false }
       if row.family == .nop, opcode.last == 0x0D { template.operands = .memory }
@@ -182,7 +188,7 @@ enum OracleTemplates {
     default: break
     }
     if template.system == .movToSegment {
-      for segment: UInt8 in [0, 1, 2, 3, 6, 7] {
+      for segment: UInt8 in forHost ? [0, 1, 2, 3, 6, 7] : [0, 1, 2, 3, 4, 5, 6, 7] {
         var load = template
         load.operands = .digit(segment)
         list.append(load)
@@ -237,14 +243,16 @@ enum OracleTemplates {
 
   // MARK: x87
 
-  static let x87: [T] = {
+  static let x87: [T] = x87Rows(forHost: true)
+
+  private static func x87Rows(forHost: Bool) -> [T] {
     var list: [T] = []
     for opcode in UInt8(0xD8)...0xDF {
       for digit in UInt8(0)..<8 {
         // The images of FNSTENV and FNSAVE hold pointers that the oracle does not compare.
-        if opcode == 0xD9 && digit == 6 || opcode == 0xDD && digit == 6 { continue }
+        if forHost && (opcode == 0xD9 || opcode == 0xDD) && digit == 6 { continue }
         var template = T(name: "x87 \(opcode)/\(digit)", family: .x87, opcode: [opcode], operands: .digitMemory(digit))
-        if isAMD && comparesX87(opcode, digit << 3) { template.unmasks = false }
+        if forHost && isAMD && comparesX87(opcode, digit << 3) { template.unmasks = false }
         // FLDENV and FRSTOR: of an image that runs over a page's end.
         template.mayFaultElsewhere = digit == 4 && (opcode == 0xD9 || opcode == 0xDD)
         list.append(template)
@@ -258,7 +266,7 @@ enum OracleTemplates {
           case (0xDB, 0xE0...0xE5): true
           default: false
           }
-        if alias { continue }
+        if forHost && alias { continue }
         var template = T(name: "x87 \(opcode) \(modrm)", family: .x87, opcode: [opcode, modrm], sizes: false)
         switch (opcode, modrm) {
         // FCMOVcc, FCOMI and FUCOMI: C1.
@@ -271,7 +279,7 @@ enum OracleTemplates {
       }
     }
     return list
-  }()
+  }
 
   /// Compares: after an unmasked invalid operation the condition codes differ by vendor.
   private static func comparesX87(_ opcode: UInt8, _ modrm: UInt8) -> Bool {
@@ -287,7 +295,9 @@ enum OracleTemplates {
 
   // MARK: MMX and SSE
 
-  static let simd: [T] = {
+  static let simd: [T] = vectorRows(forHost: true)
+
+  private static func vectorRows(forHost: Bool) -> [T] {
     var list: [T] = []
     for index in 0..<SIMDTable.rowCount {
       let row = SIMDTable.rows[index]
@@ -295,8 +305,8 @@ enum OracleTemplates {
       // The host's XCR0, and images with pointers. Approximations are each processor's own.
       let own = [VM_SIMD_FXSAVE, VM_SIMD_FXRSTOR, VM_SIMD_XSAVE, VM_SIMD_XRSTOR, VM_SIMD_XSAVEOPT]
       // MXCSR has a bit more there.
-      if isAMD && shape == VM_SIMD_LDMXCSR { continue }
-      if own.contains(shape) || row.flags & UInt8(VM_SIMD_APPROXIMATE) != 0 { continue }
+      if forHost && isAMD && shape == VM_SIMD_LDMXCSR { continue }
+      if forHost && (own.contains(shape) || row.flags & UInt8(VM_SIMD_APPROXIMATE) != 0) { continue }
       let escape: [UInt8] = [[0x0F], [0x0F, 0x38], [0x0F, 0x3A]][Int(row.map) - 1]
       let prefix: [UInt8] = [[], [0x66], [0xF3], [0xF2]][Int(row.prefix)]
       var template = T(
@@ -313,7 +323,7 @@ enum OracleTemplates {
       }
       template.mayFaultElsewhere = shape == VM_SIMD_MASKMOVQ || shape == VM_SIMD_MASKMOVDQU
       // CVTPI2PS of memory leaves the x87 stack alone there.
-      if isAMD && shape == VM_SIMD_XP && row.opcode == 0x2A { template.operands = .register }
+      if forHost && isAMD && shape == VM_SIMD_XP && row.opcode == 0x2A { template.operands = .register }
       if shape == VM_SIMD_FENCE { template.operands = .fixed(0xC0 | row.group << 3) }
       // There they leave x87 code before they fault.
       if isAMD && [VM_SIMD_PX, VM_SIMD_XP].contains(shape) { template.unmasks = false }
@@ -329,7 +339,7 @@ enum OracleTemplates {
       }
     }
     return list
-  }()
+  }
 
   /// What several of which may follow each other: no undefined flags, no change of rSP, and of rBX and rDX only by
   /// accident.

@@ -319,6 +319,14 @@ struct PagedGenerator {
     }
   }
 
+  /// A program of no blocks whose data pages are mapped.
+  var pattern: PagedProgram {
+    var generator = self
+    var program = generator.program()
+    program.blocks = []
+    return program
+  }
+
   mutating func program() -> PagedProgram {
     var program = PagedProgram(compat: compat, user: pages ? chance(2) : !chance(4))
     // Now and then blocks lie on both sides of a page's end, or across: there a block ends, and undefined flags show.

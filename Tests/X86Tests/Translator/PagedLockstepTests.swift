@@ -85,6 +85,19 @@ final class PagedLockstep {
       + "\(now.steps) interpreted within; stops by vector \(vectors)"
   }
 
+  /// Bytes where programs count what they have come by: see `NeighbourProgram`.
+  func marks(_ count: Int) -> [UInt8] {
+    (0..<count).map { interpreter.memory.read(Self.marks + UInt64($0), as: UInt8.self) }
+  }
+
+  func clearMarks(_ count: Int) {
+    for machine in [interpreter, translator] {
+      for index in 0..<count { machine.memory.write(Self.marks + UInt64(index), UInt8(0)) }
+    }
+  }
+
+  private static let marks = PagedMachine.frame(3) + NeighbourProgram.marks
+
   var translatorStatistics: TranslatorStatistics { translator.cpu.translatorStatistics ?? TranslatorStatistics() }
 
   /// Reports the smallest program that still differs.

@@ -265,21 +265,27 @@ final class PagedMachine {
     return "from \(rip)\(error), CR2 \(String(cpu.s.pointee.cr2, radix: 16)), count \(cpu.s.pointee.instructions)"
   }
 
-  /// Everything that a guest can see, by name.
-  var registers: [(String, UInt64)] {
+  /// Everything that a guest can see, in the order of `names`.
+  var values: [UInt64] {
     let s = cpu.s
-    var list: [(String, UInt64)] = (0..<16).map { ("r\($0)", s.slots[$0]) }
+    var list = [UInt64]()
+    list.reserveCapacity(Self.names.count)
+    for index in 0..<16 { list.append(s.slots[index]) }
     list += [
-      ("rip", s.pointee.rip), ("rflags", cpu.flagsImage()), ("cr2", s.pointee.cr2), ("cr3", s.pointee.cr3),
-      ("cpl", UInt64(s.pointee.cpl)), ("count", s.pointee.instructions), ("mxcsr", UInt64(s.pointee.mxcsr)),
-      ("cr4", s.pointee.cr4), ("fs", s.pointee.segments.4.base), ("gs", s.pointee.segments.5.base),
-      ("kernel gs", s.pointee.kernel_gs_base), ("device accesses", UInt64(environment.accesses)),
+      s.pointee.rip, cpu.flagsImage(), s.pointee.cr2, s.pointee.cr3, UInt64(s.pointee.cpl), s.pointee.instructions,
+      UInt64(s.pointee.mxcsr), s.pointee.cr4, s.pointee.segments.4.base, s.pointee.segments.5.base,
+      s.pointee.kernel_gs_base, UInt64(environment.accesses),
     ]
     withUnsafeBytes(of: s.pointee.xmm) { bytes in
-      for index in 0..<32 { list.append(("xmm+\(index * 8)", bytes.load(fromByteOffset: index * 8, as: UInt64.self))) }
+      for index in 0..<32 { list.append(bytes.load(fromByteOffset: index * 8, as: UInt64.self)) }
     }
     return list
   }
+
+  private static let names =
+    (0..<16).map { "r\($0)" } + [
+      "rip", "rflags", "cr2", "cr3", "cpl", "count", "mxcsr", "cr4", "fs", "gs", "kernel gs", "device accesses",
+    ] + (0..<32).map { "xmm+\($0 * 8)" }
 
   /// What programs may write: tables, the kernel's stack, frames.
   static let compared: [Range<Int>] = [0x1000..<0x10000, 0x10_0000..<0x12_0000, 0x20_0000..<0x20_1000]
@@ -315,8 +321,11 @@ final class PagedMachine {
   func difference(_ other: PagedMachine) -> String? {
     var found: [String] = []
     func hex(_ value: some BinaryInteger) -> String { String(value, radix: 16) }
-    for (mine, theirs) in zip(registers, other.registers) where mine.1 != theirs.1 {
-      found.append("\(mine.0): \(hex(mine.1)), \(hex(theirs.1))")
+    let (own, others) = (values, other.values)
+    if own != others {
+      for (index, name) in Self.names.enumerated() where own[index] != others[index] {
+        found.append("\(name): \(hex(own[index])), \(hex(others[index]))")
+      }
     }
     for range in Self.compared
     where memcmp(memory.ram + range.lowerBound, other.memory.ram + range.lowerBound, range.count) != 0 {
