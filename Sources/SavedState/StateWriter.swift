@@ -5,10 +5,12 @@ import Foundation
 /// A file opens with `StateFormat.magic` and the format's version; records follow, each with type, length and checksum;
 /// the last is the seal, a SHA-256 over everything before it.
 public enum StateFormat {
+  /// The first bytes of every state.
   public static let magic: [UInt8] = Array("VMCTLSAV".utf8)
+  /// The format that is written, and the only one that is read.
   public static let version: UInt32 = 1
-  /// Names the build that wrote a state or speaks on a teleport's wire; for people, never compared.
-  public static let build = "vmctl 0.1"
+  /// The build that wrote a state or speaks on a teleport's wire; for people, never compared.
+  public static let build = Release.name
 
   enum Record: UInt32 {
     /// Text: the build that wrote it.
@@ -72,7 +74,7 @@ public final class StateWriter {
     try progress(pageCount)
   }
 
-  /// Seals the state. Nothing may follow.
+  /// Seals the state. Nothing may follow. Throws what the sink throws.
   public func finish() throws {
     try record(.seal, digest.finalize())
     try drain()

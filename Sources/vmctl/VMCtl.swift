@@ -1,6 +1,7 @@
 import ArgumentParser
 import Foundation
 import Management
+import SavedState
 
 /// The command line: parses, calls Management, prints.
 @main
@@ -12,7 +13,7 @@ struct VMCtl: ParsableCommand {
       Machines live in $VMCTL_HOME (default $XDG_DATA_HOME/vmctl, else ~/.local/share/vmctl) and are named by name or UUID.
       Exit status: 0 done, 1 failed, 64 wrong usage.
       """,
-    version: "vmctl 0.2",
+    version: Release.name,
     groupedSubcommands: [
       CommandGroup(
         name: "Machines",

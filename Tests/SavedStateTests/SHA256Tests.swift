@@ -49,6 +49,10 @@ import Testing
     #expect(
       HMAC256.deriveKey(password: Array("passwd".utf8), salt: Array("salt".utf8), rounds: 1).hexadecimal
         == "55ac046e56e3089fec1691c22544b605f94185216dde0465e68b9d57c20dacbc")
+    // As many rounds as the teleport takes; the value is that of the Python library's hashlib.
+    #expect(
+      HMAC256.deriveKey(password: Array("password".utf8), salt: Array("salt".utf8), rounds: 4096).hexadecimal
+        == "c5e478d59288c841aa530db6845c4c8d962893a001ce4e11a4963873aa98134a")
   }
 
   @Test func equalComparesContentAndLength() {
