@@ -28,7 +28,9 @@ public protocol DiskImage: AnyObject, Sendable {
 }
 
 extension DiskImage {
+  /// Sectors of 512 bytes.
   public var sectorCount: UInt64 { size / 512 }
+  /// The process holds it, alone or shared.
   public var isLocked: Bool { hold != .none }
 }
 
@@ -44,6 +46,7 @@ public struct MediumIdentity: Codable, Equatable, Sendable {
   public var size: UInt64
   /// The file's device and inode number. Another host may number its devices otherwise: `isSameMedium` allows for it.
   public var device: UInt64
+  /// The file's number on its device.
   public var inode: UInt64
 
   public init(path: String, size: UInt64, device: UInt64, inode: UInt64) {

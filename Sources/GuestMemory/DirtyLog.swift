@@ -8,7 +8,9 @@ import CHost
 /// `take` must run while every CPU is at a safe point and the machine lock is held, and the CPUs must drop their write
 /// translations before they go on. Then no write can be missed: a later write finds no translation and marks anew.
 public final class DirtyLog: @unchecked Sendable {
+  /// Pages of guest memory.
   public let pageCount: Int
+  /// Words of 64 bits that a bit for each page takes.
   public let wordCount: Int
   @usableFromInline let words: UnsafeMutablePointer<UInt64>
   /// Whether writes are being recorded. Changed at a safe point only.
@@ -29,8 +31,10 @@ public final class DirtyLog: @unchecked Sendable {
     isLogging = true
   }
 
+  /// Writes are not logged any more; what is marked stays.
   public func stop() { isLogging = false }
 
+  /// Notes that a page has been written. Any thread may.
   @inline(__always)
   public func mark(page: Int) {
     let word = words + page >> 6
@@ -38,6 +42,7 @@ public final class DirtyLog: @unchecked Sendable {
     if word.pointee & bit == 0 { _ = vm_fetch_or64(word, bit) }
   }
 
+  /// Whether a page has been written since it was last taken.
   @inlinable @inline(__always)
   public func isDirty(page: Int) -> Bool { (words + page >> 6).pointee &>> UInt64(page & 63) & 1 != 0 }
 
@@ -62,24 +67,32 @@ public final class DirtyLog: @unchecked Sendable {
     for index in 0..<wordCount where bitmap.words[index] != 0 { _ = vm_fetch_or64(words + index, bitmap.words[index]) }
   }
 
+  /// Pages that are marked.
   public var dirtyCount: Int { (0..<wordCount).reduce(0) { $0 + words[$1].nonzeroBitCount } }
 }
 
 /// A set of RAM page numbers.
 public struct PageBitmap: Sendable {
+  /// Pages of guest memory.
   public let pageCount: Int
+  /// A bit for each page, lowest first.
   public var words: [UInt64]
 
+  /// No page is in the set, or all are.
   public init(pageCount: Int, filled: Bool = false) {
     self.pageCount = pageCount
     words = Array(repeating: filled ? .max : 0, count: (pageCount + 63) / 64)
     if filled && pageCount & 63 != 0 { words[words.count - 1] = (1 << UInt64(pageCount & 63)) - 1 }
   }
 
+  /// Pages in the set.
   public var count: Int { words.reduce(0) { $0 + $1.nonzeroBitCount } }
 
+  /// Whether a page, below `pageCount`, is in the set.
   public func contains(_ page: Int) -> Bool { words[page >> 6] >> UInt64(page & 63) & 1 != 0 }
+  /// Adds a page.
   public mutating func insert(_ page: Int) { words[page >> 6] |= 1 << UInt64(page & 63) }
+  /// Takes a page away.
   public mutating func remove(_ page: Int) { words[page >> 6] &= ~(1 << UInt64(page & 63)) }
 
   /// Calls `body` with each page number in ascending order.

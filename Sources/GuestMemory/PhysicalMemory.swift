@@ -51,14 +51,20 @@ public struct PageTarget {
 ///
 /// The page table of the first MiB is kept apart because the chipset remaps it (i440FX PAM, 3.2.12 of the data sheet).
 public final class PhysicalMemory: @unchecked Sendable {
+  /// Bytes of a page.
   public static let pageSize = 4096
+  /// Bytes of memory below the hole at most: the hole of devices begins there.
+  /// Bytes below the hole at most: there the addresses of devices begin.
   public static let lowLimit: UInt64 = 0xC000_0000
+  /// The physical address at which memory goes on above the hole.
   public static let highBase: UInt64 = 0x1_0000_0000
 
   public let size: UInt64
+  /// The host's address of the guest's memory, which has no hole.
   public let ram: UnsafeMutableRawPointer
   /// Bytes of RAM that lie below 4 GiB.
   public let lowSize: UInt64
+  /// What has been written since it was last asked.
   public let dirtyLog: DirtyLog
   /// A word a RAM page, a bit a CPU: which CPUs hold decoded code of it. While it is not 0 writes must take the slow
   /// path.
@@ -82,7 +88,9 @@ public final class PhysicalMemory: @unchecked Sendable {
 
   /// What the chipset makes of a 4 KiB page of the first MiB.
   public struct LowPage: Equatable, Sendable {
+    /// Reads find memory; otherwise what lies behind it, such as a ROM.
     public var readRAM: Bool
+    /// Writes go to memory; otherwise they are lost.
     public var writeRAM: Bool
     public init(readRAM: Bool, writeRAM: Bool) {
       self.readRAM = readRAM
@@ -131,6 +139,7 @@ public final class PhysicalMemory: @unchecked Sendable {
 
   // MARK: RAM pages
 
+  /// Pages of memory.
   public var pageCount: Int { dirtyLog.pageCount }
 
   /// Guest-physical address of RAM page number `page`.
@@ -163,6 +172,7 @@ public final class PhysicalMemory: @unchecked Sendable {
     onMapChanged()
   }
 
+  /// Takes a region of this name away; what lay under it is seen again.
   public func unmap(name: String) {
     regions.removeAll { $0.name == name }
     onMapChanged()

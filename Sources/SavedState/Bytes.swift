@@ -2,14 +2,17 @@ import Foundation
 
 /// Little-endian numbers and length-prefixed strings, written in order.
 public struct ByteWriter: Sendable {
+  /// What has been put so far.
   public private(set) var bytes: [UInt8] = []
 
   public init() {}
 
+  /// Appends a number, little-endian.
   public mutating func put<T: FixedWidthInteger>(_ value: T) {
     withUnsafeBytes(of: value.littleEndian) { bytes.append(contentsOf: $0) }
   }
 
+  /// Appends bytes as they are.
   public mutating func put(bytes more: some Sequence<UInt8>) { bytes.append(contentsOf: more) }
 
   /// A name: at most 255 bytes of UTF-8 behind a length byte.
@@ -33,14 +36,17 @@ public struct ByteReader {
     self.subject = subject
   }
 
+  /// Bytes not yet taken.
   public var remaining: Int { bytes.count - position }
 
+  /// Takes the next bytes; throws when there are fewer.
   public mutating func take(_ count: Int) throws(SavedStateError) -> ArraySlice<UInt8> {
     guard count >= 0, count <= remaining else { throw .truncated(subject) }
     defer { position += count }
     return bytes[position..<position + count]
   }
 
+  /// Takes a little-endian number; throws when the bytes end before.
   public mutating func number<T: FixedWidthInteger & UnsignedInteger>(_ type: T.Type) throws(SavedStateError) -> T {
     let piece = try take(MemoryLayout<T>.size)
     var value: T = 0
@@ -48,6 +54,7 @@ public struct ByteReader {
     return value
   }
 
+  /// Takes a name: a byte that counts, then UTF-8. Throws when it is cut off or no text.
   public mutating func name() throws(SavedStateError) -> String {
     let count = Int(try number(UInt8.self))
     guard let text = String(validating: try take(count), as: UTF8.self) else {

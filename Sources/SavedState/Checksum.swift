@@ -6,6 +6,7 @@ public enum Checksum {
   private static let odd3: UInt64 = 0x1656_67B1_9E37_79F9
   private static let odd4: UInt64 = 0xD6E8_FEB8_6659_FD93
 
+  /// The checksum of bytes; pieces are joined by giving that of the one before as `seed`.
   public static func of(_ bytes: UnsafeRawBufferPointer, seed: UInt64 = 0) -> UInt64 {
     var lane1 = seed ^ odd1
     var lane2 = seed ^ odd2
@@ -33,6 +34,7 @@ public enum Checksum {
     return mix(result ^ lane4)
   }
 
+  /// The checksum of bytes; pieces are joined by giving that of the one before as `seed`.
   public static func of(_ bytes: [UInt8], seed: UInt64 = 0) -> UInt64 {
     bytes.withUnsafeBytes { of($0, seed: seed) }
   }

@@ -6,6 +6,7 @@ import Foundation
 /// range may be long. Kind 1: at most `maxPages` pages; then two bitmaps of (count + 7) / 8 bytes, which pages are
 /// present and which of those are zero; then the other present pages, concatenated and compressed with zstd.
 public struct PageChunk {
+  /// Bytes of a page.
   public static let pageSize = 4096
   /// Pages in a chunk with data: 1 MiB.
   public static let maxPages = 256
@@ -22,6 +23,7 @@ public struct PageChunk {
     return writer.bytes
   }
 
+  /// Whether the page's 4096 bytes are all 0.
   @inline(__always)
   public static func isZero(_ page: UnsafeRawPointer) -> Bool {
     // A page that equals itself shifted by eight bytes repeats its first eight bytes.
@@ -57,7 +59,8 @@ public final class PageChunkEncoder {
 
   deinit { buffer.deallocate() }
 
-  /// Adds a page; pages come in ascending order. Chunks that are complete go to `emit`.
+  /// Adds a page; pages come in ascending order. Chunks that are complete go to `emit`, whose error is
+  /// thrown on.
   public func add(page: Int, at source: UnsafeRawPointer, emit: ([UInt8]) throws -> Void) throws {
     let slot = buffer + dataPages * PageChunk.pageSize
     // A zero page is told apart in place; if the guest writes it meanwhile, its dirty bit is set and it comes again.
@@ -74,7 +77,7 @@ public final class PageChunkEncoder {
     dataPages += 1
   }
 
-  /// Adds a page that is known to be zero.
+  /// Adds a page that is known to be zero; throws what `emit` throws.
   public func addZero(page: Int, emit: ([UInt8]) throws -> Void) throws {
     onPage(page, Self.zeroChecksum, true)
     try addZero(page, emit)

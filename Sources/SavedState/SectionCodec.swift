@@ -3,6 +3,7 @@ import Foundation
 /// A `StateSection` as bytes: name, kind, version (4 bytes), length of the fields (4), length of the blob (8), its
 /// compressed length (8), fields, blob compressed with zstd.
 public enum SectionCodec {
+  /// Bytes of a section's fields at most.
   public static let maxFieldBytes = 64 << 20
   /// The largest video memory is 256 MiB.
   public static let maxBlobBytes = 320 << 20
@@ -36,6 +37,7 @@ public enum SectionCodec {
     return writer.bytes
   }
 
+  /// Takes a section apart; throws when it is damaged or larger than the limits.
   public static func decode(_ bytes: [UInt8]) throws(SavedStateError) -> StateSection {
     var reader = ByteReader(bytes, subject: "section")
     let section = try decode(&reader)
@@ -82,6 +84,7 @@ public enum SectionCodec {
     return writer.bytes
   }
 
+  /// Takes sections one after the other apart; throws when one is damaged or a name comes twice.
   public static func decodeAll(_ bytes: [UInt8]) throws(SavedStateError) -> [StateSection] {
     var reader = ByteReader(bytes, subject: "device state")
     let count = Int(try reader.number(UInt32.self))

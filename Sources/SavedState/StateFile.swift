@@ -9,7 +9,9 @@ import Foundation
 /// What the host's file system refused.
 public struct StateFileError: Error, Equatable, CustomStringConvertible {
   public var path: String
+  /// What could not be done to which file.
   public var operation: String
+  /// The host's `errno`.
   public var code: Int32
 
   public var description: String {

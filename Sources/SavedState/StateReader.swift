@@ -4,6 +4,7 @@ import Foundation
 /// content is used, and the seal is checked at the end. A caller that builds a machine from it must throw the machine
 /// away when this throws.
 public final class StateReader {
+  /// What comes next in the file.
   public enum Item {
     case section(StateSection)
     /// The number of RAM pages; chunks follow.
@@ -22,6 +23,7 @@ public final class StateReader {
   public private(set) var build = ""
 
   /// - Parameter source: fills the front of the buffer and returns how many bytes, 0 at the end.
+  /// - Throws: `SavedStateError` when the state does not begin as one, and what `source` throws.
   public init(source: @escaping (UnsafeMutableRawBufferPointer) throws -> Int) throws {
     self.source = source
     let header = try take(16, "its first bytes")
@@ -36,6 +38,7 @@ public final class StateReader {
     digest.update(header)
   }
 
+  /// Reads a state that is in memory; throws when it does not begin as one.
   public convenience init(_ bytes: [UInt8]) throws {
     var position = 0
     try self.init { buffer in

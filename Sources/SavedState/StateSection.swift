@@ -26,8 +26,11 @@ public struct StateSection: Equatable, Sendable {
   public var name: String
   /// What kind of thing wrote it: "uart16550".
   public var kind: String
+  /// Of what `fields` mean; grows with each change of them.
   public var version: Int
+  /// The state's properties as JSON.
   public var fields: Data
+  /// Large contents as they are, such as video memory.
   public var blob: Data
 
   public init(name: String, kind: String, version: Int, fields: Data, blob: Data = Data()) {
@@ -38,13 +41,15 @@ public struct StateSection: Equatable, Sendable {
     self.blob = blob
   }
 
+  /// Encodes a state; throws what its own `encode` throws.
   public init(name: String, kind: String, version: Int, state: some Encodable, blob: Data = Data()) throws {
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.sortedKeys]
     self.init(name: name, kind: kind, version: version, fields: try encoder.encode(state), blob: blob)
   }
 
-  /// The fields as a `State`, when this is a section of that kind and of a version up to `version`.
+  /// The fields as a `State`, when this is a section of that kind and of a version up to `version`;
+  /// otherwise throws `SavedStateError`.
   public func decode<State: Decodable>(_ type: State.Type, kind: String, upTo version: Int) throws -> State {
     guard self.kind == kind else {
       throw SavedStateError.mismatch("section \(name) is a \(self.kind), and a \(kind) was expected")

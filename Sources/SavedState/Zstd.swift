@@ -16,6 +16,7 @@ public final class ZstdCompressor {
 
   deinit { ZSTD_freeCCtx(context) }
 
+  /// A frame with these bytes; throws when the library fails.
   public func compress(_ bytes: UnsafeRawBufferPointer) throws(SavedStateError) -> [UInt8] {
     let bound = ZSTD_compressBound(bytes.count)
     var failure: SavedStateError?

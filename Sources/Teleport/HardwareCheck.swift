@@ -4,12 +4,16 @@ import X86
 
 /// One difference between two machines that forbids a transfer.
 public struct HardwareMismatch: Codable, Equatable, Sendable {
+  /// What differs, as a person calls it: "memory".
   public var what: String
+  /// What the source has, as text.
   public var source: String
+  /// What the target has, as text.
   public var target: String
   /// The command that changes the target, or other advice.
   public var remedy: String
 
+  /// All differences, each with the command that removes it.
   public static func report(_ mismatches: [HardwareMismatch]) -> String {
     let count = mismatches.count == 1 ? "a difference" : "\(mismatches.count) differences"
     let lines = mismatches.map {

@@ -1,5 +1,6 @@
 /// How far a teleport is. The source sends one every 200 ms and at each change of phase; the target likewise.
 public struct TeleportProgress: Codable, Equatable, Sendable {
+  /// What is being done, in the order in which it is.
   public enum Phase: String, Codable, Sendable {
     case connecting, waiting, greeting, authenticating
     case checkingHardware = "checking hardware"
@@ -13,9 +14,11 @@ public struct TeleportProgress: Codable, Equatable, Sendable {
     case done
   }
 
+  /// What is being done.
   public var phase: Phase = .connecting
   /// 0 is the round that sends all of memory.
   public var round = 0
+  /// Pages of the machine's memory.
   public var totalPages = 0
   /// Pages still to be sent, as far as is known.
   public var remainingPages = 0
@@ -23,28 +26,39 @@ public struct TeleportProgress: Codable, Equatable, Sendable {
   public var bytes: UInt64 = 0
   /// Bytes of guest memory these stand for.
   public var memoryBytes: UInt64 = 0
+  /// How fast the wire took bytes lately.
   public var bytesPerSecond: Double = 0
+  /// How fast the guest has written to pages lately.
   public var dirtyPagesPerSecond: Double = 0
   /// For how much of the time the guest's CPUs rest, since it writes memory faster than the connection takes it.
   public var throttlePercent = 0.0
+  /// Since the transfer began.
   public var seconds: Double = 0
+  /// How long the machine has stood still, by part.
   public var downtime = Downtime()
   /// Whether the proof read all of memory on both sides.
   public var verifiedFully = false
 
   /// How long the guest stood still, in milliseconds, by part.
   public struct Downtime: Codable, Equatable, Sendable {
+    /// Milliseconds until all CPUs stood.
     public var stop: Double = 0
+    /// Milliseconds to send the pages that were still dirty.
     public var lastPages: Double = 0
+    /// Milliseconds to save, send and load the devices.
     public var devices: Double = 0
+    /// Milliseconds to compare both memories.
     public var proof: Double = 0
+    /// Milliseconds from the decision until the target ran.
     public var handOver: Double = 0
+    /// Milliseconds altogether.
     public var total: Double { stop + lastPages + devices + proof + handOver }
     public init() {}
   }
 
   public init() {}
 
+  /// A line for people: how long it took and how long it was down.
   public var summary: String {
     func tenths(_ value: Double) -> String {
       let rounded = Int((value * 10).rounded())

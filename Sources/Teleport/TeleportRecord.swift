@@ -9,8 +9,10 @@ import SavedState
 /// written for the process's death and then made durable while the guest runs. When the host itself dies in between,
 /// the earlier record says that it is of another boot of the host, and then it proves nothing.
 public struct TeleportRecord: Codable, Equatable, Sendable {
+  /// The side of this host.
   public enum Role: String, Codable, Sendable { case source, target }
 
+  /// How far it was when this was written.
   public enum Step: String, Codable, Sendable {
     /// Source: the decision has fallen, the target's answer is outstanding. A process that died here leaves a question:
     /// `TeleportInquiry` asks the target.
@@ -27,11 +29,15 @@ public struct TeleportRecord: Codable, Equatable, Sendable {
     case discarded
   }
 
+  /// The side of this host.
   public var role: Role
+  /// How far it was when this was written.
   public var step: Step
+  /// The transfer's own name, by which both sides find it again.
   public var transfer: String
   /// Source: where the target listens.
   public var host: String
+  /// The other side's TCP port.
   public var port: Int
   /// Which boot of this host has written it.
   public var hostBoot: String?

@@ -8,14 +8,20 @@ import SavedState
 /// Runs on the caller's thread. The machine keeps running or, when it was paused, stays paused, unless `run` returns:
 /// then it is the target's, rests here for good and is to be ended with `powerOff`.
 public final class TeleportSource: @unchecked Sendable {
+  /// Where to, and how.
   public struct Options: Sendable {
+    /// The target's name or address.
     public var host: String
+    /// The target's TCP port.
     public var port: Int
+    /// Milliseconds that the machine may stand still; more is accepted only if it cannot be kept.
     public var maxDowntimeMS = 250
+    /// What the target asks for; nil: nothing is offered.
     public var password: String?
     /// How long the other side may be silent.
     public var timeoutMS = 10_000
     public var name: String
+    /// The machine's, which the target compares.
     public var uuid: String
 
     public init(host: String, port: Int, name: String, uuid: String) {
@@ -542,6 +548,7 @@ enum Settlement {
 
 /// Asks a target what became of a transfer whose source process died before it had the answer.
 public enum TeleportInquiry {
+  /// What the other side says of the transfer.
   public enum Answer: Equatable, Sendable {
     /// It runs there, or ran there: the machine here is `teleported`.
     case runs
@@ -552,6 +559,7 @@ public enum TeleportInquiry {
     case unreachable(String)
   }
 
+  /// Asks the other side; one that does not answer within the time-out is `unreachable`.
   public static func ask(_ record: TeleportRecord, timeoutMS: Int = 3000) -> Answer {
     do {
       let link = try Connection.connect(host: record.host, port: record.port, timeoutMS: timeoutMS, wake: nil)

@@ -11,13 +11,16 @@ import SavedState
 /// The receiving side: listens, serves one transfer at a time, and goes on listening until one has succeeded or it is
 /// stopped. docs/teleport-protocol.md describes the steps and what happens when one fails.
 public final class TeleportTarget<Machine: TeleportableMachine>: @unchecked Sendable {
+  /// Where to listen, and for whom.
   public struct Options: Sendable {
     /// nil: loopback only. Another address should have a password.
     public var address: String?
     /// 0: a free one.
     public var port: Int
+    /// What a source must know; nil: nothing is asked.
     public var password: String?
     public var name: String
+    /// The machine's, which the source compares.
     public var uuid: String
     /// How long a source may be silent.
     public var timeoutMS = TestPoint.patienceMS ?? 10_000
@@ -78,6 +81,7 @@ public final class TeleportTarget<Machine: TeleportableMachine>: @unchecked Send
 
   /// Builds a first machine, so that what is wrong with it is told now, and starts listening.
   /// - Returns: the port.
+  /// - Throws: `TeleportError` when the port is taken or the machine cannot be made.
   @discardableResult
   public func listen() throws -> Int {
     let machine = try makeMachine()

@@ -6,7 +6,9 @@ import SavedState
 /// Each side opens with the 16 bytes of `Wire.preface`; frames follow: type (1 byte), three zero bytes, length of the
 /// payload (4), checksum of the payload keyed with the type (8), payload. Numbers are little-endian.
 public enum Wire {
+  /// What both sides send first.
   public static let preface: [UInt8] = Array("VMCTL-TELEPORT\r\n".utf8)
+  /// Bytes before a frame's payload.
   public static let headerBytes = 16
   /// Protocol versions this build speaks.
   public static let versions: ClosedRange<Int> = 1...2
@@ -14,6 +16,7 @@ public enum Wire {
   /// its share.
   static let sourceVersions: ClosedRange<Int> = 2...2
 
+  /// What a frame is; docs/teleport-protocol.md has who sends which when.
   public enum FrameType: UInt8, Sendable, CaseIterable {
     case hello = 1
     case proof = 2
@@ -55,8 +58,11 @@ public enum Wire {
   /// All pieces together.
   static let maxDeviceBytes = 512 << 20
 
+  /// One message on the wire.
   public struct Frame: Equatable, Sendable {
+    /// What it is.
     public var type: FrameType
+    /// What it carries, without the header.
     public var payload: [UInt8]
     public init(_ type: FrameType, _ payload: [UInt8] = []) {
       self.type = type
@@ -82,6 +88,7 @@ public enum Wire {
 
     public init() {}
 
+    /// Adds bytes as they came; `next` gives the frames that they complete.
     public mutating func feed(_ bytes: some Collection<UInt8>) {
       if start > 0 && start == buffer.count {
         buffer.removeAll(keepingCapacity: true)

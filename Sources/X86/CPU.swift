@@ -10,7 +10,9 @@ public final class CPU {
   /// The architectural state. Owned by this object.
   public let s: UnsafeMutablePointer<vm_cpu_state>
   public let memory: PhysicalMemory
+  /// The board as the CPU sees it.
   public let environment: CPUEnvironment
+  /// What CPUID says.
   public let profile: CPUProfile
   /// 0 for the bootstrap processor; also the initial local APIC id.
   public let index: Int
@@ -57,6 +59,7 @@ public final class CPU {
   /// `vm_cpu_state.instructions` at which the running `run` ends.
   var codeLimit: UInt64 = 0
 
+  /// A CPU after power-on. CPU 0 of its group is the bootstrap processor, the others wait for a start-up message.
   public init(index: Int, profile: CPUProfile, memory: PhysicalMemory, environment: CPUEnvironment) {
     self.index = index
     self.profile = profile
@@ -102,6 +105,7 @@ public final class CPU {
 
   /// Asks the CPU to leave its inner loop: sets VM_PENDING_* bits. Callable from any thread.
   public func post(_ bits: UInt32) { _ = vm_fetch_or(&s.pointee.pending, bits) }
+  /// Takes requests back that have not been served (`VM_PENDING_...`). Any thread may.
   public func withdraw(_ bits: UInt32) { _ = vm_fetch_and(&s.pointee.pending, ~bits) }
 }
 

@@ -11,6 +11,7 @@ open class CPUEnvironment {
   open func writePort(_ port: UInt16, size: Int, value: UInt32) {}
   /// A read of `size` (1, 2, 4, 8) bytes where `PhysicalMemory.target` has no host address. Does not cross a page.
   open func readIO(_ physical: UInt64, size: Int) -> UInt64 { .max }
+  /// A board without memory-mapped devices: the write is lost.
   open func writeIO(_ physical: UInt64, size: Int, value: UInt64) {}
 
   /// The interrupt acknowledge cycle: the vector to deliver, or nil when the request went away. Clears
@@ -25,6 +26,7 @@ open class CPUEnvironment {
   open func apicBaseChanged(_ value: UInt64) {}
   /// An access to an x2APIC MSR (0x800-0x8ff): nil raises #GP.
   open func readX2APIC(_ msr: UInt32) -> UInt64? { nil }
+  /// A board without x2APIC: the guest gets a general-protection fault.
   open func writeX2APIC(_ msr: UInt32, _ value: UInt64) -> Bool { false }
 
   /// Ticks of the time stamp counter since power-on at the machine's TSC frequency, before the guest's own offset.

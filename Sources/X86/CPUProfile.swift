@@ -1,11 +1,16 @@
 /// One CPUID leaf, as data.
 public struct CPUIDLeaf: Codable, Equatable, Hashable, Sendable {
+  /// EAX of the question.
   public var leaf: UInt32
   /// 0 for leaves that have no subleaves.
   public var subleaf: UInt32
+  /// The answer's EAX.
   public var eax: UInt32
+  /// The answer's EBX.
   public var ebx: UInt32
+  /// The answer's ECX.
   public var ecx: UInt32
+  /// The answer's EDX.
   public var edx: UInt32
 
   public init(_ leaf: UInt32, _ subleaf: UInt32 = 0, eax: UInt32, ebx: UInt32, ecx: UInt32, edx: UInt32) {
@@ -43,6 +48,7 @@ public struct CPUProfile: Sendable, Equatable {
     leaves.sorted { ($0.leaf, $0.subleaf) < ($1.leaf, $1.subleaf) }
   }
 
+  /// Profiles are equal when a guest cannot tell them apart; names do not count.
   public static func == (a: CPUProfile, b: CPUProfile) -> Bool { a.leaves == b.leaves }
 
   // MARK: Questions
@@ -61,6 +67,7 @@ public struct CPUProfile: Sendable, Equatable {
 
   /// Family, model and stepping: CPUID.1:EAX, and EDX after a reset.
   public var signature: UInt32 { query(1, 0).eax }
+  /// Bits of a physical address (CPUID leaf 8000_0008H).
   public var physicalAddressBits: UInt64 { features.physicalBits }
   var offersLongMode: Bool { features.longMode }
   var offersSYSCALL: Bool { features.syscall }
@@ -84,6 +91,7 @@ public struct CPUProfile: Sendable, Equatable {
     return copy
   }
 
+  /// The same profile with another answer to one question.
   public func setting(
     leaf: UInt32, subleaf: UInt32 = 0, eax: UInt32, ebx: UInt32, ecx: UInt32, edx: UInt32
   ) -> CPUProfile {

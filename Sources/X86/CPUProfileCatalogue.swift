@@ -5,6 +5,7 @@ extension CPUProfile {
   public static let standard = x86_64_v2
   public static let all: [CPUProfile] = [x86_64_v2, x86_64_v2_extended, i686]
 
+  /// The profile of this name, if there is one.
   public static func named(_ name: String) -> CPUProfile? { all.first { $0.name == name } }
 
   /// Leaf 1 EDX of the 64-bit profiles: FPU VME DE PSE TSC MSR PAE MCE CX8 APIC SEP MTRR PGE MCA CMOV PAT PSE36 CLFSH MMX

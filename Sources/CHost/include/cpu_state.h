@@ -204,7 +204,7 @@ enum {
   VM_MODE_CODE16 = 0, VM_MODE_CODE32 = 1, VM_MODE_CODE64 = 2,  ///< bits 0-1: default operand size
   VM_MODE_CODE_MASK = 3,
   VM_MODE_STACK32 = 1 << 2,    ///< SS.B is set (or 64-bit code): the stack pointer is ESP or RSP
-  VM_MODE_FLAT = 1 << 3,       ///< no segment check can fail: CS, DS, ES, SS have base 0 and limit 4 GiB and are writable; or 64-bit
+  VM_MODE_FLAT = 1 << 3,       ///< no segment check can fail: CS, DS, ES, SS have base 0, limit 4 GiB, are writable; or 64-bit
   VM_MODE_PROTECTED = 1 << 4,  ///< CR0.PE and not virtual-8086
   VM_MODE_V86 = 1 << 5,
   VM_MODE_LONG = 1 << 6,       ///< EFER.LMA (64-bit or compatibility)

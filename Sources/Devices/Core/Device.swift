@@ -36,8 +36,10 @@ public final class PortBus {
   private var owners: [UInt16]  // index into `devices`, plus 1; 0: nobody
   private var devices: [any PortIO] = []
 
+  /// No port is answered by anybody yet.
   public init() { owners = Array(repeating: 0, count: 65536) }
 
+  /// Gives ports to a device; who had them before has them no more.
   public func map(_ device: any PortIO, _ ports: ClosedRange<UInt16>) {
     let index: UInt16
     if let known = devices.firstIndex(where: { $0 === device }) {
@@ -71,18 +73,21 @@ public final class PortBus {
 
 /// One wire from a device to an interrupt controller.
 public final class InterruptLine {
+  /// What the line was last set to; true is asserted.
   public private(set) var level = false
   private let sink: (Bool) -> Void
 
   /// - Parameter sink: called on every change of level, with the machine lock held.
   public init(_ sink: @escaping (Bool) -> Void) { self.sink = sink }
 
+  /// Sets the line; the receiver hears of changes only.
   public func set(_ level: Bool) {
     guard level != self.level else { return }
     self.level = level
     sink(level)
   }
 
+  /// Asserts the line and lets it go: an edge for the receiver.
   public func pulse() {
     set(true)
     set(false)
@@ -91,5 +96,6 @@ public final class InterruptLine {
   /// Sets the level after a load, without an edge: the controller's own state has been saved too.
   public func restore(_ level: Bool) { self.level = level }
 
+  /// A line that leads nowhere.
   public static var unconnected: InterruptLine { InterruptLine { _ in } }
 }

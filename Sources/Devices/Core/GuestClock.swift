@@ -25,6 +25,7 @@ public final class GuestClock: @unchecked Sendable {
     return base &+ (hostNow() &- started)
   }
 
+  /// False while the machine is paused.
   public var isRunning: Bool { started != nil }
 
   public func start() {
@@ -33,6 +34,7 @@ public final class GuestClock: @unchecked Sendable {
     onDeadlineChanged()
   }
 
+  /// Guest time stands still from now on. A second call changes nothing.
   public func stop() {
     base = now
     started = nil
@@ -44,6 +46,7 @@ public final class GuestClock: @unchecked Sendable {
     base = now
   }
 
+  /// A timer of this clock, not yet set. The action runs under the machine lock.
   public func makeTimer(_ action: @escaping () -> Void) -> ClockTimer { ClockTimer(self, action) }
 
   /// The earliest deadline in guest nanoseconds, or nil.
@@ -82,6 +85,7 @@ public final class ClockTimer {
     clock.changed(self)
   }
 
+  /// The timer will not fire until it is set again.
   public func cancel() {
     guard deadline != nil else { return }
     deadline = nil

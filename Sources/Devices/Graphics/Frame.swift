@@ -1,10 +1,13 @@
 /// A picture of the screen: rows of red, green, blue and alpha (255), top first.
 public struct Frame: Equatable, Sendable {
+  /// Pixels of a line.
   public let width: Int
+  /// Lines of the picture.
   public let height: Int
   /// `width * height * 4` bytes.
   public var pixels: [UInt8]
 
+  /// A black picture.
   public init(width: Int, height: Int) {
     self.width = width
     self.height = height

@@ -8,6 +8,7 @@ import SavedState
 /// BAR 0 is the frame buffer, BAR 2 the registers as memory, and the VGA BIOS is the expansion ROM.
 public final class VGA: PCIDevice, Device, PortIO, MemoryMappedIO {
   public let name: String
+  /// Video memory in bytes when the definition says nothing.
   public static let defaultVideoMemory = 16 << 20
 
   private var core: VGACore

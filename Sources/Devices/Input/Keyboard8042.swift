@@ -30,6 +30,7 @@ public final class Keyboard8042: Device, BytePortIO {
     case controller = 3
   }
 
+  /// The controller and both its devices, as a saved state holds them.
   public struct State: Codable, Equatable, Sendable {
     var mode: UInt8 = 0x45
     var output: UInt8 = 0
@@ -62,7 +63,9 @@ public final class Keyboard8042: Device, BytePortIO {
   private var keyTimer: ClockTimer!
   private let keyboardIRQ: InterruptLine
   private let mouseIRQ: InterruptLine
+  /// Called when the output port's A20 gate changes, with its new level.
   public var onA20: (Bool) -> Void = { _ in }
+  /// Called when the guest pulses the reset line.
   public var onReset: () -> Void = {}
   /// Scroll, num and caps lock as bits 0 to 2.
   public var onLEDs: (UInt8) -> Void = { _ in }

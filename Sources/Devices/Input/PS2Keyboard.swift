@@ -6,6 +6,7 @@ public struct PS2Keyboard: Sendable {
   /// Bytes of key strokes a keyboard keeps.
   static let keyLimit = 16
 
+  /// Its settings and the bytes that wait to be read.
   public struct State: Codable, Equatable, Sendable {
     var queue: [UInt8] = []
     /// The command whose argument byte is awaited; 0: none.
@@ -23,6 +24,7 @@ public struct PS2Keyboard: Sendable {
     }
   }
 
+  /// What a saved state holds of it.
   public internal(set) var state = State()
 
   mutating func reset() { state = State() }

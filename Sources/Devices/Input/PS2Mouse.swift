@@ -5,6 +5,7 @@
 public struct PS2Mouse: Sendable {
   static let queueLimit = 64
 
+  /// Its settings, its counters and the bytes that wait to be read.
   public struct State: Codable, Equatable, Sendable {
     var queue: [UInt8] = []
     var command: UInt8 = 0
@@ -32,6 +33,7 @@ public struct PS2Mouse: Sendable {
     }
   }
 
+  /// What a saved state holds of it.
   public internal(set) var state = State()
 
   mutating func reset() { state = State() }

@@ -5,6 +5,7 @@ import SavedState
 ///
 /// Source: Intel 82093AA data sheet (290566), 3.0; the EOI register: Intel ICH data sheets, "EOI Register".
 public struct IOAPICCore: Sendable {
+  /// Inputs, each with an entry of the redirection table.
   public static let pinCount = 24
   /// What a guest may write of a redirection entry: not delivery status (12) and remote IRR (14).
   static let writableMask: UInt64 = 0xFF00_0000_0001_AFFF
@@ -12,6 +13,7 @@ public struct IOAPICCore: Sendable {
   static let levelTriggered: UInt64 = 1 << 15
   static let masked: UInt64 = 1 << 16
 
+  /// Its registers and the levels of its pins.
   public struct State: Codable, Equatable, Sendable {
     var id: UInt32 = 0
     var select: UInt8 = 0
@@ -21,6 +23,7 @@ public struct IOAPICCore: Sendable {
     var redirection: [UInt64] = Array(repeating: IOAPICCore.masked, count: IOAPICCore.pinCount)
   }
 
+  /// What a saved state holds of it.
   public internal(set) var state = State()
 
   mutating func setPin(_ pin: Int, _ level: Bool) -> InterruptMessage? {
@@ -110,18 +113,21 @@ public struct IOAPICCore: Sendable {
 
 /// The I/O APIC on the board: memory window, pins, and the APIC bus.
 public final class IOAPIC: Device, MemoryMappedIO {
+  /// The physical address of its registers.
   public static let base: UInt64 = 0xFEC0_0000
 
   public let name = "ioapic"
   private var core = IOAPICCore()
   private let fabric: InterruptFabric
 
+  /// Maps its registers into the address space; messages go to `fabric`.
   public init(memory: PhysicalMemory, fabric: InterruptFabric) {
     self.fabric = fabric
     fabric.connect(self)
     memory.mapIO(self, name: "ioapic", start: Self.base, length: 0x1000)
   }
 
+  /// Sets an input's level; `pin` is below `pinCount`.
   public func setPin(_ pin: Int, _ level: Bool) {
     guard (0..<IOAPICCore.pinCount).contains(pin) else { return }
     if let message = core.setPin(pin, level) { fabric.deliver(message) }

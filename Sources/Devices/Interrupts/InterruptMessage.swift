@@ -11,11 +11,15 @@ public enum DeliveryMode: UInt8, Sendable {
 
 /// One message on the APIC bus, from an I/O APIC, a local APIC's ICR, or a device's message-signalled interrupt.
 public struct InterruptMessage: Equatable, Sendable {
+  /// The APIC ID, or a set of logical destinations, that it goes to.
   public var destination: UInt32
   /// Logical destination mode; otherwise physical.
   public var logical: Bool
+  /// How it is delivered, and to how many.
   public var mode: DeliveryMode
+  /// The interrupt vector; of no meaning for NMI, SMI and INIT.
   public var vector: UInt8
+  /// Level-triggered: it asks for an end of interrupt.
   public var level: Bool
 
   public init(destination: UInt32, logical: Bool, mode: DeliveryMode, vector: UInt8, level: Bool) {

@@ -5,6 +5,7 @@ import SavedState
 /// Wire n goes to 8259A input n and to I/O APIC pin n, but wire 0 to pin 2, as the firmware's tables say (the
 /// interrupt source override for IRQ 0).
 public final class InterruptWires: Device {
+  /// The levels of the wires.
   public struct State: Codable, Equatable, Sendable {
     /// Driven by ISA devices, a bit a wire.
     var isa: UInt16 = 0
@@ -28,6 +29,7 @@ public final class InterruptWires: Device {
     return InterruptLine { [unowned self] level in self.setISA(irq, level) }
   }
 
+  /// Sets the level of an ISA interrupt, 0 to 15.
   public func setISA(_ irq: Int, _ level: Bool) {
     let bit = 1 as UInt16 &<< UInt16(irq)
     let old = state.isa | state.pci
@@ -35,6 +37,7 @@ public final class InterruptWires: Device {
     changed(from: old)
   }
 
+  /// Sets what PCI drives of the ISA interrupts: a bit for each of the sixteen.
   public func setPCILevels(_ levels: UInt16) {
     let old = state.isa | state.pci
     state.pci = levels

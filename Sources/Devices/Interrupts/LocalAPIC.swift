@@ -4,9 +4,11 @@ import SavedState
 ///
 /// Source: Intel SDM vol. 3A, chapter 11. The timer counts a bus clock of 1 GHz, so that a tick is a guest nanosecond.
 public final class LocalAPIC: Device {
+  /// Ticks a second of the timer's clock, in Hz.
   public static let busFrequency: UInt64 = 1_000_000_000
 
   public let name: String
+  /// The CPU's number, which is its APIC ID after a reset.
   public let index: Int
   private var core: LocalAPICCore
   private let fabric: InterruptFabric
@@ -16,13 +18,18 @@ public final class LocalAPIC: Device {
 
   /// The CPU's interrupt request: the level of the output.
   public var onInterrupt: (Bool) -> Void = { _ in }
+  /// Called when a message asks for a non-maskable interrupt.
   public var onNMI: () -> Void = {}
+  /// Called when a message asks for INIT.
   public var onINIT: () -> Void = {}
+  /// Called when a start-up message comes, with its vector: the page to start at.
   public var onSIPI: (UInt8) -> Void = { _ in }
+  /// Called when a message asks for a system management interrupt.
   public var onSMI: () -> Void = {}
   /// The acknowledge cycle of an ExtINT: the 8259A's `acknowledge`.
   public var acknowledgeExternal: () -> UInt8 = { 0xFF }
 
+  /// The APIC of CPU `index`; CPU 0 is the bootstrap processor.
   public init(index: Int, fabric: InterruptFabric, clock: GuestClock) {
     self.index = index
     self.fabric = fabric
@@ -57,7 +64,9 @@ public final class LocalAPIC: Device {
 
   /// IA32_APIC_BASE.
   public var base: UInt64 { core.state.base }
+  /// By its MSR and by its spurious-interrupt register.
   public var isEnabled: Bool { core.isHardwareEnabled && core.isSoftwareEnabled }
+  /// The PPR: interrupts of this class and below wait (Intel SDM vol. 3A, 10.8.3.1).
   public var processorPriority: UInt8 { core.processorPriority }
 
   /// IA32_APIC_BASE was written. Moves the window, and changes between off, xAPIC and x2APIC.
@@ -336,6 +345,7 @@ public final class LocalAPIC: Device {
     }
   }
 
+  /// Writes an MSR of the x2APIC. False: the guest gets a general-protection fault.
   public func writeMSR(_ msr: UInt32, _ value: UInt64) -> Bool {
     guard core.isX2APIC, core.isHardwareEnabled else { return false }
     let low = UInt32(truncatingIfNeeded: value)

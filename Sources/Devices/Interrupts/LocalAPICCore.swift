@@ -23,6 +23,7 @@ public struct LocalAPICCore: Sendable {
   static let baseEnable: UInt64 = 1 << 11
   static let baseX2APIC: UInt64 = 1 << 10
 
+  /// Its registers (Intel SDM vol. 3A, table 10-1) and its timer.
   public struct State: Codable, Equatable, Sendable {
     /// IA32_APIC_BASE.
     var base: UInt64 = 0
@@ -52,6 +53,7 @@ public struct LocalAPICCore: Sendable {
     var output = false
   }
 
+  /// What a saved state holds of it.
   public internal(set) var state = State()
   /// The highest vector requested and in service, kept beside the sets: every access asks for them.
   private(set) var highestRequest = -1

@@ -4,6 +4,7 @@ import SavedState
 ///
 /// Source: Intel 8259A data sheet (231468). The edge/level register is the PIIX3's (290550, 2.5.6).
 public struct PIC8259Core: Sendable {
+  /// The registers, as a saved state holds them.
   public struct State: Codable, Equatable, Sendable {
     var irr: UInt8 = 0
     var imr: UInt8 = 0
@@ -32,6 +33,7 @@ public struct PIC8259Core: Sendable {
     var readsISR = false
   }
 
+  /// What a saved state holds of it.
   public internal(set) var state = State()
   let isMaster: Bool
   /// Inputs that ELCR can set to level (3.2: not 0, 1, 2, 8, 13).
@@ -177,6 +179,7 @@ public struct PIC8259Core: Sendable {
 ///
 /// `setOutput` gets the INTR pin: to LINT0 of the local APIC, or to the CPU where there is none.
 public final class PIC8259: Device, BytePortIO {
+  /// The registers, as a saved state holds them.
   public struct State: Codable, Equatable, Sendable {
     var master: PIC8259Core.State
     var slave: PIC8259Core.State
@@ -186,16 +189,19 @@ public final class PIC8259: Device, BytePortIO {
   public let name = "pic"
   private var master = PIC8259Core(isMaster: true)
   private var slave = PIC8259Core(isMaster: false)
+  /// The master's INT output.
   public private(set) var output = false
   /// The INTR pin changed.
   public var setOutput: (Bool) -> Void = { _ in }
 
+  /// Both chips, at their ports of the PC.
   public init(ports: PortBus) {
     ports.map(self, 0x20...0x21)
     ports.map(self, 0xA0...0xA1)
     ports.map(self, 0x4D0...0x4D1)
   }
 
+  /// Sets the level of an interrupt request, 0 to 15; 2 is the cascade's own.
   public func setInput(_ irq: Int, _ level: Bool) {
     if irq < 8 { master.setInput(irq, level) } else { slave.setInput(irq &- 8, level) }
     update()

@@ -17,8 +17,10 @@ public struct VectorSet: Codable, Equatable, Sendable {
     }
   }
 
+  /// Whether the vector is in the set.
   public func contains(_ vector: UInt8) -> Bool { word(vector &>> 6) &>> UInt64(vector & 63) & 1 != 0 }
 
+  /// Adds a vector.
   public mutating func insert(_ vector: UInt8) {
     let bit = 1 as UInt64 &<< UInt64(vector & 63)
     switch vector &>> 6 {
@@ -29,6 +31,7 @@ public struct VectorSet: Codable, Equatable, Sendable {
     }
   }
 
+  /// Takes a vector away.
   public mutating func remove(_ vector: UInt8) {
     let mask = ~(1 as UInt64 &<< UInt64(vector & 63))
     switch vector &>> 6 {
@@ -54,5 +57,6 @@ public struct VectorSet: Codable, Equatable, Sendable {
     UInt32(truncatingIfNeeded: word(UInt8(index >> 1)) &>> UInt64((index & 1) * 32))
   }
 
+  /// No vector is in the set.
   public var isEmpty: Bool { word0 | word1 | word2 | word3 == 0 }
 }

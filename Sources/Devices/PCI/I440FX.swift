@@ -6,6 +6,7 @@ import SavedState
 /// Source: Intel 82440FX PCIset data sheet (290549), 3.2. Its subsystem ids are those by which SeaBIOS knows a virtual
 /// board of this type.
 public final class I440FX: PCIDevice, Device {
+  /// Its configuration space.
   public struct State: Codable, Equatable, Sendable {
     var pci: PCIConfiguration.State
   }
@@ -18,6 +19,7 @@ public final class I440FX: PCIDevice, Device {
   public let name = "i440fx"
   private let memory: PhysicalMemory
 
+  /// Its PAM and SMRAM registers change the map of `memory`.
   public init(memory: PhysicalMemory, bus: PCIBus) {
     self.memory = memory
     super.init(

@@ -16,6 +16,7 @@ public final class PCIBus: Device, PortIO {
   /// Called when a function's INTx level or its masking changed: bit n is PIRQ n (A is 0).
   public var onPIRQ: (UInt8) -> Void = { _ in }
 
+  /// An empty bus behind the ports CF8H to CFFH.
   public init(ports: PortBus) {
     ports.map(self, 0xCF8...0xCF8)
     ports.map(self, 0xCFA...0xCFF)
@@ -32,6 +33,7 @@ public final class PCIBus: Device, PortIO {
     device.function = function
   }
 
+  /// The function there, if there is one.
   public func device(slot: Int, function: Int) -> PCIDevice? { functions[(slot & 31) << 3 | (function & 7)] }
 
   /// Recomputes the four PIRQ wires. A slot's INTA# goes to PIRQ (slot - 1) modulo 4, the next pins to the next

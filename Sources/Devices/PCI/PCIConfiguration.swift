@@ -22,6 +22,7 @@ public enum PCIRegister {
 public struct PCICommand: OptionSet, Sendable {
   public let rawValue: UInt16
   public init(rawValue: UInt16) { self.rawValue = rawValue }
+  /// The device answers in the I/O space, in memory; may master the bus; must not assert INTx.
   public static let ioSpace = PCICommand(rawValue: 1 << 0)
   public static let memorySpace = PCICommand(rawValue: 1 << 1)
   public static let busMaster = PCICommand(rawValue: 1 << 2)
@@ -30,12 +31,17 @@ public struct PCICommand: OptionSet, Sendable {
 
 /// Who a PCI function says it is.
 public struct PCIIdentity: Equatable, Sendable {
+  /// As the PCI SIG has given it.
   public var vendor: UInt16
+  /// As the vendor has given it.
   public var device: UInt16
+  /// The vendor's revision of the device.
   public var revision: UInt8
   /// Base class, subclass, programming interface: 0x010180 is IDE with bus mastering.
   public var classCode: UInt32
+  /// Vendor of the card; 0: none is told.
   public var subsystemVendor: UInt16
+  /// The card's number; 0: none is told.
   public var subsystem: UInt16
 
   /// The subsystem ids default to those of QEMU's machine, by which SeaBIOS tells a virtual board.
@@ -57,16 +63,19 @@ public struct PCIIdentity: Equatable, Sendable {
 public struct PCIConfiguration: Sendable {
   /// What a saved state holds of it.
   public struct State: Codable, Equatable, Sendable {
+    /// The 256 bytes of configuration space.
     public var bytes: Data
     /// The level of the function's INTx pin.
     public var interrupt: Bool
   }
 
+  /// The 256 bytes as the guest reads them.
   public private(set) var bytes: [UInt8]
   private var writable: [UInt8]
   private var clearable: [UInt8]
   private let initial: [UInt8]
 
+  /// A header of type 0 in which the guest may write the command register and the interrupt line.
   public init(_ identity: PCIIdentity, interruptPin: UInt8, multifunction: Bool) {
     var bytes = [UInt8](repeating: 0, count: 256)
     func put16(_ offset: Int, _ value: UInt16) {
@@ -100,17 +109,23 @@ public struct PCIConfiguration: Sendable {
   /// Sets a byte as the device itself does, past the write mask.
   public mutating func set(_ offset: Int, _ value: UInt8) { bytes[offset & 0xFF] = value }
 
+  /// Sets four bytes, whatever the guest may write.
   public mutating func set32(_ offset: Int, _ value: UInt32) {
     for index in 0..<4 { bytes[(offset + index) & 0xFF] = UInt8(truncatingIfNeeded: value >> UInt32(index * 8)) }
   }
 
+  /// Lets the guest write these bits of a byte.
   public mutating func allow(_ offset: Int, mask: UInt8) { writable[offset & 0xFF] = mask }
+  /// Lets the guest write these bits of four bytes.
   public mutating func allow32(_ offset: Int, mask: UInt32) {
     for index in 0..<4 { writable[(offset + index) & 0xFF] = UInt8(truncatingIfNeeded: mask >> UInt32(index * 8)) }
   }
 
+  /// The byte at an offset below 256.
   public subscript(_ offset: Int) -> UInt8 { bytes[offset & 0xFF] }
+  /// The two bytes at an offset, little-endian.
   public func word(_ offset: Int) -> UInt16 { UInt16(bytes[offset & 0xFF]) | UInt16(bytes[(offset + 1) & 0xFF]) << 8 }
+  /// The four bytes at an offset, little-endian.
   public func long(_ offset: Int) -> UInt32 { read(offset, size: 4) }
 
   public func read(_ offset: Int, size: Int) -> UInt32 {

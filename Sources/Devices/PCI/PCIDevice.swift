@@ -21,12 +21,17 @@ public enum PCIBarKind: Equatable, Sendable {
 /// Loading is in two steps, so that a refused state changes nothing: `checkPCI` first, `restorePCI` when all else has
 /// been checked.
 open class PCIDevice {
+  /// What it is called in dumps and logs.
   public let pciName: String
+  /// Its configuration space.
   public internal(set) var configuration: PCIConfiguration
   /// INTA# is 1; 0: none.
   public let interruptPin: UInt8
+  /// The bus that it has been put on.
   public internal(set) weak var bus: PCIBus?
+  /// Its device number on the bus, 0 to 31.
   public internal(set) var slot = 0
+  /// Its function number, 0 to 7.
   public internal(set) var function = 0
   /// The pin's level as the device drives it; the command register's interrupt disable bit gates it.
   public private(set) var interruptLevel = false
@@ -65,6 +70,7 @@ open class PCIDevice {
   /// A guest's read of configuration space. The default answers from `configuration`.
   open func readConfiguration(_ offset: Int, size: Int) -> UInt32 { configuration.read(offset, size: size) }
 
+  /// The guest writes 1, 2 or 4 bytes. What the write moves (BARs, the interrupt) moves at once.
   open func writeConfiguration(_ offset: Int, size: Int, value: UInt32) {
     configuration.write(offset, size: size, value: value)
     configurationWritten(offset, size: size)
@@ -142,6 +148,7 @@ open class PCIDevice {
   /// Where the guest has mapped a BAR, or nil while it is not decoded.
   public func barAddress(_ index: Int) -> UInt64? { bars.first { $0.index == index }?.mapped }
 
+  /// The command register.
   public var command: PCICommand { PCICommand(rawValue: configuration.word(PCIRegister.command)) }
 
   /// Brings the decoders in line with BARs and command register.
@@ -208,6 +215,7 @@ open class PCIDevice {
     setInterrupt(false)
   }
 
+  /// The configuration space, as the device's saved state holds it.
   public var pciState: PCIConfiguration.State {
     PCIConfiguration.State(bytes: Data(configuration.bytes), interrupt: interruptLevel)
   }

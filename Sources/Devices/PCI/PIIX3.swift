@@ -5,6 +5,7 @@ import SavedState
 /// Source: Intel 82371FB/82371SB data sheet (290550), 2.2.9 (PIRQRC). The reset control register is `ResetPorts`, the
 /// edge/level control registers are the `InterruptControllerPair`'s.
 public final class PIIX3: PCIDevice, Device {
+  /// Its configuration space.
   public struct State: Codable, Equatable, Sendable {
     var pci: PCIConfiguration.State
     /// PIRQ A to D as bits 0 to 3.
@@ -17,6 +18,7 @@ public final class PIIX3: PCIDevice, Device {
   private let interrupts: InterruptWires
   private var wires: UInt8 = 0
 
+  /// At slot 1 of the bus; it routes PCI's interrupts to ISA's.
   public init(bus: PCIBus, interrupts: InterruptWires) {
     self.interrupts = interrupts
     super.init(

@@ -24,6 +24,7 @@ public final class PIIX4PM: PCIDevice, Device, PortIO {
     static let sleepEnable: UInt16 = 1 << 13
   }
 
+  /// Its registers and the moment that its timer counts from.
   public struct State: Codable, Equatable, Sendable {
     var pci: PCIConfiguration.State
     var status: UInt16 = 0

@@ -3,6 +3,7 @@ import SavedState
 /// The AT's latch between FERR# and IRQ 13: set by an unmasked x87 error, cleared by any write to port 0xF0 (PIIX3 data
 /// sheet, 2.5.5: coprocessor error register).
 public final class CoprocessorErrorLatch: Device, PortIO {
+  /// Whether IRQ 13 is asserted.
   public struct State: Codable, Equatable, Sendable {
     var line = false
   }
@@ -10,6 +11,7 @@ public final class CoprocessorErrorLatch: Device, PortIO {
   public let name = "coprocessor-error"
   private let irq: InterruptLine
 
+  /// At port F0H; `irq` is the line of interrupt 13.
   public init(ports: PortBus, irq: InterruptLine) {
     self.irq = irq
     ports.map(self, 0xF0...0xF1)

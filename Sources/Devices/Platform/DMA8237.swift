@@ -15,6 +15,7 @@ public protocol DMAChannelPeer: AnyObject {
 ///
 /// Source: Intel 8237A data sheet (231466).
 public struct DMA8237Core: Sendable {
+  /// One channel's registers.
   public struct Channel: Codable, Equatable, Sendable {
     var baseAddress: UInt16 = 0
     var baseCount: UInt16 = 0
@@ -25,6 +26,7 @@ public struct DMA8237Core: Sendable {
     var page: UInt8 = 0
   }
 
+  /// The registers, as a saved state holds them.
   public struct State: Codable, Equatable, Sendable {
     var channels = [Channel(), Channel(), Channel(), Channel()]
     var command: UInt8 = 0
@@ -36,6 +38,7 @@ public struct DMA8237Core: Sendable {
     var temporary: UInt8 = 0
   }
 
+  /// What a saved state holds of it.
   public internal(set) var state = State()
 
   mutating func masterClear() {
@@ -99,6 +102,7 @@ public struct DMA8237Core: Sendable {
 /// The PC's two 8237As: channels 0 to 3 move bytes, 5 to 7 words; channel 4 is the cascade. Ports 0x00 to 0x0F, 0xC0 to 0xDF
 /// and the page registers 0x81 to 0x8F.
 public final class DMA8237: Device, BytePortIO {
+  /// The registers, as a saved state holds them.
   public struct State: Codable, Equatable, Sendable {
     var low: DMA8237Core.State
     var high: DMA8237Core.State
@@ -113,6 +117,7 @@ public final class DMA8237: Device, BytePortIO {
   private let memory: PhysicalMemory
   private var peers: [(any DMAChannelPeer)?] = Array(repeating: nil, count: 8)
 
+  /// Both controllers and the page registers, at their ports of the PC.
   public init(ports: PortBus, memory: PhysicalMemory) {
     self.memory = memory
     ports.map(self, 0x00...0x0F)
@@ -120,6 +125,7 @@ public final class DMA8237: Device, BytePortIO {
     ports.map(self, 0x81...0x8F)
   }
 
+  /// Joins a device to a channel, 0 to 7; 4 is the cascade's.
   public func connect(_ peer: any DMAChannelPeer, channel: Int) { peers[channel & 7] = peer }
 
   /// The channel of a page register port (the AT's wiring), or nil.

@@ -58,6 +58,7 @@ public final class FirmwareConfig: Device, PortIO {
   private var files: [(name: String, size: Int, key: UInt16)] = []
   private var current = Data()
 
+  /// At ports 510H and 511H, with its DMA interface at 514H.
   public init(ports: PortBus, memory: PhysicalMemory) {
     self.memory = memory
     items[Key.signature] = Data("QEMU".utf8)
@@ -71,17 +72,21 @@ public final class FirmwareConfig: Device, PortIO {
 
   // MARK: Items
 
+  /// Makes the item under a key; one that was there is replaced.
   public func add(key: UInt16, data: Data) {
     items[key & 0xBFFF] = data
     if state.selector == key { current = data }
   }
 
+  /// An item of two bytes, little-endian.
   public func add(key: UInt16, _ value: UInt16) {
     add(key: key, data: withUnsafeBytes(of: value.littleEndian) { Data($0) })
   }
+  /// An item of four bytes, little-endian.
   public func add(key: UInt16, _ value: UInt32) {
     add(key: key, data: withUnsafeBytes(of: value.littleEndian) { Data($0) })
   }
+  /// An item of eight bytes, little-endian.
   public func add(key: UInt16, _ value: UInt64) {
     add(key: key, data: withUnsafeBytes(of: value.littleEndian) { Data($0) })
   }

@@ -2,6 +2,7 @@ import SavedState
 
 /// The reset control register at 0xCF9 (PIIX3 data sheet, 2.5.9) and the fast A20 and reset port 0x92.
 public final class ResetPorts: Device, BytePortIO {
+  /// The bytes last written to the two ports.
   public struct State: Codable, Equatable, Sendable {
     var control: UInt8 = 0
     var fast: UInt8 = 0x02
@@ -14,6 +15,7 @@ public final class ResetPorts: Device, BytePortIO {
   /// A20 by port 0x92.
   public var onA20: (Bool) -> Void = { _ in }
 
+  /// At ports 92H and CF9H.
   public init(ports: PortBus) {
     ports.map(self, 0xCF9...0xCF9)
     ports.map(self, 0x92...0x92)

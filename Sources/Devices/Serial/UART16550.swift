@@ -12,13 +12,18 @@ public protocol SerialBackend: AnyObject {
 ///
 /// Bytes for the guest wait in a queue of 64 KiB, which is part of the saved state, and enter the FIFO when the guest
 /// has emptied it, at the pace of 115,200 baud whatever speed it has set: Linux leaves a console at 9600 baud, which makes
-/// typing a file a matter of hours, and a guest that is slower empties the FIFO later. Nothing typed is lost: a back end asks `receiveRoom` and keeps the rest until `onReceiveRoom`.
+/// typing a file a matter of hours, and a guest that is slower empties the FIFO later. Nothing typed is
+/// lost: a back end asks `receiveRoom` and keeps the rest until `onReceiveRoom`.
 public final class UART16550: Device, PortIO {
+  /// Bytes that wait for the guest at most.
   public static let queueSize = 65_536
 
   public let name: String
+  /// The first of its eight ports.
   public let ioBase: UInt16
+  /// The ISA interrupt it asserts.
   public let interruptNumber: Int
+  /// Who takes what the guest sends.
   public weak var backend: (any SerialBackend)?
   /// Called with the machine lock held when there is room in the queue again after `receive` could not take all.
   public var onReceiveRoom: () -> Void = {}
@@ -49,6 +54,7 @@ public final class UART16550: Device, PortIO {
     feedTimer = clock.makeTimer { [unowned self] in feed() }
   }
 
+  /// Maps its eight ports.
   public func attach(to ports: PortBus) { ports.map(self, ioBase...ioBase + 7) }
 
   // MARK: The host's side

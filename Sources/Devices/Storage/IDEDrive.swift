@@ -8,6 +8,7 @@ public final class IDEDrive {
   /// A request is with the worker.
   var isBusy = false
 
+  /// An ATAPI CD-ROM drive; otherwise an ATA disk.
   public var isCDROM: Bool { core.kind == .cdrom }
 
   /// A hard disk.
@@ -42,6 +43,7 @@ public final class IDEDrive {
 
   /// Whether the guest has locked the tray.
   public var isLocked: Bool { core.state.isLocked }
+  /// Of a CD-ROM drive: its tray is out.
   public var isTrayOpen: Bool { core.state.trayOpen }
 
   /// Takes the disc out, if the guest has not locked the tray or `force` says so.

@@ -6,6 +6,7 @@ import SavedState
 /// Source: IA-PC HPET Specification 1.0a, 2.3. In legacy replacement mode (2.3.5, LEG_RT_CNF) comparator 0 takes IRQ 0 from
 /// the PIT and comparator 1 IRQ 8 from the RTC: both devices drive `pitInput` and `rtcInput`, which this one passes on.
 public final class HPET: Device, MemoryMappedIO {
+  /// The physical address of its registers.
   public static let base: UInt64 = 0xFED0_0000
   /// Femtoseconds a tick: 10 ns.
   public static let period: UInt64 = 10_000_000
@@ -23,6 +24,7 @@ public final class HPET: Device, MemoryMappedIO {
     static let writable: UInt64 = 0x3F4E
   }
 
+  /// One timer's registers.
   public struct Comparator: Codable, Equatable, Sendable {
     var config: UInt64 = 0
     var compare: UInt64 = .max
@@ -32,6 +34,7 @@ public final class HPET: Device, MemoryMappedIO {
     var armed = false
   }
 
+  /// The registers, and what the counter was when it last started.
   public struct State: Codable, Equatable, Sendable {
     var config: UInt64 = 0
     var status: UInt64 = 0
@@ -54,6 +57,7 @@ public final class HPET: Device, MemoryMappedIO {
     self.state.pitLevel = level
     if !self.isLegacy { self.wires.setISA(0, level) }
   }
+  /// The clock chip's interrupt, which legacy replacement cuts off.
   public private(set) lazy var rtcInput = InterruptLine { [unowned self] level in
     self.state.rtcLevel = level
     if !self.isLegacy { self.wires.setISA(8, level) }

@@ -7,6 +7,7 @@ public final class PIT8254: Device, BytePortIO {
   /// Hz: a third of the colour burst frequency's fourfold.
   public static let frequency: UInt64 = 1_193_182
 
+  /// The three counters and port 61H.
   public struct State: Codable, Equatable, Sendable {
     var counters = [PITCounter(), PITCounter(), PITCounter()]
     /// Bits 0 to 3 of port 0x61: gate of counter 2, speaker, and the two NMI enables.

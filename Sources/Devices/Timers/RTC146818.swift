@@ -32,6 +32,7 @@ public final class RTC146818: Device, BytePortIO {
     static let request: UInt8 = 0x80
   }
 
+  /// The registers with their memory, and when the next things are due.
   public struct State: Codable, Equatable, Sendable {
     var index: UInt8 = 0
     /// Bit 7 of port 0x70: NMI off.

@@ -41,6 +41,7 @@ public final class CPUGroup: @unchecked Sendable {
   /// The CPU that has all others stand still, plus 1; 0: none.
   let holder: UnsafeMutablePointer<UInt32>
 
+  /// A group without CPUs; each joins when it is made.
   public init() {
     members = .allocate(capacity: Self.maximum)
     holder = .allocate(capacity: 1)

@@ -29,6 +29,7 @@ extension CPU {
     return nil
   }
 
+  /// What the translator has done so far; nil: this CPU interprets.
   public var translatorStatistics: TranslatorStatistics? { translator?.statistics }
 
   /// The same as text, nil when nothing was ever translated.
