@@ -2,10 +2,10 @@
 import PackageDescription
 
 /// The CPU targets run guest code in their inner loop: they are optimised in debug builds too (so that tests can boot
-/// guests), and dynamic exclusivity checks are off for them alone.
+/// guests), and dynamic exclusivity checks are off for them alone. Their assertions are as in any debug build.
 let hotPath: [SwiftSetting] = [
   .unsafeFlags(["-enforce-exclusivity=unchecked"]),
-  .unsafeFlags(["-O"], .when(configuration: .debug)),
+  .unsafeFlags(["-O", "-assert-config", "Debug"], .when(configuration: .debug)),
 ]
 
 let package = Package(
@@ -23,8 +23,9 @@ let package = Package(
     .target(name: "CHost", cSettings: [.unsafeFlags(["-O2", "-msse4.2", "-mpopcnt"])]),
     .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
     .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
+    .systemLibrary(name: "CSodium", pkgConfig: "libsodium", providers: [.apt(["libsodium-dev"])]),
     .target(name: "GuestMemory", dependencies: ["CHost"], swiftSettings: hotPath),
-    .target(name: "SavedState", dependencies: ["CZstd"], swiftSettings: hotPath),
+    .target(name: "SavedState", dependencies: ["CZstd", "CSodium"], swiftSettings: hotPath),
     .target(name: "X86", dependencies: ["CHost", "GuestMemory", "SavedState"], swiftSettings: hotPath),
     .target(name: "DiskImages", dependencies: []),
     .target(name: "Devices", dependencies: ["GuestMemory", "SavedState", "DiskImages", "CZlib"]),
@@ -45,10 +46,12 @@ let package = Package(
     .executableTarget(
       name: "vmctl",
       dependencies: [
-        "Management", "Machine", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        "Management", "Machine", "SavedState", .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ]),
     .target(name: "CNativeOracle", path: "Tests/CNativeOracle"),
-    .testTarget(name: "X86Tests", dependencies: ["X86", "CNativeOracle"], exclude: ["Translator/Tables"]),
+    .target(name: "GuestAssembly", path: "Tests/GuestAssembly"),
+    .testTarget(
+      name: "X86Tests", dependencies: ["X86", "CNativeOracle", "GuestAssembly"], exclude: ["Translator/Tables"]),
     .testTarget(name: "DevicesTests", dependencies: ["Devices", "CZlib"]),
     .testTarget(name: "DiskImagesTests", dependencies: ["DiskImages"]),
     .testTarget(name: "SavedStateTests", dependencies: ["SavedState"]),
@@ -56,7 +59,24 @@ let package = Package(
     .testTarget(name: "MachineTests", dependencies: ["Machine"]),
     .testTarget(name: "TeleportTests", dependencies: ["Teleport", "DiskImages"]),
     .testTarget(name: "ManagementTests", dependencies: ["Management"]),
-    .testTarget(name: "WholeMachineTests", dependencies: ["CZlib"]),
+    .testTarget(name: "WholeMachineTests", dependencies: ["CZlib", "GuestAssembly"]),
+    .testTarget(name: "TidyTests"),
   ],
   swiftLanguageModes: [.v6]
 )
+
+// scripts/fuzz builds everything with coverage that libFuzzer follows, with assertions, and a program that ordinary builds
+// do not have.
+if Context.environment["VMCTL_FUZZ"] != nil {
+  for target in package.targets where target.type == .regular {
+    let flags = ["-sanitize=fuzzer", "-assert-config", "Debug", "-enable-testing"]
+    target.swiftSettings = (target.swiftSettings ?? []) + [.unsafeFlags(flags)]
+  }
+  package.targets += [
+    .systemLibrary(name: "CLibFuzzer", path: "Tests/CLibFuzzer"),
+    .executableTarget(
+      name: "Fuzz",
+      dependencies: ["CLibFuzzer", "DiskImages", "Machine", "Management", "SavedState", "Teleport", "X86"],
+      path: "Tests/Fuzz", exclude: ["seeds"]),
+  ]
+}

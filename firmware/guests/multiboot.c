@@ -1,4 +1,5 @@
-// (32 bit) What a multiboot loader hands over, if it was one: machine state, memory, command line, module, memory map, loader name.
+// (32 bit) What a multiboot loader hands over, if it was one: machine state, memory, command line, module,
+// memory map, loader name.
 #include "guest.h"
 
 extern uint32_t boot_magic, boot_info;

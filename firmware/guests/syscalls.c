@@ -1,4 +1,5 @@
-// (32 64 bit) Privilege: to level 3 and back by IRET and INT, SYSENTER and SYSEXIT, SYSCALL and SYSRET, and what level 3 may not do.
+// (32 64 bit) Privilege: to level 3 and back by IRET and INT, SYSENTER and SYSEXIT, SYSCALL and SYSRET, and what
+// level 3 may not do.
 #include "guest.h"
 
 #ifdef __x86_64__

@@ -1,8 +1,8 @@
 // (32 64 bit) A guest that keeps writing all its memory and checking it, for teleporting.
 //
 // It owns the RAM above 2 MiB up to the hole under 4 GiB. A step picks a page at random, checks it, writes it in its next
-// generation, and checks one more page in order. A table holds the generation each page must have, so a page that comes back old
-// is found as well as one that is torn. `FAIL page ...` and status 7Fh at the first wrong word.
+// generation, and checks one more page in order. A table holds the generation each page must have, so a page that comes
+// back old is found as well as one that is torn. `FAIL page ...` and status 7Fh at the first wrong word.
 //
 // Command line: pages=N  steps from one heartbeat line to the next (default 2000)   pause=N  loops of idling per step (0)
 //               beats=N  heartbeats before it ends with status 0 (default 0: never)  limit=MB  leave memory above alone
