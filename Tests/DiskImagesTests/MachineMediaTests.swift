@@ -21,7 +21,7 @@ import Testing
   }
 
   private func eventually(_ condition: () -> Bool) async throws -> Bool {
-    for _ in 0..<2000 where !condition() { try await Task.sleep(for: .milliseconds(5)) }
+    for _ in 0..<60_000 where !condition() { try await Task.sleep(for: .milliseconds(5)) }
     return condition()
   }
 

@@ -223,7 +223,8 @@ func onThread<T: Sendable>(_ body: @escaping @Sendable () throws -> T) async thr
   }
 }
 
-func eventually(_ seconds: Double = 20, _ condition: () -> Bool) async -> Bool {
+/// Waits for what must come, as long as a very busy computer may take.
+func eventually(_ seconds: Double = 300, _ condition: () -> Bool) async -> Bool {
   let end = ContinuousClock.now + .seconds(seconds)
   while ContinuousClock.now < end {
     if condition() { return true }

@@ -41,9 +41,10 @@ struct Pair {
     let records = targetRecords
     let states = targetStates
     var options = TeleportTarget<SmallMachine>.Options(port: 0, password: password, name: "target", uuid: "t")
-    options.timeoutMS = 1500
-    options.greetingMS = 1500
-    options.graceMS = 1500
+    // Some tests wait for these: short, but longer than a busy computer pauses.
+    options.timeoutMS = 5000
+    options.greetingMS = 5000
+    options.graceMS = 5000
     target = TeleportTarget(
       options: options,
       makeMachine: {
@@ -60,7 +61,7 @@ struct Pair {
   func source(password: String? = nil, testPoint: TestPoint = TestPoint(), port: Int? = nil) -> TeleportSource {
     var options = TeleportSource.Options(host: "127.0.0.1", port: port ?? self.port, name: "source", uuid: "s")
     options.password = password
-    options.timeoutMS = 2500
+    options.timeoutMS = 8000
     let records = sourceRecords
     let states = states
     let source = TeleportSource(vm: machine, options: options, records: { records.add($0) }, state: { states.add($0) })
@@ -282,12 +283,7 @@ struct Pair {
     options.previous = pair.targetRecords.all.last
     let medium = pair.medium
     let next = TeleportTarget<SmallMachine>(options: options, makeMachine: { try SmallMachine(medium: medium) })
-    var listens = false
-    for _ in 0..<100 where !listens {
-      listens = (try? next.listen()) != nil
-      if !listens { try await Task.sleep(for: .milliseconds(20)) }
-    }
-    #expect(listens)
+    #expect(await eventually { (try? next.listen()) != nil })
     let answers = try await onThread { [record, strange] in
       (TeleportInquiry.ask(record), TeleportInquiry.ask(strange))
     }

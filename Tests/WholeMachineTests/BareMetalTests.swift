@@ -39,7 +39,7 @@ import Testing
       try host.attach("guest", port: 1, type: "dvddrive", try host.write("cd.iso", Array(blocks.joined().utf8)))
     }
 
-    let outcome = try host.attempt(["startvm", "guest", "--foreground"], within: 300)
+    let outcome = try host.attempt(["startvm", "guest", "--foreground"])
     let text = try String(contentsOfFile: serial, encoding: .utf8).replacingOccurrences(of: "\r", with: "")
     let expected = try Guests.expected(name)
     #expect(text.hasSuffix(expected), "\(Self.firstDifference(text, expected))\n\(host.log("guest").suffix(1500))")

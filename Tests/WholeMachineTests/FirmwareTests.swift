@@ -1,34 +1,39 @@
 import CZlib
 import Foundation
+import GuestAssembly
 import Testing
 
 /// SeaBIOS on the machine's screen, keyboard and drives.
 @Suite struct FirmwareTests {
   /// A boot sector that ends the VM process with `(value << 1) | 1`.
-  private static func bootSector(exitingWith value: UInt8) -> [UInt8] {
-    padded([0xB0, value, 0xE6, 0xF4, 0xFA, 0xF4])  // mov al, value; out 0xF4, al; cli; hlt
+  private static func bootSector(exitingWith value: UInt8) throws -> [UInt8] {
+    try bootSector("mov al, \(value); out 0xF4, al; cli; hlt")
   }
 
-  private static func padded(_ code: [UInt8]) -> [UInt8] {
-    code + Array(repeating: 0, count: 510 - code.count) + [0x55, 0xAA]
+  private static func bootSector(_ text: String) throws -> [UInt8] {
+    let code = try GuestCode.assemble(text, bits: 16, origin: 0x7C00)
+    return code + Array(repeating: 0, count: 510 - code.count) + [0x55, 0xAA]
   }
+
+  /// Prints "go" and the end of a line on the debug port.
+  private static let go = "mov al, 'g'; out 0xE9, al; mov al, 'o'; out 0xE9, al; mov al, 10; out 0xE9, al;"
 
   /// A CD-ROM image with a boot sector, by El Torito without emulation.
   private static func makeISO(_ host: TestHost, exitingWith value: UInt8) throws -> String {
     let tree = host.folder + "/tree"
     try FileManager.default.createDirectory(atPath: tree, withIntermediateDirectories: true)
-    _ = try host.write("tree/boot.bin", bootSector(exitingWith: value) + Array(repeating: 0, count: 1536))
+    _ = try host.write("tree/boot.bin", try bootSector(exitingWith: value) + Array(repeating: 0, count: 1536))
     let iso = host.folder + "/boot.iso"
     let words = ["-as", "mkisofs", "-quiet", "-o", iso, "-b", "boot.bin", "-c", "boot.cat", "-no-emul-boot"]
     let child = try Child(
       "xorriso", words + ["-boot-load-size", "4", tree], environment: host.environment,
       streams: .files(folder: host.folder, input: nil))
-    guard try child.wait(within: 60) == 0 else { throw Failure("xorriso: \(child.errors)") }
+    guard try child.wait() == 0 else { throw Failure("xorriso: \(child.errors)") }
     return iso
   }
 
   private func waitForScreen(_ host: TestHost, _ text: String) throws -> String {
-    try poll("\"\(text)\" on the screen", within: 120) {
+    try poll("\"\(text)\" on the screen") {
       let outcome = try host.attempt(["debugvm", "box", "info", "screen"])
       return outcome.output.contains(text) ? outcome.output : nil
     }
@@ -57,11 +62,11 @@ import Testing
   func bootOrder(_ order: [String], _ isDiskBootable: Bool, _ expected: UInt8) throws {
     let host = try TestHost()
     try host.create("box", ["--debug-ports", "on", "--boot1", order[0], "--boot2", order[1]])
-    let sector = isDiskBootable ? Self.bootSector(exitingWith: 5) : Array(repeating: 0, count: 512)
+    let sector = isDiskBootable ? try Self.bootSector(exitingWith: 5) : Array(repeating: 0, count: 512)
     let disk = try host.write("disk.img", sector + Array(repeating: 0, count: (1 << 20) - 512))
     try host.attach("box", port: 0, disk)
     try host.attach("box", port: 1, type: "dvddrive", try Self.makeISO(host, exitingWith: 6))
-    let outcome = try host.attempt(["startvm", "box", "--foreground"], within: 120)
+    let outcome = try host.attempt(["startvm", "box", "--foreground"])
     #expect(outcome.status == Int32(expected) * 2 + 1, "\(outcome.errors)")
   }
 
@@ -70,11 +75,9 @@ import Testing
     let host = try TestHost()
     try host.create("box", ["--debug-ports", "on", "--boot1", "disk"])
     // Prints "go" and then, by INT 16h, each key up to Return.
-    let code: [UInt8] = [
-      0xB0, 0x67, 0xE6, 0xE9, 0xB0, 0x6F, 0xE6, 0xE9, 0xB0, 0x0A, 0xE6, 0xE9,
-      0x31, 0xC0, 0xCD, 0x16, 0xE6, 0xE9, 0x3C, 0x0D, 0x75, 0xF6, 0xB0, 0x0A, 0xE6, 0xE9, 0xEB, 0xF0,
-    ]
-    let disk = try host.write("disk.img", Self.padded(code) + Array(repeating: 0, count: (1 << 20) - 512))
+    let code =
+      Self.go + "key: xor ax, ax; int 0x16; out 0xE9, al; cmp al, 13; jne key; mov al, 10; out 0xE9, al; jmp key"
+    let disk = try host.write("disk.img", try Self.bootSector(code) + Array(repeating: 0, count: (1 << 20) - 512))
     try host.attach("box", port: 0, disk)
     try host.vmctl("startvm", "box")
     try host.waitForLog("box", " go\n")
@@ -92,7 +95,7 @@ import Testing
   /// A screen mode, what a boot sector draws in it, and what the picture then is.
   struct ScreenMode: CustomTestStringConvertible, Sendable {
     var testDescription: String
-    var code: [UInt8]
+    var code: String
     var width: Int
     var height: Int
     /// Percent of the picture's bytes that cannot be 0.
@@ -100,25 +103,25 @@ import Testing
   }
 
   private static let screenModes: [ScreenMode] = {
-    // mov ax, 0xA000; mov es, ax; xor di, di; mov cx, count
-    func window(_ count: UInt16) -> [UInt8] {
-      [0xB8, 0x00, 0xA0, 0x8E, 0xC0, 0x31, 0xFF, 0xB9, UInt8(count & 0xFF), UInt8(count >> 8)]
+    func window(_ count: UInt16) -> String {
+      "mov ax, 0xA000; mov es, ax; xor di, di; mov cx, \(count);"
     }
-    let ramp: [UInt8] = [0x89, 0xF8, 0xAA, 0xE2, 0xFB]  // l: mov ax, di; stosb; loop l
-    let stripes: [UInt8] = [0xB0, 0xAA, 0xF3, 0xAA]  // mov al, 0xAA; rep stosb
-    let int10: [UInt8] = [0xCD, 0x10]
+    let ramp = "1: mov ax, di; stosb; loop 1b;"
+    let stripes = "mov al, 0xAA; rep stosb;"
     return [
       ScreenMode(
-        testDescription: "text, 80 x 50", code: [0xB8, 0x12, 0x11, 0x31, 0xDB] + int10, width: 720, height: 400, lit: 0),
+        testDescription: "text, 80 x 50", code: "mov ax, 0x1112; xor bx, bx; int 0x10;", width: 720, height: 400, lit: 0
+      ),
       ScreenMode(
-        testDescription: "16 colours, planar", code: [0xB8, 0x12, 0] + int10 + window(38_400) + stripes, width: 640,
+        testDescription: "16 colours, planar", code: "mov ax, 0x12; int 0x10;" + window(38_400) + stripes, width: 640,
         height: 480, lit: 90),
       ScreenMode(
-        testDescription: "256 colours", code: [0xB8, 0x13, 0] + int10 + window(64_000) + ramp, width: 640, height: 400,
+        testDescription: "256 colours", code: "mov ax, 0x13; int 0x10;" + window(64_000) + ramp, width: 640,
+        height: 400,
         lit: 15),
       ScreenMode(
         testDescription: "VBE, true colour, through its window",
-        code: [0xB8, 0x02, 0x4F, 0xBB, 0x15, 0x01] + int10 + window(65_535) + ramp, width: 800, height: 600, lit: 2),
+        code: "mov ax, 0x4F02; mov bx, 0x115; int 0x10;" + window(65_535) + ramp, width: 800, height: 600, lit: 2),
     ]
   }()
 
@@ -127,8 +130,9 @@ import Testing
     let host = try TestHost()
     try host.create("box", ["--debug-ports", "on", "--boot1", "disk"])
     // Then "go", and nothing more.
-    let end: [UInt8] = [0xB0, 0x67, 0xE6, 0xE9, 0xB0, 0x6F, 0xE6, 0xE9, 0xB0, 0x0A, 0xE6, 0xE9, 0xF4, 0xEB, 0xFD]
-    let disk = try host.write("disk.img", Self.padded(mode.code + end) + Array(repeating: 0, count: (1 << 20) - 512))
+    let end = Self.go + "1: hlt; jmp 1b"
+    let disk = try host.write(
+      "disk.img", try Self.bootSector(mode.code + end) + Array(repeating: 0, count: (1 << 20) - 512))
     try host.attach("box", port: 0, disk)
     try host.vmctl("startvm", "box")
     try host.waitForLog("box", " go\n")

@@ -15,16 +15,16 @@ import Testing
   func goesOn() throws {
     let host = try hostWithWalker()
     try host.vmctl("startvm", "box")
-    try host.waitForLog("box", "heartbeat 2")
+    var last = try #require(try host.waitForHeartbeat("box", atLeast: 2).last)
     for _ in 0..<3 {
-      let last = host.log("box").components(separatedBy: "heartbeat ").last?.prefix { $0.isNumber } ?? "0"
       try host.vmctl("controlvm", "box", "savestate")
       #expect(try host.state("box") == "saved")
       try host.refused("modifyvm", "box", "--memory", "64", saying: ["saved state", "discardstate"])
       try host.vmctl("startvm", "box")
       #expect(try host.state("box") == "running")
-      try host.waitForLog("box", "heartbeat \((Int(last) ?? 0) + 2)")
-      #expect(!host.log("box").contains("heartbeat 1\n"), "it has not started anew")
+      let beats = try host.waitForHeartbeat("box", atLeast: last + 2)
+      #expect(beats.first.map { $0 > last } == true, "it has not started anew: \(beats.prefix(3)) after \(last)")
+      last = try #require(beats.last)
       #expect(!host.log("box").contains("FAIL"))
       #expect(!FileManager.default.fileExists(atPath: statePath(host)), "what runs has no saved state")
     }
@@ -34,20 +34,20 @@ import Testing
   func discard() throws {
     let host = try hostWithWalker()
     try host.vmctl("startvm", "box")
-    try host.waitForLog("box", "heartbeat 1")
+    try host.waitForHeartbeat("box")
     try host.vmctl("controlvm", "box", "savestate")
     try host.vmctl("discardstate", "box")
     #expect(try host.state("box") == "poweroff")
     #expect(!FileManager.default.fileExists(atPath: statePath(host)))
     try host.vmctl("startvm", "box")
-    try host.waitForLog("box", "heartbeat 1\n")
+    #expect(try host.waitForHeartbeat("box").first == 1)
   }
 
   @Test("a damaged or truncated state is refused, kept, and a good one in its place goes on")
   func damaged() throws {
     let host = try hostWithWalker()
     try host.vmctl("startvm", "box")
-    try host.waitForLog("box", "heartbeat 2")
+    let last = try #require(try host.waitForHeartbeat("box", atLeast: 2).last)
     try host.vmctl("controlvm", "box", "savestate")
     let file = URL(fileURLWithPath: statePath(host))
     let good = try Data(contentsOf: file)
@@ -62,20 +62,20 @@ import Testing
     }
     try good.write(to: file)
     try host.vmctl("startvm", "box")
-    try host.waitForLog("box", "heartbeat 4")
+    #expect(try host.waitForHeartbeat("box", atLeast: last + 1).first.map { $0 > last } == true)
   }
 
   @Test("what a process has left that was killed while it saved is taken away at the next start")
   func killedWhileSaving() throws {
     let host = try hostWithWalker()
     try host.vmctl("startvm", "box")
-    try host.waitForLog("box", "heartbeat 1")
+    try host.waitForHeartbeat("box")
     let part = host.home + "/machines/box/saved.state.77.part"
     try host.killMachine("box")
     try Data(count: 5000).write(to: URL(fileURLWithPath: part))
     #expect(try host.state("box") == "aborted")
     try host.vmctl("startvm", "box")
-    try host.waitForLog("box", "heartbeat 1")
+    try host.waitForHeartbeat("box")
     let left = try FileManager.default.contentsOfDirectory(atPath: host.home + "/machines/box")
     #expect(!left.contains { $0.hasSuffix(".part") || $0 == "saved.state" }, "\(left)")
   }
@@ -87,12 +87,11 @@ import Testing
     let child = try Child(
       "bash", ["-c", "ulimit -f 256; exec \"$0\" startvm box", TestHost.vmctl], environment: host.environment,
       streams: .files(folder: host.folder, input: nil))
-    #expect(try child.wait(within: 60) == 0, "\(child.errors)")
-    try host.waitForLog("box", "heartbeat 1")
+    #expect(try child.wait() == 0, "\(child.errors)")
+    try host.waitForHeartbeat("box")
     try host.refused("controlvm", "box", "savestate", saying: ["saved.state", "too large"])
     #expect(try host.state("box") == "running")
-    let beats = host.log("box").components(separatedBy: "heartbeat").count - 1
-    try host.waitForLog("box", "heartbeat \(beats + 2)")
+    try host.waitForHeartbeat("box", atLeast: (host.heartbeats("box").last ?? 0) + 2)
     #expect(!host.log("box").contains("FAIL"))
     #expect(!FileManager.default.fileExists(atPath: statePath(host)), "no half state is left")
   }

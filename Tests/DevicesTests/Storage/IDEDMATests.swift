@@ -178,7 +178,7 @@ import Testing
     board.command28(0xC8, lba: 0, count: 0)
     board.start(toMemory: true)
     lock.unlock()
-    for _ in 0..<10_000 {
+    for _ in 0..<600_000 {
       lock.lock()
       let isDone = board.primary.level
       lock.unlock()

@@ -39,7 +39,7 @@ private final class Server {
 
   func connect() throws -> Int32 {
     let descriptor = try UnixSocket.connect(path: path)
-    var limit = timeval(tv_sec: 10, tv_usec: 0)
+    var limit = timeval(tv_sec: 300, tv_usec: 0)
     setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
     return descriptor
   }
@@ -147,7 +147,7 @@ private final class Server {
     server.console.output(Array("after\n".utf8))
     #expect(Server.line(socket) == "after")
     try Server.send(socket, "keys")
-    #expect(typed.wait(timeout: .now() + 10) == .success)
+    #expect(typed.wait(timeout: .now() + 300) == .success)
   }
 
   @Test func aClientThatDoesNotReadHoldsNobodyUp() throws {
@@ -180,6 +180,6 @@ private final class Server {
     console.connect { bytes in
       if bytes == Array("early".utf8) { arrived.signal() }
     }
-    #expect(arrived.wait(timeout: .now() + 10) == .success)
+    #expect(arrived.wait(timeout: .now() + 300) == .success)
   }
 }

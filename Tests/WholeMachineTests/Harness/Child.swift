@@ -6,8 +6,13 @@ struct Failure: Error, CustomStringConvertible {
   init(_ description: String) { self.description = description }
 }
 
+/// How long a test waits for what must come, in seconds: longer than it takes on any computer, however busy. It ends tests
+/// that hang; nothing passes or fails because something was fast or slow. Where a test wants less, what it waits for is
+/// that nothing comes.
+let patience = 300.0
+
 /// Asks again and again until the answer is not nil or the time is over.
-func poll<T>(_ what: String, within seconds: Double, _ ask: () throws -> T?) throws -> T {
+func poll<T>(_ what: String, within seconds: Double = patience, _ ask: () throws -> T?) throws -> T {
   let end = ContinuousClock.now + .seconds(seconds)
   while true {
     if let answer = try ask() { return answer }
@@ -73,7 +78,7 @@ final class Child {
   deinit {
     if status == nil {
       kill(pid, SIGKILL)
-      _ = try? wait(within: 10)
+      _ = try? wait()
     }
   }
 
@@ -95,7 +100,7 @@ final class Child {
 
   /// - Returns: its status, or 128 + N when signal N has killed it.
   @discardableResult
-  func wait(within seconds: Double) throws -> Int32 {
+  func wait(within seconds: Double = patience) throws -> Int32 {
     let line = words.dropFirst().joined(separator: " ")
     return try poll("the end of: \(line)\n\(output.suffix(1000))\(errors.suffix(1000))", within: seconds) {
       isRunning ? nil : status

@@ -16,7 +16,7 @@ extension TextStream {
   /// Waits until the text has come.
   /// - Returns: what came before it. What comes after it is there for the next call.
   @discardableResult
-  func expect(_ text: String, within seconds: Double = 60) throws -> String {
+  func expect(_ text: String, within seconds: Double = patience) throws -> String {
     let wanted = Array(text.utf8)
     let end = ContinuousClock.now + .seconds(seconds)
     while true {
@@ -36,13 +36,20 @@ extension TextStream {
   /// Types a line at a shell's prompt and gives back what it answered. What was there before, prompts too, is passed
   /// over: the answer ends with a mark of its own, and begins behind the last echo of it.
   @discardableResult
-  func shell(_ line: String, prompt: String = "guest# ", within seconds: Double = 60) throws -> String {
+  func shell(_ line: String, prompt: String = "guest# ", within seconds: Double = patience) throws -> String {
     let mark = String(UInt32.random(in: 100_000..<1_000_000))
     try send("\(line)\(line.hasSuffix("&") ? "" : ";") printf '<%s>' \(mark)\n")
     let all = try expect("<\(mark)>", within: seconds)
     try expect(prompt, within: seconds)
     let echo = all.range(of: "\(mark)\r\n", options: .backwards)?.upperBound ?? all.startIndex
     return all[echo...].replacingOccurrences(of: "\r\n", with: "\n")
+  }
+
+  /// Escape in BusyBox's vi: waits for the status line of its command mode, since what follows an escape too soon is one key
+  /// with it.
+  func leaveInsertMode(_ file: String) throws {
+    try send("\u{1B}")
+    try expect("- \(file) [Modified]")
   }
 
   /// How long the Linux guest says it has been running, in seconds.

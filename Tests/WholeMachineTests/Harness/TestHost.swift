@@ -59,7 +59,7 @@ final class TestHost {
   }
 
   /// Runs a command to its end, whatever that is.
-  func attempt(_ arguments: [String], input: String? = nil, within seconds: Double = 60) throws -> Outcome {
+  func attempt(_ arguments: [String], input: String? = nil, within seconds: Double = patience) throws -> Outcome {
     let child = try begin(arguments, input: input)
     defer { children.removeAll { $0 === child } }
     let status = try child.wait(within: seconds)
@@ -69,7 +69,7 @@ final class TestHost {
   /// Runs a command that must succeed.
   /// - Returns: its output.
   @discardableResult
-  func vmctl(_ arguments: String..., within seconds: Double = 60) throws -> String {
+  func vmctl(_ arguments: String..., within seconds: Double = patience) throws -> String {
     let outcome = try attempt(arguments, within: seconds)
     guard outcome.status == 0 else {
       throw Failure("vmctl \(arguments.joined(separator: " ")) ended with \(outcome.status): \(outcome.errors)")
@@ -140,7 +140,7 @@ final class TestHost {
 
   func state(_ name: String) throws -> String { try fact(name, "VMState") ?? "" }
 
-  func waitForState(_ name: String, _ wanted: String, within seconds: Double = 60) throws {
+  func waitForState(_ name: String, _ wanted: String, within seconds: Double = patience) throws {
     var last = ""
     do {
       try poll(wanted, within: seconds) {
@@ -157,11 +157,34 @@ final class TestHost {
     String(decoding: FileManager.default.contents(atPath: home + "/machines/\(name)/log") ?? Data(), as: UTF8.self)
   }
 
-  func waitForLog(_ name: String, _ text: String, within seconds: Double = 60) throws {
+  func waitForLog(_ name: String, _ text: String, within seconds: Double = patience) throws {
     do {
       try poll(text, within: seconds) { log(name).contains(text) ? () : nil }
     } catch is Failure {
       throw Failure("waited \(seconds) s for \"\(text)\" in the log of \(name):\n\(log(name).suffix(2000))")
+    }
+  }
+
+  /// The numbers of the walker's heartbeats in the machine's log, which is new at each start.
+  func heartbeats(_ name: String) -> [Int] {
+    // The last line may not be whole yet.
+    log(name).components(separatedBy: "\n").dropLast().compactMap { line in
+      line.range(of: "heartbeat ").flatMap { Int(line[$0.upperBound...]) }
+    }
+  }
+
+  /// Waits for a heartbeat of this number or a later one: a guest may be further than the test thinks, and lines of before
+  /// a start are in another log.
+  /// - Returns: all there are.
+  @discardableResult
+  func waitForHeartbeat(_ name: String, atLeast number: Int = 1) throws -> [Int] {
+    do {
+      return try poll("heartbeat \(number)") {
+        let all = heartbeats(name)
+        return all.contains { $0 >= number } ? all : nil
+      }
+    } catch is Failure {
+      throw Failure("waited \(patience) s for heartbeat \(number) of \(name):\n\(log(name).suffix(2000))")
     }
   }
 
@@ -182,7 +205,7 @@ final class TestHost {
     guard let pid = processID(name) else { throw Failure("\(name) has no process") }
     kill(pid, SIGKILL)
     // A process that has ended has no command line any more, be it reaped or not.
-    try poll("the end of process \(pid)", within: 10) {
+    try poll("the end of process \(pid)") {
       (FileManager.default.contents(atPath: "/proc/\(pid)/cmdline") ?? Data()).isEmpty ? () : nil
     }
   }

@@ -19,16 +19,16 @@ import Testing
     let command = try hosts.send(hosts.a, to: port)
     try hosts.a.waitUntilStopped("box")
     try hosts.a.killMachine("box")
-    #expect(try command.wait(within: 30) != 0)
+    #expect(try command.wait() != 0)
     #expect(try hosts.a.state("box") == "aborted")
     // What was prepared on the target has let go of the medium by then, or lets go as soon as it is asked.
-    try poll("host A to start", within: 15) { (try? hosts.start(hosts.a)) != nil ? () : nil }
+    try poll("host A to start") { (try? hosts.start(hosts.a)) != nil ? () : nil }
     try hosts.expectRunsOnly(hosts.a)
     #expect(try hosts.b.state("box") == "teleportingin")
     // And the target serves the next one.
     try hosts.expectKept(try hosts.send(hosts.a, to: port, ["--password", "x"]), on: hosts.a)
     let again = try hosts.send(hosts.a, to: port)
-    #expect(try again.wait(within: 60) == 0, "\(again.errors)")
+    #expect(try again.wait() == 0, "\(again.errors)")
     try hosts.expectRunsOnly(hosts.b)
   }
 
@@ -77,7 +77,7 @@ import Testing
     let command = try hosts.send(hosts.a, to: port)
     try hosts.b.waitUntilStopped("box")
     try hosts.a.waitForState("box", "teleported")
-    #expect(try command.wait(within: 30) == 0)
+    #expect(try command.wait() == 0)
     try hosts.b.killMachine("box")
     #expect(try hosts.b.state("box") == "aborted")
     #expect(try hosts.a.state("box") == "teleported")

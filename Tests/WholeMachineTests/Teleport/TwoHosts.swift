@@ -31,7 +31,7 @@ final class TwoHosts {
   /// Starts the machine on a host, with some variables for its process.
   func start(_ host: TestHost, _ variables: [String: String] = [:]) throws {
     let child = try host.begin(["startvm", "box"], environment: variables)
-    guard try child.wait(within: 60) == 0 else { throw Failure("startvm: \(child.errors)") }
+    guard try child.wait() == 0 else { throw Failure("startvm: \(child.errors)") }
   }
 
   /// Makes the machine on `host` wait for its teleport.
@@ -59,11 +59,11 @@ final class TwoHosts {
 
   /// How long the two sides wait for each other, in milliseconds: a transfer that must succeed does so however busy the
   /// computer is.
-  private static let patience = "30000"
+  private static let patience = "120000"
 
   /// The target's variables and the source's options where a test waits for a time-out.
-  static let impatientTarget = ["VMCTL_TELEPORT_PATIENCE": "2000"]
-  static let impatientSource = ["--timeout", "2000"]
+  static let impatientTarget = ["VMCTL_TELEPORT_PATIENCE": "5000"]
+  static let impatientSource = ["--timeout", "5000"]
 
   /// One teleport that must succeed.
   /// - Returns: the figures.
@@ -71,7 +71,7 @@ final class TwoHosts {
   func hop(_ from: TestHost, _ to: TestHost, _ options: [String] = []) throws -> Figures {
     let port = try self.await(to)
     let child = try send(from, to: port, options)
-    guard try child.wait(within: 120) == 0 else {
+    guard try child.wait() == 0 else {
       throw Failure("teleport: \(child.errors)\n\(to.log("box").suffix(1500))")
     }
     guard let figures = Figures(child.output) else { throw Failure("no figures in: \(child.output)") }
@@ -83,7 +83,7 @@ final class TwoHosts {
     _ child: Child, on host: TestHost, saying texts: [String] = [], state: String = "running",
     sourceLocation: SourceLocation = #_sourceLocation
   ) throws {
-    #expect(try child.wait(within: 60) == 1, "\(child.output)", sourceLocation: sourceLocation)
+    #expect(try child.wait() == 1, "\(child.output)", sourceLocation: sourceLocation)
     for text in texts {
       #expect(child.errors.contains(text), "\(text) is in: \(child.errors)", sourceLocation: sourceLocation)
     }
@@ -128,7 +128,7 @@ struct Figures {
 extension TestHost {
   /// Waits until the machine's process has stopped itself (VMCTL_TELEPORT_STOP_AT).
   func waitUntilStopped(_ name: String) throws {
-    try poll("the stop of \(name)", within: 120) { () -> Void? in
+    try poll("the stop of \(name)") { () -> Void? in
       guard let pid = processID(name), let data = FileManager.default.contents(atPath: "/proc/\(pid)/stat") else {
         return nil
       }

@@ -1,4 +1,5 @@
 import CHost
+import GuestAssembly
 import GuestMemory
 
 @testable import X86
@@ -13,8 +14,10 @@ final class InterpreterMachine {
 
   let memory: PhysicalMemory
   let cpu: CPU
+  private let bits: Int
 
   init(bits: Int) throws {
+    self.bits = bits
     memory = try PhysicalMemory(size: 4 << 20)
     cpu = CPU(
       index: 0, profile: CPUProfile.named("x86-64-v2")!, memory: memory, environment: CPUEnvironment())
@@ -41,6 +44,17 @@ final class InterpreterMachine {
 
   func write(_ bytes: [UInt8], at address: UInt64 = InterpreterMachine.code) {
     for (index, byte) in bytes.enumerated() { memory.write(address + UInt64(index), byte) }
+  }
+
+  /// Writes assembled code.
+  func write(_ code: String, at address: UInt64) throws {
+    write(try GuestCode.assemble(code, bits: bits, origin: address), at: address)
+  }
+
+  /// Runs assembled code and a HLT from 0x1000.
+  @discardableResult
+  func run(_ code: String, budget: Int = 1_000_000) throws -> RunExit {
+    run(try GuestCode.assemble(code, bits: bits, origin: Self.code), budget: budget)
   }
 
   /// Runs `bytes` and a HLT from 0x1000.

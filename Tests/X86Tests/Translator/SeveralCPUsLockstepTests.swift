@@ -45,7 +45,7 @@ private final class StreamMachine: @unchecked Sendable {
         done.leave()
       }
     }
-    if done.wait(timeout: .now() + 120) == .timedOut {
+    if done.wait(timeout: .now() + 600) == .timedOut {
       for cpu in cpus { cpu.post(UInt32(VM_PENDING_STOP)) }
       done.wait()
     }
