@@ -3,7 +3,8 @@ import Foundation
 @testable import Management
 
 /// A definition file. What is read must be written so that it is read as the same.
-let definitionTarget = FuzzTarget(name: "definition") { bytes in
+let definitionTarget = FuzzTarget(name: "definition", seeds: { [Array(try VMDefinition(name: "a box").toml().utf8)] }) {
+  bytes in
   let text = String(decoding: bytes, as: UTF8.self)
   guard let definition = try? VMDefinition(toml: text, file: "fuzz", checkingHost: false) else { return }
   do {

@@ -7,10 +7,10 @@ import Testing
 @Suite(.bothAccelerators) struct TLBFlushTests {
   private static let high: UInt64 = 0xffff_8000_0100_0000
 
-  /// again: add rax, [rsi]; add rbx, [rdi]; HLT, where the test changes things; jmp again
+  /// Two sums, and a HLT where the test changes things.
   private func machine(_ first: UInt64, _ second: UInt64, flags: @escaping (Int) -> UInt64) throws -> SystemMachine {
     let machine = try TLBMissTests.machine(
-      [0x48, 0x03, 0x06, 0x48, 0x03, 0x1f, 0xf4, 0xeb, 0xf7], flags: flags)
+      "again: add rax, [rsi]; add rbx, [rdi]; hlt; jmp again", flags: flags)
     // The window again, in the upper half.
     machine.put(0x30800, 0x31007 as UInt64)
     try machine.cpu.writeCR4(machine.s.cr4 | CR4.pge)

@@ -1,4 +1,5 @@
 import CHost
+import GuestAssembly
 import Testing
 
 @testable import X86
@@ -15,12 +16,11 @@ import Testing
     machine.put(0x32000 + 2 * 8, UInt64(0x33003))
     for number in 0..<512 as Range<UInt64> { machine.put(0x33000 + number * 8, Self.page + number << 12 | 3) }
     machine.cpu.flushAllTranslations()
-    // add eax, 00020001h
-    machine.code([0x05, 0x01, 0x00, 0x02, 0x00], at: Self.page + 0xffd)
-    for page in [0x1002, 0x2002] as [UInt64] {
-      // dec ecx; jne to the ADD; hlt
-      machine.code([0xff, 0xc9, 0x75, 0xf7, 0xf4], at: Self.page + page)
-    }
+    let loop = try GuestCode.assemble(
+      "again: add eax, 0x20001; dec ecx; jne again; hlt", bits: 64, origin: Self.page + 0xffd)
+    machine.code(loop, at: Self.page + 0xffd)
+    // The second page's part again, behind it.
+    machine.code(Array(loop[5...]), at: Self.page + 0x2002)
     return machine
   }
 

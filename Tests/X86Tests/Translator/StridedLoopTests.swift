@@ -1,14 +1,16 @@
+import GuestAssembly
 import Testing
 
 @testable import X86
 
 /// Loops whose accesses are checked for many turns at once.
 @Suite struct StridedLoopTests {
-  /// mov ecx, `turns`; mov ebx, `address` | `body`; dec ecx; jnz to the body | inc edx; jmp to the beginning
+  /// mov ecx, `turns`; mov ebx, `address` | `text`; dec ecx; jnz to the text | inc edx; jmp to the beginning
   private func expectAlike(
-    _ body: [UInt8], turns: UInt64 = 100, from address: UInt64, compat: Bool = false, budget: Int = 3000,
+    _ text: String, turns: UInt64 = 100, from address: UInt64, compat: Bool = false, budget: Int = 3000,
     change: (inout PagedProgram) -> Void = { _ in }, sourceLocation: SourceLocation = #_sourceLocation
   ) throws {
+    let body = try GuestCode.assemble(text, bits: compat ? 32 : 64)
     let beginning = [0xb9] + PagedProgram.little(turns, 4) + [0xbb] + PagedProgram.little(address, 4)
     let blocks = [
       PagedProgram.Block(pieces: [beginning], exit: .fallThrough),
@@ -27,73 +29,67 @@ import Testing
   private var border: UInt64 { page + 0x1000 }
 
   @Test func aPointerMovesOverABorderUpAndDown() throws {
-    // add [rbx], ecx; add rbx, 4
-    try expectAlike([0x01, 0x0b, 0x48, 0x83, 0xc3, 0x04], from: border - 200)
-    // sub rbx, 12; mov eax, [rbx + 4]; add edx, eax
-    try expectAlike([0x48, 0x83, 0xeb, 0x0c, 0x8b, 0x43, 0x04, 0x01, 0xc2], from: border + 300)
-    // An access lies in both pages: add [rbx], rcx; add rbx, 12
-    try expectAlike([0x48, 0x01, 0x0b, 0x48, 0x83, 0xc3, 0x0c], from: border - 245)
-    // The same in 32-bit code: add [ebx], ecx; add ebx, 4
-    try expectAlike([0x01, 0x0b, 0x83, 0xc3, 0x04], from: border - 200, compat: true)
+    try expectAlike("add [rbx], ecx; add rbx, 4", from: border - 200)
+    try expectAlike("sub rbx, 12; mov eax, [rbx + 4]; add edx, eax", from: border + 300)
+    // An access lies in both pages.
+    try expectAlike("add [rbx], rcx; add rbx, 12", from: border - 245)
+    // The same in 32-bit code.
+    try expectAlike("add [ebx], ecx; add ebx, 4", from: border - 200, compat: true)
   }
 
   @Test func anIndexMovesWhileItsBaseStays() throws {
-    // add [rbx + rbp * 4], ecx; inc rbp
-    let code: [UInt8] = [0x01, 0x0c, 0xab, 0x48, 0xff, 0xc5]
+    let code = "add [rbx + rbp * 4], ecx; inc rbp"
     try expectAlike(code, from: border - 0x40) { $0.registers[5] = UInt64(bitPattern: -50) }
-    // 32-bit code, from below 0 to above: what is added to the base is cut. add [ebx + ebp * 4], ecx; inc ebp
-    try expectAlike([0x01, 0x0c, 0xab, 0x45], from: border - 0x40, compat: true) { $0.registers[5] = 0xffff_ffce }
-    // The same when it moves before it is used: inc ebp; add [ebx + ebp * 4 - 4], ecx
-    try expectAlike([0x45, 0x01, 0x4c, 0xab, 0xfc], from: border - 0x40, compat: true) { $0.registers[5] = 0xffff_ffce }
-    // And down: dec ebp; add [ebx + ebp * 4 + 8], ecx; and further than it moves in a turn: sub ebp, 2; add; inc ebp
-    try expectAlike([0x4d, 0x01, 0x4c, 0xab, 0x08], from: border - 0x40, compat: true) { $0.registers[5] = 30 }
-    let further: [UInt8] = [0x03, 0x06, 0x83, 0xed, 0x02, 0x01, 0x0c, 0xab, 0x45]
+    // 32-bit code, from below 0 to above: what is added to the base is cut.
+    try expectAlike("add [ebx + ebp * 4], ecx; inc ebp", from: border - 0x40, compat: true) {
+      $0.registers[5] = 0xffff_ffce
+    }
+    // The same when it moves before it is used.
+    try expectAlike("inc ebp; add [ebx + ebp * 4 - 4], ecx", from: border - 0x40, compat: true) {
+      $0.registers[5] = 0xffff_ffce
+    }
+    // And down; and further than it moves in a turn.
+    try expectAlike("dec ebp; add [ebx + ebp * 4 + 8], ecx", from: border - 0x40, compat: true) { $0.registers[5] = 30 }
+    let further = "add eax, [esi]; sub ebp, 2; add [ebx + ebp * 4], ecx; inc ebp"
     let rsi = page + 0x40
     try expectAlike(further, from: border - 0x40, compat: true) {
       $0.registers[5] = 30
       $0.registers[6] = rsi
     }
-    // And down: add [ebx + ebp * 8 + 8], ecx; dec ebp
-    try expectAlike([0x01, 0x4c, 0xeb, 0x08, 0x4d], from: border - 0x40, compat: true) { $0.registers[5] = 30 }
-    // add [ebx + ebp + 0x10], ecx; add ebp, 3
-    try expectAlike([0x01, 0x4c, 0x2b, 0x10, 0x83, 0xc5, 0x03], from: border, compat: true) {
+    // And down.
+    try expectAlike("add [ebx + ebp * 8 + 8], ecx; dec ebp", from: border - 0x40, compat: true) { $0.registers[5] = 30 }
+    try expectAlike("add [ebx + ebp + 0x10], ecx; add ebp, 3", from: border, compat: true) {
       $0.registers[5] = 0xffff_ff38
     }
   }
 
   @Test func bothMove() throws {
-    // add [rbx + rbp * 2], cl; add rbx, 4; dec rbp
-    try expectAlike([0x00, 0x0c, 0x6b, 0x48, 0x83, 0xc3, 0x04, 0x48, 0xff, 0xcd], from: border - 100) {
+    try expectAlike("add [rbx + rbp * 2], cl; add rbx, 4; dec rbp", from: border - 100) {
       $0.registers[5] = 20
     }
-    // add [ebx + ebp * 2], cl; add ebx, 4; dec ebp
-    try expectAlike([0x00, 0x0c, 0x6b, 0x83, 0xc3, 0x04, 0x4d], from: border - 100, compat: true) {
+    try expectAlike("add [ebx + ebp * 2], cl; add ebx, 4; dec ebp", from: border - 100, compat: true) {
       $0.registers[5] = 20
     }
   }
 
   @Test func whatStaysIsCheckedOnce() throws {
-    // push rcx; add [rsp + 8], ecx; pop rax; add [rbx], eax; add ebx's page by RIP: add [rip + 0x7f00], eax
-    try expectAlike([0x51, 0x01, 0x4c, 0x24, 0x08, 0x58, 0x01, 0x03], from: page + 0x40)
-    try expectAlike([0x01, 0x05, 0x00, 0x7f, 0x00, 0x00, 0x01, 0x03], from: page + 0x40)
+    // On the stack, and in RBX's page by RIP.
+    try expectAlike("push rcx; add [rsp + 8], ecx; pop rax; add [rbx], eax", from: page + 0x40)
+    try expectAlike("add [rip + 0x7f00], eax; add [rbx], eax", from: page + 0x40)
   }
 
   @Test func vectorsMustBeAligned() throws {
-    // movdqa xmm1, [rbx]; paddd xmm1, xmm2; movdqa [rbx + 16], xmm1; add rbx, 16
-    let code: [UInt8] = [
-      0x66, 0x0f, 0x6f, 0x0b, 0x66, 0x0f, 0xfe, 0xca, 0x66, 0x0f, 0x7f, 0x4b, 0x10, 0x48, 0x83, 0xc3, 0x10,
-    ]
+    let code = "movdqa xmm1, [rbx]; paddd xmm1, xmm2; movdqa [rbx + 16], xmm1; add rbx, 16"
     try expectAlike(code, from: border - 160)
     try expectAlike(code, from: border - 152)
-    // add eax, [rbx + 4]; movdqa xmm1, [rbx + 8]; add rbx, 32
-    let odd: [UInt8] = [0x03, 0x43, 0x04, 0x66, 0x0f, 0x6f, 0x4b, 0x08, 0x48, 0x83, 0xc3, 0x20]
+    let odd = "add eax, [rbx + 4]; movdqa xmm1, [rbx + 8]; add rbx, 32"
     try expectAlike(odd, from: border - 168)
     try expectAlike(odd, from: border - 176)
   }
 
   @Test func aPageThatIsNotThereFaultsAtItsTurn() throws {
-    // add [rbx], ecx; add rbx, 4, into a page that is not present, one that is read-only, and a device's
-    let code: [UInt8] = [0x01, 0x0b, 0x48, 0x83, 0xc3, 0x04]
+    // Into a page that is not present, one that is read-only, and a device's
+    let code = "add [rbx], ecx; add rbx, 4"
     for entry in [0, PagedMachine.frame(12) | 0x65, PagedMachine.deviceFrame | 0x67] as [UInt64] {
       try expectAlike(code, from: border - 160) {
         $0.user = true
@@ -103,8 +99,8 @@ import Testing
   }
 
   @Test func aDeviceInTheLoopIsAskedEachTurn() throws {
-    // add [rbx], eax; add rbx, 4; add eax, [rsi], whose device asks for an interrupt now and then
-    let code: [UInt8] = [0x01, 0x03, 0x48, 0x83, 0xc3, 0x04, 0x03, 0x06]
+    // The device at RSI asks for an interrupt now and then
+    let code = "add [rbx], eax; add rbx, 4; add eax, [rsi]"
     try expectAlike(code, from: page + 0x100) {
       $0.patience = 3
       $0.flags = 0x202
@@ -114,8 +110,8 @@ import Testing
   }
 
   @Test func aLoopThatWritesItsOwnCodeRunsWhatItHasWritten() throws {
-    // mov [rbx], al; inc rbx, from before the code's page into it
-    try expectAlike([0x88, 0x03, 0x48, 0xff, 0xc3], turns: 300, from: PagedMachine.window + 0x2000 - 0x1f80)
+    // From before the code's page into it
+    try expectAlike("mov [rbx], al; inc rbx", turns: 300, from: PagedMachine.window + 0x2000 - 0x1f80)
   }
 
   @Test func turnsAreCountedOnBehindAnInterpretedOne() throws {
@@ -137,25 +133,18 @@ import Testing
   }
 
   @Test func whatStaysMayMoveForAMoment() throws {
-    // add eax, [rsi]; add [rbx + rbp * 4], ecx; inc rbp; add [rbx + rbp * 4], cl; dec rbp; add rbx, 4
-    let index: [UInt8] = [
-      0x03, 0x06, 0x01, 0x0c, 0xab, 0x48, 0xff, 0xc5, 0x00, 0x0c, 0xab, 0x48, 0xff, 0xcd, 0x48, 0x83, 0xc3, 0x04,
-    ]
+    let index = "add eax, [rsi]; add [rbx + rbp * 4], ecx; inc rbp; add [rbx + rbp * 4], cl; dec rbp; add rbx, 4"
     let rsi = page + 0x40
     try expectAlike(index, from: border - 200) {
       $0.registers[5] = 3
       $0.registers[6] = rsi
     }
-    // add eax, [rsi]; add [rbx + rbp * 4], ecx; add rbx, 8; add [rbx + rbp * 4], cl; sub rbx, 8; inc rbp
-    let base: [UInt8] = [
-      0x03, 0x06, 0x01, 0x0c, 0xab, 0x48, 0x83, 0xc3, 0x08, 0x00, 0x0c, 0xab, 0x48, 0x83, 0xeb, 0x08, 0x48, 0xff, 0xc5,
-    ]
+    let base = "add eax, [rsi]; add [rbx + rbp * 4], ecx; add rbx, 8; add [rbx + rbp * 4], cl; sub rbx, 8; inc rbp"
     try expectAlike(base, from: border - 200) {
       $0.registers[5] = 3
       $0.registers[6] = rsi
     }
-    // add [rbx], ecx; add rbx, 8; add [rbx], cl; sub rbx, 8
-    try expectAlike([0x01, 0x0b, 0x48, 0x83, 0xc3, 0x08, 0x00, 0x0b, 0x48, 0x83, 0xeb, 0x08], from: border - 200)
+    try expectAlike("add [rbx], ecx; add rbx, 8; add [rbx], cl; sub rbx, 8", from: border - 200)
   }
 
   @Test func aPartOfTheTurnMayBeSkipped() throws {
@@ -174,13 +163,12 @@ import Testing
   }
 
   @Test func registersWithoutAHostRegisterAreBack() throws {
-    // add r10, [rbx + r11 * 8]; inc r11; add r14, r10
-    let code: [UInt8] = [0x4e, 0x03, 0x14, 0xdb, 0x49, 0xff, 0xc3, 0x4d, 0x01, 0xd6]
+    let code = "add r10, [rbx + r11 * 8]; inc r11; add r14, r10"
     try expectAlike(code, from: border - 320) { $0.registers[11] = 2 }
   }
 
   @Test func flagsBehindTheLoopAreThoseOfItsLastInstruction() throws {
-    // adc eax, [rbx]; lea rbx, [rbx + 4]: CF goes around the loop by way of DEC
-    try expectAlike([0x13, 0x03, 0x48, 0x8d, 0x5b, 0x04], from: border - 200)
+    // CF goes around the loop by way of DEC
+    try expectAlike("adc eax, [rbx]; lea rbx, [rbx + 4]", from: border - 200)
   }
 }

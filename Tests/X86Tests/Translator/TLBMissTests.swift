@@ -1,4 +1,5 @@
 import CHost
+import GuestAssembly
 import GuestMemory
 import Testing
 
@@ -16,6 +17,11 @@ import Testing
 
   static func frame(_ page: Int) -> UInt64 { frames + UInt64(page) << 12 }
   static func entry(_ page: Int) -> UInt64 { table + UInt64(page) * 8 }
+
+  /// 64-bit mode, with assembled code and a HLT at 1000H.
+  static func machine(_ code: String, flags: (Int) -> UInt64 = { _ in 0x67 }) throws -> SystemMachine {
+    try machine(try GuestCode.assemble(code + "; hlt", bits: 64), flags: flags)
+  }
 
   /// 64-bit mode; HLT ends the program and the handlers of #DE and #PF. RSI points at the window, RDI at its table.
   static func machine(_ code: [UInt8], flags: (Int) -> UInt64 = { _ in 0x67 }) throws -> SystemMachine {
@@ -49,20 +55,15 @@ import Testing
   /// Each access adds the page's number to a register; that of the alias has displacement `VM_TLB_SIZE` pages.
   @Test(
     arguments: [
-      ([0x48, 0x03, 0x06], [0x48, 0x03, 0x86], .general),  // add rax, [rsi]
-      ([0x48, 0x03, 0x04, 0x1e], [0x48, 0x03, 0x84, 0x1e], .general),  // add rax, [rsi + rbx]
-      // add [rsi], rbx; add rax, [rsi]
-      ([0x48, 0x01, 0x1e, 0x48, 0x03, 0x06], [0x48, 0x03, 0x86], .general),
-      ([0x66, 0x0f, 0xd4, 0x06], [0x66, 0x0f, 0xd4, 0x86], .vector),  // paddq xmm0, [rsi]
-      ([0xda, 0x06], [0xda, 0x86], .x87),  // fiadd dword [rsi]
-    ] as [([UInt8], [UInt8], Sum)])
-  func pagesAccessedBeforeAreFoundWithoutTheInterpreter(near: [UInt8], far: [UInt8], sum: Sum) throws {
-    let distance = UInt32(Self.alias - Self.window)
-    let displacement = (0..<4).map { UInt8(truncatingIfNeeded: distance >> UInt32($0 * 8)) }
-    // again: both accesses; add rsi, 1000H; dec ecx; jne again; hlt
-    var loop = near + far + displacement + [0x48, 0x81, 0xc6, 0, 0x10, 0, 0, 0xff, 0xc9]
-    loop += [0x75, UInt8(truncatingIfNeeded: -(loop.count + 2)), 0xf4]
-    let machine = try Self.machine(loop)
+      ("add rax, [rsi]", "add rax, [rsi + far]", .general),
+      ("add rax, [rsi + rbx]", "add rax, [rsi + rbx + far]", .general),
+      ("add [rsi], rbx; add rax, [rsi]", "add rax, [rsi + far]", .general),
+      ("paddq xmm0, [rsi]", "paddq xmm0, [rsi + far]", .vector),
+      ("fiadd dword ptr [rsi]", "fiadd dword ptr [rsi + far]", .x87),
+    ] as [(String, String, Sum)])
+  func pagesAccessedBeforeAreFoundWithoutTheInterpreter(near: String, far: String, sum: Sum) throws {
+    let distance = ".set far, \(Self.alias - Self.window);"
+    let machine = try Self.machine("\(distance) again: \(near); \(far); add rsi, 0x1000; dec ecx; jne again")
     machine.cpu.s.pointee.cr4 |= CR4.osfxsr
     machine.cpu.s.pointee.mxcsr = 0x1f80
     machine.cpu.s.pointee.fpu_status = 7 << 11
@@ -84,8 +85,7 @@ import Testing
   }
 
   @Test func flagsInPagingStructuresAreSetByTheAccessThatMustAndByNoOther() throws {
-    // mov eax, [rsi]; mov ebx, [rsi + 1000H]; mov [rsi + 2000H], eax; hlt
-    let code: [UInt8] = [0x8b, 0x06, 0x8b, 0x9e, 0, 0x10, 0, 0, 0x89, 0x86, 0, 0x20, 0, 0, 0xf4]
+    let code = "mov eax, [rsi]; mov ebx, [rsi + 0x1000]; mov [rsi + 0x2000], eax"
     let machine = try Self.machine(code) { $0 == 1 ? 0x27 : 0x07 }
     run(machine)
     let flags = (0..<4).map { machine.get(Self.entry($0), as: UInt64.self) & 0xfff }
@@ -94,16 +94,14 @@ import Testing
 
   /// Accesses that are checked together: the second one, which writes, is not reached.
   @Test func aWriteThatIsNotReachedLeavesThePageClean() throws {
-    // mov eax, [rsi]; div ecx; mov [rsi + 8], eax; hlt
-    let machine = try Self.machine([0x8b, 0x06, 0xf7, 0xf1, 0x89, 0x46, 8, 0xf4]) { _ in 0x07 }
+    let machine = try Self.machine("mov eax, [rsi]; div ecx; mov [rsi + 8], eax") { _ in 0x07 }
     run(machine)
     #expect(machine.s.rip == Self.divideHandler + 1)
     #expect(machine.get(Self.entry(0), as: UInt64.self) & 0xfff == 0x27)
   }
 
   @Test func aPageThatIsLookedForAheadOfItsAccessLeavesCR2AsItWas() throws {
-    // mov eax, [rsi + 1000H]; div ecx; mov eax, [rsi + 0ff8H]; hlt
-    let machine = try Self.machine([0x8b, 0x86, 0, 0x10, 0, 0, 0xf7, 0xf1, 0x8b, 0x86, 0xf8, 0x0f, 0, 0, 0xf4]) {
+    let machine = try Self.machine("mov eax, [rsi + 0x1000]; div ecx; mov eax, [rsi + 0xff8]") {
       $0 == 1 ? 0x07 : 0
     }
     machine.cpu.s.pointee.cr2 = 0x1234
@@ -118,11 +116,8 @@ import Testing
   }
 
   @Test func aPageMappedElsewhereIsFoundThereAfterINVLPG() throws {
-    // mov eax, [rsi]; mov [rdi], rdx; invlpg [rsi]; add eax, [rsi]; add eax, [rsi + rbx]; hlt
-    let code: [UInt8] = [
-      0x8b, 0x06, 0x48, 0x89, 0x17, 0x0f, 0x01, 0x3e, 0x03, 0x06, 0x03, 0x04, 0x1e, 0xf4,
-    ]
-    let machine = try Self.machine(code)
+    let machine = try Self.machine(
+      "mov eax, [rsi]; mov [rdi], rdx; invlpg [rsi]; add eax, [rsi]; add eax, [rsi + rbx]")
     machine.cpu.slots[Reg.rdx] = Self.frame(7) | 0x67
     run(machine)
     #expect(machine.cpu.slots[Reg.rax] == 1 + 22 + 22)
@@ -130,11 +125,10 @@ import Testing
 
   /// Read-only for the write that follows, not there at all for the read.
   @Test(
-    arguments: [(0x65, [0x89, 0x06], 3), (0x66, [0x8b, 0x06], 0), (0x66, [0x89, 0x04, 0x1e], 2)]
-      as [(UInt64, [UInt8], UInt64)])
-  func aPageThatLosesRightsFaultsAfterINVLPG(flags: UInt64, access: [UInt8], error: UInt64) throws {
-    // mov [rsi], eax; mov [rdi], rdx; invlpg [rsi]; the access; hlt
-    let machine = try Self.machine([0x89, 0x06, 0x48, 0x89, 0x17, 0x0f, 0x01, 0x3e] + access + [0xf4])
+    arguments: [(0x65, "mov [rsi], eax", 3), (0x66, "mov eax, [rsi]", 0), (0x66, "mov [rsi + rbx], eax", 2)]
+      as [(UInt64, String, UInt64)])
+  func aPageThatLosesRightsFaultsAfterINVLPG(flags: UInt64, access: String, error: UInt64) throws {
+    let machine = try Self.machine("mov [rsi], eax; mov [rdi], rdx; invlpg [rsi]; \(access)")
     machine.cpu.slots[Reg.rdx] = Self.frame(0) | flags
     run(machine)
     #expect(machine.s.rip == Self.faultHandler + 1)
@@ -145,8 +139,7 @@ import Testing
   }
 
   @Test func pagingStructuresThatADeviceAnswersForAreReadOnceByEachWalk() throws {
-    // mov eax, [rsi]; hlt
-    let machine = try Self.machine([0x8b, 0x06, 0xf4])
+    let machine = try Self.machine("mov eax, [rsi]")
     machine.put(0x32000 + (Self.window >> 21) * 8, 0xf000_0067 as UInt64)
     run(machine)
     // What nobody answers for reads as ones: reserved bits.
@@ -156,10 +149,7 @@ import Testing
   }
 
   @Test func writesToPagesOfTheDirtyLogAreMarkedAfterEachTake() throws {
-    // again: mov [rsi], eax; mov [rsi + rbx], eax; add rsi, 1000H; dec ecx; jne again; hlt
-    let machine = try Self.machine([
-      0x89, 0x06, 0x89, 0x04, 0x1e, 0x48, 0x81, 0xc6, 0, 0x10, 0, 0, 0xff, 0xc9, 0x75, 0xf0, 0xf4,
-    ])
+    let machine = try Self.machine("again: mov [rsi], eax; mov [rsi + rbx], eax; add rsi, 0x1000; dec ecx; jne again")
     machine.memory.dirtyLog.start()
     for turn in 0..<3 {
       machine.cpu.dropWriteTranslations()
@@ -176,9 +166,9 @@ import Testing
   }
 
   /// A 32-bit program's address that wraps lies in the first page, whatever is mapped at 4 GiB.
-  @Test(arguments: [[0x8b, 0x43, 0x20], [0x8b, 0x44, 0x0b, 0x20]] as [[UInt8]])
-  func anAddressThatWrapsIsNotLookedForBeyond4GiB(access: [UInt8]) throws {
-    let machine = try Self.machine(access + [0xf4])
+  @Test(arguments: ["mov eax, [ebx + 0x20]", "mov eax, [ebx + ecx + 0x20]"])
+  func anAddressThatWrapsIsNotLookedForBeyond4GiB(access: String) throws {
+    let machine = try Self.machine(try GuestCode.assemble(access + "; hlt", bits: 32))
     machine.put(0x31020, 0x34067 as UInt64)
     machine.put(0x34000, Self.table | 0x67)
     machine.put(0x10, UInt32(4711))
