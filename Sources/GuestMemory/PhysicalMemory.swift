@@ -53,7 +53,6 @@ public struct PageTarget {
 public final class PhysicalMemory: @unchecked Sendable {
   /// Bytes of a page.
   public static let pageSize = 4096
-  /// Bytes of memory below the hole at most: the hole of devices begins there.
   /// Bytes below the hole at most: there the addresses of devices begin.
   public static let lowLimit: UInt64 = 0xC000_0000
   /// The physical address at which memory goes on above the hole.

@@ -208,7 +208,8 @@ import Testing
         continue
       }
       if Self.isWitness(one) || (one.isConstant && one.followsConstant) { continue }
-      if !units.contains(where: { (one.documentation + " ").contains($0) }) {
+      let text = one.documentation + " "
+      if !units.contains(where: { text.contains($0) || text.lowercased().contains($0) }) {
         found.add(one.file, one.line, "has no unit: \(one.owner) \(one.text.prefix(70))")
       }
     }
