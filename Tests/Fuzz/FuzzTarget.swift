@@ -1,10 +1,10 @@
 /// One place where bytes come in from outside. Whatever they are it must return or throw its typed error: a crash, a trap or
 /// a broken promise (`check`) is a finding.
-struct FuzzTarget {
+struct FuzzTarget: Sendable {
   var name: String
   /// The first inputs, where a program makes them better than a hand; others lie in Tests/Fuzz/seeds.
-  var seeds: () throws -> [[UInt8]] = { [] }
-  var run: (_ bytes: [UInt8]) -> Void
+  var seeds: @Sendable () throws -> [[UInt8]] = { [] }
+  var run: @Sendable (_ bytes: [UInt8]) -> Void
 
   static func check(_ promise: Bool, _ what: @autoclosure () -> String) {
     if !promise { fatalError(what()) }

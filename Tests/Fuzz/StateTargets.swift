@@ -47,10 +47,9 @@ private func open(_ frame: Wire.Frame) {
   _ = try? SectionCodec.decodeAll(frame.payload)
   let decoder = PageChunkDecoder()
   var pages = 0
-  try? decoder.decode(frame.payload, pageCount: 4096) { page, content in
+  try? decoder.decode(frame.payload, pageCount: 4096) { page, _ in
     FuzzTarget.check((0..<4096).contains(page), "page \(page) of 4096")
     pages += 1
-    if case .data(let bytes) = content { FuzzTarget.check(bytes.count == 4096, "a page of \(bytes.count) bytes") }
   }
   FuzzTarget.check(pages <= PageChunk.maxPages || frame.payload.count < 64, "\(pages) pages of one chunk")
 }

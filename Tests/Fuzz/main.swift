@@ -8,7 +8,7 @@ guard arguments.count > 1, let chosen = allTargets.first(where: { $0.name == arg
   print(allTargets.map(\.name).joined(separator: "\n"))
   exit(arguments.count > 1 ? 64 : 0)
 }
-nonisolated(unsafe) let target = chosen
+let target = chosen
 if arguments.count == 4, arguments[2] == "--seeds" {
   for (index, seed) in try target.seeds().enumerated() {
     try Data(seed).write(to: URL(fileURLWithPath: arguments[3] + "/seed-\(index)"))

@@ -204,9 +204,12 @@ final class TestHost {
   func killMachine(_ name: String) throws {
     guard let pid = processID(name) else { throw Failure("\(name) has no process") }
     kill(pid, SIGKILL)
-    // A process that has ended has no command line any more, be it reaped or not.
-    try poll("the end of process \(pid)") {
-      (FileManager.default.contents(atPath: "/proc/\(pid)/cmdline") ?? Data()).isEmpty ? () : nil
+    // Its locks go with its last thread, which is later than its command line: it is gone then, or a zombie by itself.
+    try poll("the end of process \(pid)") { () -> Void? in
+      guard let data = FileManager.default.contents(atPath: "/proc/\(pid)/stat"), !data.isEmpty else { return () }
+      let state = String(decoding: data, as: UTF8.self).split(separator: ")").last?.split(separator: " ").first
+      let threads = (try? FileManager.default.contentsOfDirectory(atPath: "/proc/\(pid)/task"))?.count ?? 0
+      return state == "Z" && threads <= 1 ? () : nil
     }
   }
 
