@@ -73,6 +73,9 @@ public final class UART16550: Device, PortIO {
     return taken
   }
 
+  /// Has `onReceiveRoom` called when there is room again.
+  public func wantReceiveRoom() { wantsRoom = true }
+
   /// The carrier of the other side: whether CTS, DSR and DCD are up. They are, unless told otherwise.
   public func setConnected(_ connected: Bool) {
     core.setModemInputs(connected ? .connected : [])
@@ -107,10 +110,13 @@ public final class UART16550: Device, PortIO {
       queueHead = 0
     }
     update()
-    if wantsRoom && receiveRoom >= 1024 {
-      wantsRoom = false
-      onReceiveRoom()
-    }
+    tellRoom()
+  }
+
+  private func tellRoom() {
+    guard wantsRoom, receiveRoom >= 1024 else { return }
+    wantsRoom = false
+    onReceiveRoom()
   }
 
   private func timeoutPassed() {
@@ -181,10 +187,7 @@ public final class UART16550: Device, PortIO {
     wireBusyUntil = 0
     feedTimer.cancel()
     update()
-    if wantsRoom {
-      wantsRoom = false
-      onReceiveRoom()
-    }
+    tellRoom()
   }
 
   public func pause() {
@@ -197,6 +200,7 @@ public final class UART16550: Device, PortIO {
     isPaused = false
     update()
     feed()
+    tellRoom()
   }
 
   private struct Saved: Codable {

@@ -13,6 +13,9 @@ final class ConsoleEndpoint: Sendable {
   /// What to tell the user, such as "uart 1: telnet 127.0.0.1 2023".
   let summary: String?
   private let stop: @Sendable () -> Void
+  /// What the kernel keeps of a paste that the guest does not read, in bytes; when the client closes its side all of it is
+  /// read at once.
+  static let receiveBuffer: SocketOptionValue = 65536
 
   private init(console: SerialConsole, port: Int? = nil, summary: String? = nil, stop: @escaping @Sendable () -> Void) {
     self.console = console
@@ -64,6 +67,7 @@ final class ConsoleEndpoint: Sendable {
     do {
       channel = try bootstrap(console, telnet: true)
         .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
+        .childChannelOption(.socketOption(.so_rcvbuf), value: Self.receiveBuffer)
         .bind(host: host, port: port).wait()
     } catch let error as IOError where error.errnoCode == EADDRINUSE {
       throw ManagementError(
@@ -123,6 +127,7 @@ private final class ReconnectingClient: Sendable {
     let console = console
     ClientBootstrap(group: console.eventLoop)
       .channelOption(.writeBufferWaterMark, value: .init(low: 16384, high: 65536))
+      .channelOption(.socketOption(.so_rcvbuf), value: ConsoleEndpoint.receiveBuffer)
       .channelInitializer { channel in
         channel.eventLoop.makeCompletedFuture {
           try channel.pipeline.syncOperations.addHandler(ConsoleHandler(console: console, telnet: false))

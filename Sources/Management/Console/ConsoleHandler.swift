@@ -3,16 +3,22 @@ import NIOCore
 /// One client of a serial console: a telnet or plain connection.
 ///
 /// Output is taken from the console's buffer only while the connection can take more; a client that falls more than the
-/// buffer behind gets a mark in the place of what it has missed.
-final class ConsoleHandler: ChannelInboundHandler, @unchecked Sendable {
+/// buffer behind gets a mark in the place of what it has missed. Input is read only while the machine has taken all that was
+/// read before: a paste waits in the client and its connection, not here.
+final class ConsoleHandler: ChannelDuplexHandler, @unchecked Sendable {
   // Used on the channel's event loop only, which is the console's.
   typealias InboundIn = ByteBuffer
+  typealias OutboundIn = ByteBuffer
   typealias OutboundOut = ByteBuffer
 
   private let console: SerialConsole
   private var telnet: TelnetCodec?
   private var position: Int
   private var context: ChannelHandlerContext?
+  /// Read, and not taken by the machine yet: at most what one read of the connection yields.
+  private var typed: [UInt8] = []
+  /// The channel wants to read on, as soon as there is room.
+  private var wantsRead = false
 
   /// - Parameter position: where in the output this client begins; nil: some way back (`ConsoleBuffer.recent`).
   init(console: SerialConsole, telnet: Bool, from position: Int? = nil) {
@@ -48,20 +54,40 @@ final class ConsoleHandler: ChannelInboundHandler, @unchecked Sendable {
 
   private func leave() {
     context = nil
+    typed = []
     console.unwatch(ObjectIdentifier(self))
+    console.forget(typist: ObjectIdentifier(self))
   }
+
+  // MARK: Input
 
   func channelRead(context: ChannelHandlerContext, data: NIOAny) {
     let bytes = Array(unwrapInboundIn(data).readableBytesView)
     guard var codec = telnet else {
-      console.type(bytes)
-      return
+      typed += bytes
+      return pass()
     }
     let result = codec.receive(bytes)
     telnet = codec
-    console.type(result.data)
+    typed += result.data
     if !result.reply.isEmpty { write(result.reply, context) }
+    pass()
   }
+
+  /// Gives the machine what it takes, and reads on when that was all.
+  private func pass() {
+    let taken = console.type(typed, ObjectIdentifier(self)) { [weak self] in self?.pass() }
+    typed.removeFirst(taken)
+    guard typed.isEmpty, wantsRead else { return }
+    wantsRead = false
+    context?.read()
+  }
+
+  func read(context: ChannelHandlerContext) {
+    if typed.isEmpty { context.read() } else { wantsRead = true }
+  }
+
+  // MARK: Output
 
   func channelWritabilityChanged(context: ChannelHandlerContext) {
     flush()

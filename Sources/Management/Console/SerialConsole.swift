@@ -5,7 +5,8 @@ import NIOCore
 /// The host's side of one uart: keeps the last output, hands it to those who watch, and takes what they type.
 ///
 /// Guest output arrives on a CPU's thread and is only appended there; delivery runs on the event loop. Watchers read at
-/// their own speed from the kept output, so that a slow or vanished one costs the guest nothing.
+/// their own speed from the kept output, so that a slow or vanished one costs the guest nothing. What is typed is taken as far
+/// as the machine has room; who types more stops reading his connection, and holds up nobody but himself.
 final class SerialConsole: Sendable {
   let slot: Int
   let eventLoop: any EventLoop
@@ -15,9 +16,14 @@ final class SerialConsole: Sendable {
     var buffer = ConsoleBuffer()
     var deliveryPending = false
     var watchers: [ObjectIdentifier: @Sendable () -> Void] = [:]
-    var input: (@Sendable ([UInt8]) -> Void)?
+    var input: (@Sendable ([UInt8]) -> Int)?
     var early: [UInt8] = []
+    /// Those whose typing was not taken whole.
+    var typists: [ObjectIdentifier: @Sendable () -> Void] = [:]
   }
+
+  /// What is kept of what is typed before there is a machine, in bytes.
+  static let earlyLimit = 4096
 
   init(slot: Int, eventLoop: any EventLoop) {
     self.slot = slot
@@ -43,25 +49,54 @@ final class SerialConsole: Sendable {
     for watcher in watchers { watcher() }
   }
 
-  /// What somebody typed. Kept (a few KiB) until a machine is there to take it.
-  func type(_ bytes: [UInt8]) {
-    guard !bytes.isEmpty else { return }
+  /// What somebody typed: goes to the machine, or is kept (a few KiB) until there is one.
+  /// - Parameters: key: of who types. onRoom: called on the event loop when there may be room for what was not taken; the
+  ///   typist reads no more until then.
+  /// - Returns: how many bytes were taken.
+  func type(_ bytes: [UInt8], _ key: ObjectIdentifier, onRoom: @escaping @Sendable () -> Void) -> Int {
+    guard !bytes.isEmpty else { return 0 }
+    // Asked for before it is needed: room that comes in between is not missed.
     let input = inner.withLockedValue { inner in
-      if inner.input == nil && inner.early.count + bytes.count <= 4096 { inner.early += bytes }
+      inner.typists[key] = onRoom
       return inner.input
     }
-    input?(bytes)
+    let taken =
+      input?(bytes)
+      ?? inner.withLockedValue { inner in
+        let taken = min(bytes.count, Self.earlyLimit - inner.early.count)
+        inner.early += bytes.prefix(taken)
+        return taken
+      }
+    if taken == bytes.count { forget(typist: key) }
+    return taken
+  }
+
+  func forget(typist key: ObjectIdentifier) { inner.withLockedValue { _ = $0.typists.removeValue(forKey: key) } }
+
+  /// The machine's uart has room for what is typed. Never blocks.
+  func hasRoom() {
+    eventLoop.execute {
+      let typists = self.inner.withLockedValue { inner in
+        defer { inner.typists = [:] }
+        return Array(inner.typists.values)
+      }
+      for typist in typists { typist() }
+    }
   }
 
   /// Joins the uart of a machine, or parts from it with nil.
-  func connect(_ input: (@Sendable ([UInt8]) -> Void)?) {
+  /// - Parameter input: takes what is typed, as much as there is room for, and says how much; `hasRoom` is to be called when
+  ///   there is room again.
+  func connect(_ input: (@Sendable ([UInt8]) -> Int)?) {
     let early = inner.withLockedValue { inner in
       inner.input = input
       guard input != nil else { return [UInt8]() }
       defer { inner.early = [] }
       return inner.early
     }
-    if !early.isEmpty { input?(early) }
+    // So little that a new machine takes it.
+    if !early.isEmpty { _ = input?(early) }
+    hasRoom()
   }
 
   /// Position where one begins who comes late.

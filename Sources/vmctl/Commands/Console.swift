@@ -15,8 +15,9 @@ struct Console: ParsableCommand {
     request.uart = uart
     try client.request(request)
     let isTerminal = isatty(0) == 1
-    if isTerminal { Terminal.error("connected to \"\(entry.name)\"; Ctrl-] leaves") }
+    // Whoever reads that it is connected may type: the terminal is the guest's by then.
     let saved = isTerminal ? RawTerminal() : nil
+    if isTerminal { Terminal.error("connected to \"\(entry.name)\"; Ctrl-] leaves\r") }
     let left = ConsoleLink.join(client.descriptor, escape: isTerminal ? 0x1D : nil)
     saved?.restore()
     if isTerminal {

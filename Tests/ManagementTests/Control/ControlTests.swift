@@ -136,6 +136,7 @@ private final class Server {
     let typed = DispatchSemaphore(value: 0)
     server.console.connect { bytes in
       if bytes == Array("keys".utf8) { typed.signal() }
+      return bytes.count
     }
     let socket = try server.connect()
     defer { close(socket) }
@@ -175,10 +176,11 @@ private final class Server {
 
   @Test func typingBeforeTheMachineIsThereIsKept() throws {
     let console = SerialConsole(slot: 1, eventLoop: Server.group.next())
-    console.type(Array("early".utf8))
+    #expect(console.type(Array("early".utf8), ObjectIdentifier(console), onRoom: {}) == 5)
     let arrived = DispatchSemaphore(value: 0)
     console.connect { bytes in
       if bytes == Array("early".utf8) { arrived.signal() }
+      return bytes.count
     }
     #expect(arrived.wait(timeout: .now() + 300) == .success)
   }

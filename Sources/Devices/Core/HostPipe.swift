@@ -1,0 +1,150 @@
+import Foundation
+
+/// The one shape in which a device talks to the host: two bounded queues, one each way. Bytes for a serial port, frames for a
+/// network card.
+///
+///     host thread                          machine lock held
+///     offer  -->  toDevice  --onItems-->   take        (the device)
+///                 <--onRoom--
+///     take   <--  toHost    <--            put or send (the device)
+///                 --onItems-->             <--onRoom--
+///
+/// Who puts never waits. An item that finds no room is either kept by who has it, who then stops (reading its socket,
+/// filling its ring) until `onRoom`: back-pressure; or it is dropped, and counted: as a switch does with frames. Which of the
+/// two is the choice of who puts: `offer` or `send`.
+///
+/// What it is made for:
+/// - **A socket** (a console, a stream of frames to another machine, to a NAT process or to a relay): `offer` what was read,
+///   and read on only while all of it was accepted. The peer is then held up by its own connection, and memory here is
+///   bounded.
+/// - **A tap**: the kernel drops what is not read in time, so it is read only while `toDevice` has room; `toHost` is written by
+///   `take` until the tap takes no more.
+/// - **A disk** needs none: a controller has one command under way for each channel and asks for the next only then. Its bound
+///   is in the hardware (`DiskWorker`).
+/// - **A display** needs none: pictures are fetched, not sent (`VGA.renderFrame`).
+public final class HostPipe<Item: Sendable>: Sendable {
+  /// What the host has for the device.
+  public let toDevice: HostQueue<Item>
+  /// What the device has for the host.
+  public let toHost: HostQueue<Item>
+
+  /// - Parameter capacity: items each way.
+  public init(capacity: Int) {
+    toDevice = HostQueue(capacity: capacity)
+    toHost = HostQueue(capacity: capacity)
+  }
+}
+
+/// A bounded queue between two threads, with counters. One side puts, the other takes.
+public final class HostQueue<Item: Sendable>: @unchecked Sendable {
+  /// What has gone through since the machine started.
+  public struct Counters: Equatable, Sendable {
+    /// Items that were taken out.
+    public var taken: UInt64 = 0
+    /// Items that `send` found no room for.
+    public var dropped: UInt64 = 0
+    /// How often `offer` could not take all.
+    public var refusals: UInt64 = 0
+  }
+
+  /// The most elements that it holds.
+  public let capacity: Int
+  private let lock = NSLock()
+  private var items: [Item] = []
+  /// Taken already from `items`.
+  private var start = 0
+  private var counts = Counters()
+  private var someoneWaits = false
+  private var whenItems: @Sendable () -> Void = {}
+  private var whenRoom: @Sendable () -> Void = {}
+
+  /// - Parameter capacity: elements, at least one.
+  public init(capacity: Int) {
+    precondition(capacity > 0)
+    self.capacity = capacity
+  }
+
+  /// Called after something was put into an empty queue, on the thread that put it and with none of the queue's locks held.
+  public func onItems(_ body: @escaping @Sendable () -> Void) { lock.withLock { whenItems = body } }
+
+  /// Called once after `offer` could not take all, as soon as half of the queue is free, on the thread that took. It must
+  /// not block: a device takes with the machine lock held.
+  public func onRoom(_ body: @escaping @Sendable () -> Void) { lock.withLock { whenRoom = body } }
+
+  /// What has gone through so far.
+  public var counters: Counters { lock.withLock { counts } }
+  /// Items that wait in it.
+  public var count: Int { lock.withLock { items.count - start } }
+
+  /// What waits in it, for a saved state.
+  public var waiting: [Item] { lock.withLock { Array(items[start...]) } }
+
+  // MARK: Putting
+
+  /// Takes as many as there is room for; `onRoom` tells when there is room for more.
+  /// - Returns: how many were taken. The others stay with the caller.
+  public func offer(_ new: some Collection<Item>) -> Int {
+    let (accepted, wakes) = lock.withLock { () -> (Int, (@Sendable () -> Void)?) in
+      let used = items.count - start
+      let accepted = min(new.count, max(0, capacity - used))
+      items.append(contentsOf: new.prefix(accepted))
+      if accepted < new.count {
+        counts.refusals += 1
+        someoneWaits = true
+      }
+      return (accepted, used == 0 && accepted > 0 ? whenItems : nil)
+    }
+    wakes?()
+    return accepted
+  }
+
+  /// Takes one item, or drops and counts it when there is no room.
+  /// - Returns: whether it was taken.
+  @discardableResult
+  public func send(_ item: Item) -> Bool {
+    let (isTaken, wakes) = lock.withLock { () -> (Bool, (@Sendable () -> Void)?) in
+      let used = items.count - start
+      guard used < capacity else {
+        counts.dropped += 1
+        return (false, nil)
+      }
+      items.append(item)
+      return (true, used == 0 ? whenItems : nil)
+    }
+    wakes?()
+    return isTaken
+  }
+
+  // MARK: Taking
+
+  /// Takes up to `most` items, the oldest first.
+  public func take(_ most: Int = .max) -> [Item] {
+    let (taken, wakes) = lock.withLock { () -> ([Item], (@Sendable () -> Void)?) in
+      let end = start + min(most, items.count - start)
+      let taken = Array(items[start..<end])
+      start = end
+      counts.taken += UInt64(taken.count)
+      // What was taken leaves the array now and then, so that taking costs the same however much waits.
+      if start == items.count {
+        items.removeAll(keepingCapacity: true)
+        start = 0
+      } else if start >= capacity {
+        items.removeFirst(start)
+        start = 0
+      }
+      guard someoneWaits, items.count - start <= capacity / 2 else { return (taken, nil) }
+      someoneWaits = false
+      return (taken, whenRoom)
+    }
+    wakes?()
+    return taken
+  }
+
+  /// Puts back what a saved state has kept; more than fits is kept too, and nothing is accepted until it has been taken.
+  public func restore(_ saved: [Item]) {
+    lock.withLock {
+      items = saved
+      start = 0
+    }
+  }
+}

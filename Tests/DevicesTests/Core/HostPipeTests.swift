@@ -1,0 +1,168 @@
+import Foundation
+import Testing
+
+@testable import Devices
+
+/// Counts from any thread.
+private final class Calls: @unchecked Sendable {
+  private let lock = NSLock()
+  private var value = 0
+  func add() { lock.withLock { value += 1 } }
+  var count: Int { lock.withLock { value } }
+}
+
+@Suite struct HostPipeTests {
+  @Test func whatFindsNoRoomStaysWithWhoOffersIt() {
+    let queue = HostQueue<UInt8>(capacity: 4)
+    #expect(queue.offer([1, 2, 3]) == 3)
+    #expect(queue.offer([4, 5, 6]) == 1)
+    #expect(queue.offer([5]) == 0)
+    #expect(queue.take(2) == [1, 2])
+    #expect(queue.offer([5, 6, 7]) == 2)
+    #expect(queue.take() == [3, 4, 5, 6])
+    #expect(queue.take() == [])
+    #expect(queue.counters == .init(taken: 6, dropped: 0, refusals: 3))
+  }
+
+  @Test func whoWasRefusedIsToldOnceWhenHalfIsFree() {
+    let queue = HostQueue<Int>(capacity: 8)
+    let room = Calls()
+    queue.onRoom { room.add() }
+    _ = queue.offer(Array(0..<8))
+    _ = queue.take()
+    #expect(room.count == 0)
+    _ = queue.offer(Array(0..<9))
+    _ = queue.take(3)
+    #expect(room.count == 0)
+    _ = queue.take(1)
+    #expect(room.count == 1)
+    _ = queue.take()
+    #expect(room.count == 1)
+  }
+
+  @Test func itemsAreToldWhenAnEmptyQueueGetsSome() {
+    let queue = HostQueue<Int>(capacity: 8)
+    let items = Calls()
+    queue.onItems { items.add() }
+    _ = queue.offer([1])
+    _ = queue.offer([2])
+    queue.send(3)
+    #expect(items.count == 1)
+    _ = queue.take()
+    queue.send(4)
+    #expect(items.count == 2)
+  }
+
+  @Test func framesWithoutRoomAreDroppedAndCounted() {
+    let queue = HostQueue<[UInt8]>(capacity: 2)
+    #expect((0..<5).map { queue.send([UInt8($0)]) } == [true, true, false, false, false])
+    #expect(queue.counters.dropped == 3)
+    #expect(queue.take() == [[0], [1]])
+    #expect(queue.send([9]))
+  }
+
+  @Test func whatWasSavedComesFirstAndNothingIsAcceptedUntilItFits() {
+    let queue = HostQueue<Int>(capacity: 4)
+    queue.restore(Array(0..<6))
+    #expect(queue.offer([6]) == 0)
+    #expect(queue.take(3) == [0, 1, 2])
+    #expect(queue.offer([6, 7]) == 1)
+    #expect(queue.waiting == [3, 4, 5, 6])
+  }
+
+  /// A producer that waits for room and a consumer on another thread: everything arrives, in order, and never more than the
+  /// capacity is held.
+  @Test func nothingIsLostOrReorderedBetweenThreads() {
+    let queue = HostQueue<Int>(capacity: 64)
+    let total = 100_000
+    let room = DispatchSemaphore(value: 0)
+    let items = DispatchSemaphore(value: 0)
+    queue.onRoom { room.signal() }
+    queue.onItems { items.signal() }
+    let producer = Thread {
+      var next = 0
+      while next < total {
+        next += queue.offer(next..<min(next + 100, total))
+        if next < total, queue.count >= 64 { room.wait() }
+      }
+    }
+    producer.start()
+    var expected = 0
+    while expected < total {
+      let piece = queue.take(Int.random(in: 1...80))
+      #expect(piece.count <= 64)
+      for item in piece {
+        #expect(item == expected)
+        expected = item + 1
+      }
+      if piece.isEmpty { items.wait() }
+    }
+  }
+
+  /// How a network card will use it: frames through a stream socket, each behind its length, as a NAT process, a relay or
+  /// another machine speaks it. Both queues are bounded; the sender's connection is held up, the card's frames are dropped.
+  @Test func framesCrossAStreamSocketWithBackPressure() throws {
+    var ends: [Int32] = [0, 0]
+    try #require(socketpair(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0, &ends) == 0)
+    defer { for end in ends { close(end) } }
+    let pipe = HostPipe<[UInt8]>(capacity: 8)
+    let room = DispatchSemaphore(value: 0)
+    pipe.toDevice.onRoom { room.signal() }
+    let frames = 2000
+    let (far, near) = (ends[0], ends[1])
+    // The far side writes as fast as its socket takes.
+    let writer = Thread {
+      for number in 0..<frames {
+        let frame = [UInt8](repeating: UInt8(truncatingIfNeeded: number), count: 60 + number % 1400)
+        let length = withUnsafeBytes(of: UInt32(frame.count).bigEndian) { Array($0) }
+        _ = Self.writeAll(far, length + frame)
+      }
+    }
+    writer.start()
+    // The back end reads a frame only while there is room for it.
+    let reader = Thread {
+      for _ in 0..<frames {
+        guard let head = Self.readAll(near, 4) else { return }
+        let length = head.reduce(0) { $0 << 8 | Int($1) }
+        guard let frame = Self.readAll(near, length) else { return }
+        while pipe.toDevice.offer([frame]) == 0 { room.wait() }
+      }
+    }
+    reader.start()
+    var received = 0
+    while received < frames {
+      #expect(pipe.toDevice.count <= 8)
+      for frame in pipe.toDevice.take(3) {
+        #expect(frame.count == 60 + received % 1400)
+        #expect(frame.allSatisfy { $0 == UInt8(truncatingIfNeeded: received) })
+        received += 1
+      }
+    }
+    #expect(pipe.toDevice.counters.dropped == 0)
+    // The card never waits: with nobody taking, what goes out beyond the bound is dropped and counted.
+    for _ in 0..<20 { pipe.toHost.send([1]) }
+    #expect(pipe.toHost.count == 8)
+    #expect(pipe.toHost.counters.dropped == 12)
+  }
+
+  private static func writeAll(_ descriptor: Int32, _ bytes: [UInt8]) -> Bool {
+    var done = 0
+    while done < bytes.count {
+      let count = bytes.withUnsafeBytes { write(descriptor, $0.baseAddress! + done, bytes.count - done) }
+      guard count > 0 else { return false }
+      done += count
+    }
+    return true
+  }
+
+  private static func readAll(_ descriptor: Int32, _ length: Int) -> [UInt8]? {
+    var bytes = [UInt8](repeating: 0, count: length)
+    var done = 0
+    while done < length {
+      let count = bytes.withUnsafeMutableBytes { read(descriptor, $0.baseAddress! + done, length - done) }
+      guard count > 0 else { return nil }
+      done += count
+    }
+    return bytes
+  }
+}
