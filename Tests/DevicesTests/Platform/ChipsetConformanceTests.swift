@@ -164,6 +164,15 @@ private func onBoard<D: Device>(
         for byte in "half a line".utf8 { board.out(0xE9, UInt32(byte)) }
       },
       onBoard(
+        "test-device", { PCITestDevice(memory: $0.memory, ports: $0.ports, on: $0.pci, slot: 30) }
+      ) { device, board in
+        board.configWrite(30, 0, 0x10, 0xE000_0000)
+        board.configWrite(30, 0, 0x14, 0xC001)
+        board.configWrite(30, 0, 4, 3, size: 2)
+        board.out(0xC000, 1)
+        device.writeMemory(offset: 2048, size: 1, value: 0xFA)
+      },
+      onBoard(
         "kbd",
         {
           Keyboard8042(

@@ -4,8 +4,8 @@ import SavedState
 /// A file whose content the guest sees: firmware, kernel, initial RAM disk.
 struct GuestFile {
   var name: String
-  /// The modifyvm option that names it.
-  var option: String
+  /// The setting that names it; empty where none does.
+  var setting: String
   var path: String?
   var bytes: [UInt8]
 
@@ -13,30 +13,27 @@ struct GuestFile {
 
   var blob: HardwareDescription.Blob {
     HardwareDescription.Blob(
-      name: name, option: option, path: path, size: bytes.count, digest: digest.of(bytes),
-      text: path == nil && option == "--append" ? String(decoding: bytes, as: UTF8.self) : nil)
+      name: name, setting: setting, path: path, size: bytes.count, digest: digest.of(bytes),
+      text: path == nil && setting == "append" ? String(decoding: bytes, as: UTF8.self) : nil)
   }
 
   /// Reads a whole file.
-  /// - Throws: `MachineError` that names the file and the option that chose it.
-  init(name: String, option: String, path: String) throws(MachineError) {
+  /// - Throws: `MachineError` that names the file and the setting that chose it.
+  init(name: String, setting: String, path: String) throws(MachineError) {
     self.name = name
-    self.option = option
+    self.setting = setting
     self.path = path
     do {
       bytes = [UInt8](try Data(contentsOf: URL(fileURLWithPath: path)))
     } catch {
-      let reason = FileManager.default.fileExists(atPath: path) ? "cannot be read" : "does not exist"
-      throw MachineError(
-        "\(name) \(path) \(reason)",
-        remedy: option.isEmpty
-          ? "install it: `apt install seabios`" : "correct it with `vmctl modifyvm NAME \(option) FILE`")
+      throw .fileUnreadable(
+        setting: setting, what: name, path: path, exists: FileManager.default.fileExists(atPath: path))
     }
   }
 
-  init(name: String, option: String, bytes: [UInt8]) {
+  init(name: String, setting: String, bytes: [UInt8]) {
     self.name = name
-    self.option = option
+    self.setting = setting
     self.bytes = bytes
   }
 }
@@ -63,11 +60,10 @@ enum FirmwareImages {
   /// The system BIOS: the user's file or the distribution's SeaBIOS.
   static func systemBIOS(_ path: String?) throws(MachineError) -> GuestFile {
     if let path {
-      let file = try GuestFile(name: "firmware", option: "--firmware", path: path)
+      let file = try GuestFile(name: "firmware", setting: "firmware", path: path)
       let size = file.bytes.count
       guard (64 << 10...16 << 20).contains(size), size % 4096 == 0 else {
-        throw MachineError(
-          "firmware \(path) has \(size) bytes", remedy: "a ROM image has 64 KiB to 16 MiB, a multiple of 4 KiB")
+        throw .firmwareSize(path: path, bytes: size)
       }
       return file
     }
@@ -79,10 +75,9 @@ enum FirmwareImages {
   private static func distribution(_ file: String, name: String) throws(MachineError) -> GuestFile {
     for folder in folders {
       let path = "\(folder)/\(file)"
-      if FileManager.default.fileExists(atPath: path) { return try GuestFile(name: name, option: "", path: path) }
+      if FileManager.default.fileExists(atPath: path) { return try GuestFile(name: name, setting: "", path: path) }
     }
-    throw MachineError(
-      "\(name) (\(file)) is not installed in \(folders[0])", remedy: "install it: `apt install seabios`")
+    throw .firmwareNotInstalled(what: name, file: file, folder: folders[0])
   }
 }
 

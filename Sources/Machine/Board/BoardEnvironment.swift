@@ -13,18 +13,22 @@ final class BoardEnvironment: CPUEnvironment {
   private let apic: LocalAPIC
   private let index: Int
   private let fabric: InterruptFabric
-  private unowned let board: Board
+  private let requests: RequestRelay
+  private let coprocessorError: CoprocessorErrorLatch
   unowned var cpu: CPU!
   /// Wakes the CPU's thread when it is halted. Set by the machine.
   var wake: () -> Void = {}
 
-  init(board: Board, apic: LocalAPIC, lock: MachineLock) {
-    self.board = board
-    self.lock = lock
-    ports = board.ports
-    memory = board.memory
-    clock = board.clock
-    fabric = board.fabric
+  init(
+    _ bench: Workbench, _ fabric: InterruptFabric, _ apic: LocalAPIC, _ coprocessorError: CoprocessorErrorLatch
+  ) {
+    lock = bench.lock
+    ports = bench.ports
+    memory = bench.memory
+    clock = bench.clock
+    requests = bench.requests
+    self.coprocessorError = coprocessorError
+    self.fabric = fabric
     self.apic = apic
     index = apic.index
     super.init()
@@ -95,9 +99,9 @@ final class BoardEnvironment: CPUEnvironment {
 
   override func timeStampCounter() -> UInt64 { clock.now }
 
-  override func tripleFault() { board.onRequest(.tripleFault) }
+  override func tripleFault() { requests.send(.tripleFault) }
 
-  override func floatingPointError() { lock.withLock { board.raiseFloatingPointError() } }
+  override func floatingPointError() { lock.withLock { coprocessorError.raise() } }
 
-  override func log(_ message: String) { board.log(message) }
+  override func log(_ message: String) { requests.log(message) }
 }

@@ -8,23 +8,19 @@ enum BootItems {
   static func files(of configuration: MachineConfiguration) throws(MachineError) -> [GuestFile] {
     guard let kernel = configuration.kernel else {
       if configuration.initrd != nil || configuration.append?.isEmpty == false {
-        throw MachineError(
-          "an initrd or a command line is given without a kernel",
-          remedy: "name one with `vmctl modifyvm NAME --kernel FILE`")
+        throw .initrdWithoutKernel
       }
       return []
     }
-    var files = [try GuestFile(name: "kernel", option: "--kernel", path: kernel)]
+    var files = [try GuestFile(name: "kernel", setting: "kernel", path: kernel)]
     guard isBootable(files[0].bytes) else {
-      throw MachineError(
-        "kernel \(kernel) is neither a Linux bzImage nor a multiboot image",
-        remedy: "correct it with `vmctl modifyvm NAME --kernel FILE`")
+      throw .notAKernel(path: kernel)
     }
     if let initrd = configuration.initrd {
-      files.append(try GuestFile(name: "initrd", option: "--initrd", path: initrd))
+      files.append(try GuestFile(name: "initrd", setting: "initrd", path: initrd))
     }
     if let append = configuration.append {
-      files.append(GuestFile(name: "command line", option: "--append", bytes: Array(append.utf8)))
+      files.append(GuestFile(name: "command line", setting: "append", bytes: Array(append.utf8)))
     }
     return files
   }
@@ -40,7 +36,7 @@ enum BootItems {
 
   /// The bootstrap code that starts a kernel: see firmware/boot/README.md.
   static var bootROM: GuestFile {
-    GuestFile(name: "boot ROM", option: "", bytes: PackageResources.vmctl_boot_bin)
+    GuestFile(name: "boot ROM", setting: "", bytes: PackageResources.vmctl_boot_bin)
   }
 
   private static let bootROMName = "genroms/vmctl-boot.bin"

@@ -1,0 +1,27 @@
+import Devices
+
+/// A kind of device that a setting puts on the board. To add one: its file in Sources/Devices, its setting, and a line in
+/// `AddOn.all` (docs/recipes/add-a-device.md).
+struct AddOn {
+  /// Where a device can be plugged in.
+  struct Sockets {
+    let bench: Workbench
+    let wires: InterruptWires
+    let pci: PCIBus
+  }
+
+  /// Makes the device, or nil where the configuration does not want it.
+  let make: @Sendable (MachineConfiguration, Sockets) -> (any Device)?
+
+  static let all: [AddOn] = [
+    AddOn { $0.debugPorts ? DebugPorts(ports: $1.bench.ports, requests: $1.bench.requests) : nil },
+    AddOn { $0.testDevice ? PCITestDevice(memory: $1.bench.memory, ports: $1.bench.ports, on: $1.pci, slot: 30) : nil },
+  ]
+}
+
+extension DebugPorts {
+  fileprivate convenience init(ports: PortBus, requests: RequestRelay) {
+    self.init(
+      ports: ports, log: { requests.log($0) }, onExit: { requests.send(.exit(Int32($0) << 1 | 1)) })
+  }
+}

@@ -1,0 +1,81 @@
+import Devices
+import DiskImages
+import GuestMemory
+import X86
+
+/// The main board: an i440FX with a PIIX3, laid out as the virtual boards that SeaBIOS and the guests' drivers know.
+///
+/// A configuration goes in, devices joined by wires come out. Each part builds its own devices (`BoardPart`); here stands in
+/// what order they are built and which part is wired to which. What the machine must do about the board's state is asked
+/// for through `onRequest`.
+final class Board {
+  private let bench: Workbench
+  private let interrupts: InterruptPart
+  private let pci: PCIPart
+  private let platform: PlatformPart
+  private let firmware: FirmwarePart
+  private let storage: StoragePart
+  private let graphics: GraphicsPart
+  private let serial: SerialPart
+  private let processors: CPUPart
+  /// Every device with state, in the order of saving and resetting.
+  let devices: [any Device]
+
+  init(_ configuration: MachineConfiguration, lock: MachineLock) throws {
+    bench = try Workbench(configuration, lock: lock)
+    interrupts = InterruptPart(bench)
+    pci = PCIPart(bench, interrupts)
+    let timers = TimerPart(bench, interrupts)
+    platform = PlatformPart(bench, interrupts)
+    firmware = try FirmwarePart(bench)
+    storage = try StoragePart(bench, interrupts, pci)
+    graphics = GraphicsPart(bench, pci, bios: firmware.vgaBIOS)
+    let network = NetworkPart(bench, interrupts, pci)
+    serial = SerialPart(bench, interrupts)
+    let sockets = AddOn.Sockets(bench: bench, wires: interrupts.wires, pci: pci.bus)
+    let addOns = AddOn.all.compactMap { $0.make(configuration, sockets) }
+    processors = try CPUPart(bench, interrupts, platform)
+    let parts: [any BoardPart] = [
+      interrupts, pci, timers, platform, firmware, storage, graphics, network, serial,
+    ]
+    devices = parts.flatMap(\.devices) + addOns
+    reset()
+  }
+
+  // MARK: The machine's side
+
+  /// Set by the machine. Called with the machine lock held or from a CPU's thread.
+  var onRequest: (VirtualMachine.Request) -> Void {
+    get { bench.requests.onRequest }
+    set { bench.requests.onRequest = newValue }
+  }
+  var log: (String) -> Void {
+    get { bench.requests.onLog }
+    set { bench.requests.onLog = newValue }
+  }
+
+  func reset() {
+    for device in devices { device.reset() }
+    processors.reset()
+  }
+
+  func pressPowerButton() { pci.power.pressPowerButton() }
+
+  // MARK: What is on it
+
+  var memory: PhysicalMemory { bench.memory }
+  var clock: GuestClock { bench.clock }
+  var cpus: [CPU] { processors.cpus }
+  var environments: [BoardEnvironment] { processors.environments }
+  var profile: CPUProfile { processors.profile }
+  var disks: any DiskWorker { storage.disks }
+  var vga: VGA { graphics.vga }
+  var keyboard: Keyboard8042 { platform.keyboard }
+  /// By slot.
+  var uarts: [Int: SerialPort] { serial.ports }
+  var pciDescription: String { pci.description }
+  var images: [any DiskImage] { storage.images }
+  var storageSlots: [HardwareDescription.StorageSlot] { storage.slots }
+  var roms: [HardwareDescription.Blob] { firmware.roms }
+  var bootFiles: [HardwareDescription.Blob] { firmware.bootBlobs }
+}

@@ -1,0 +1,36 @@
+import Devices
+import GuestMemory
+
+/// What every part of the board is built on: the configuration, the machine lock, and what all devices share.
+final class Workbench {
+  let configuration: MachineConfiguration
+  let lock: MachineLock
+  let memory: PhysicalMemory
+  let clock = GuestClock()
+  let ports = PortBus()
+  let requests = RequestRelay()
+
+  /// - Throws: `GuestMemoryError` when the host has not so much memory.
+  init(_ configuration: MachineConfiguration, lock: MachineLock) throws {
+    self.configuration = configuration
+    self.lock = lock
+    memory = try PhysicalMemory(size: UInt64(configuration.memoryMB) << 20)
+  }
+}
+
+/// A part of the board: builds its devices on a workbench and keeps what the machine needs of them.
+///
+/// A part is told of the parts it is wired to, in the order in which `Board` builds them; none knows the board.
+protocol BoardPart {
+  /// Its devices with state, in the order of saving and resetting.
+  var devices: [any Device] { get }
+}
+
+/// Carries what the guest asks for, and what is to be logged, from the devices to the machine, which is not there yet when
+/// they are made. Called with the machine lock held or from a CPU's thread.
+final class RequestRelay {
+  var onRequest: (VirtualMachine.Request) -> Void = { _ in }
+  var onLog: (String) -> Void = { _ in }
+  func send(_ request: VirtualMachine.Request) { onRequest(request) }
+  func log(_ text: String) { onLog(text) }
+}
