@@ -17,7 +17,6 @@ let package = Package(
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
     .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
     .package(url: "https://github.com/apple/swift-nio", from: "2.101.0"),
-    .package(url: "https://github.com/LebJe/TOMLKit", from: "0.6.0"),
   ],
   targets: [
     .target(name: "CHost", cSettings: [.unsafeFlags(["-O2", "-msse4.2", "-mpopcnt"])]),
@@ -36,12 +35,11 @@ let package = Package(
     .target(
       name: "Management",
       dependencies: [
-        "Machine", "Teleport", "DiskImages", "SavedState", "X86",
+        "Machine", "Teleport", "DiskImages", "GuestMemory", "SavedState", "X86",
         .product(name: "NIOConcurrencyHelpers", package: "swift-nio"),
         .product(name: "NIOCore", package: "swift-nio"),
         .product(name: "NIOPosix", package: "swift-nio"),
         .product(name: "Logging", package: "swift-log"),
-        .product(name: "TOMLKit", package: "TOMLKit"),
       ]),
     .executableTarget(
       name: "vmctl",
@@ -56,9 +54,9 @@ let package = Package(
     .testTarget(name: "DiskImagesTests", dependencies: ["DiskImages"]),
     .testTarget(name: "SavedStateTests", dependencies: ["SavedState"]),
     .testTarget(name: "GuestMemoryTests", dependencies: ["GuestMemory"]),
-    .testTarget(name: "MachineTests", dependencies: ["Machine"]),
+    .testTarget(name: "MachineTests", dependencies: ["Machine", "Devices", "DiskImages", "SavedState", "X86"]),
     .testTarget(name: "TeleportTests", dependencies: ["Teleport", "DiskImages"]),
-    .testTarget(name: "ManagementTests", dependencies: ["Management"]),
+    .testTarget(name: "ManagementTests", dependencies: ["Management", "Machine", "Teleport", "DiskImages"]),
     .testTarget(name: "WholeMachineTests", dependencies: ["CZlib", "GuestAssembly"]),
     .testTarget(name: "TidyTests"),
   ],

@@ -79,8 +79,7 @@ public enum DiskImageError: Error, Equatable, CustomStringConvertible, Sendable 
 
   public var description: String {
     switch self {
-    case .notFound(let path):
-      "there is no medium at \(path); make one with `vmctl createmedium disk --filename \(path) --size MB`"
+    case .notFound(let path): "there is no medium at \(path)"
     case .notAllowed(let path): "permission denied on \(path); change its permissions or attach it as readonly"
     case .readOnly(let path): "\(path) is open for reading only"
     case .notAFile(let path): "\(path) is neither a file nor a block device"

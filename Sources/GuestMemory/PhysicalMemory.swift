@@ -14,7 +14,7 @@ public enum GuestMemoryError: Error, CustomStringConvertible {
   public var description: String {
     switch self {
     case .cannotMap(let bytes, let reason):
-      "cannot map \(bytes >> 20) MB of guest memory: \(reason); give the machine less with --memory"
+      "cannot map \(bytes >> 20) MB of guest memory: \(reason)"
     case .badSize(let bytes): "guest memory of \(bytes) bytes is not a positive multiple of 4096"
     }
   }

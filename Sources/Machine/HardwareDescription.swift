@@ -4,29 +4,23 @@ import X86
 /// What two machines must have in common for one to take over from the other: the greeting of a teleport carries it, and
 /// a saved state opens with it. Contents are compared, not file names: firmware, kernel and initial RAM disk by digest.
 public struct HardwareDescription: Codable, Equatable, Sendable {
-  public var memoryMB: Int
-  public var vramMB: Int
-  public var cpus: Int
-  public var cpuProfile: String
+  /// Every setting whose value the guest can notice, by name, as the words that would set it. One that is missing comes
+  /// from a build that did not know it, and has its default.
+  public var settings: [String: String]
   public var cpuidLeaves: [CPUIDLeaf]
   public var roms: [Blob]
   /// Kernel, initrd and command line, where they are given.
   public var boot: [Blob]
-  public var bootOrder: [MachineConfiguration.BootDevice]
-  public var uarts: [UartWiring]
-  public var hpet: Bool
-  public var debugPorts: Bool
-  public var rtcUseUTC: Bool
   public var storage: [StorageSlot]
   /// Controllers, also those with nothing attached; for the remedies.
   public var controllers: [Controller]?
   /// Every section that the machine's state consists of, with the version this build writes.
   public var devices: [DeviceVersion]
 
-  /// A named piece of content. `option` is the modifyvm option that sets it ("--firmware"), empty where none does.
+  /// A named piece of content. `setting` is the name of the setting that chooses it ("firmware"), empty where none does.
   public struct Blob: Codable, Equatable, Sendable {
     public var name: String
-    public var option: String
+    public var setting: String
     public var path: String?
     public var size: Int
     /// SHA-256 or another strong digest, in hexadecimal.
@@ -38,12 +32,6 @@ public struct HardwareDescription: Codable, Equatable, Sendable {
   public struct Controller: Codable, Equatable, Sendable {
     public var name: String
     public var bus: MachineConfiguration.StorageController.Bus
-  }
-
-  public struct UartWiring: Codable, Equatable, Sendable {
-    public var slot: Int
-    public var ioBase: UInt16
-    public var irq: Int
   }
 
   public struct StorageSlot: Codable, Equatable, Sendable {
@@ -61,5 +49,76 @@ public struct HardwareDescription: Codable, Equatable, Sendable {
     public var name: String
     public var kind: String
     public var version: Int
+  }
+}
+
+// MARK: Version 1
+
+extension HardwareDescription {
+  /// Reads version 2, and version 1, which had a field for each setting.
+  public init(from decoder: any Decoder) throws {
+    let fields = try decoder.container(keyedBy: CodingKeys.self)
+    cpuidLeaves = try fields.decode([CPUIDLeaf].self, forKey: .cpuidLeaves)
+    roms = try fields.decode([Blob].self, forKey: .roms)
+    boot = try fields.decode([Blob].self, forKey: .boot)
+    storage = try fields.decode([StorageSlot].self, forKey: .storage)
+    controllers = try fields.decodeIfPresent([Controller].self, forKey: .controllers)
+    devices = try fields.decode([DeviceVersion].self, forKey: .devices)
+    settings =
+      try fields.decodeIfPresent([String: String].self, forKey: .settings)
+      ?? Version1(from: decoder).configuration.noticeable
+  }
+
+  /// The fields that became `settings`.
+  private struct Version1: Decodable {
+    var memoryMB: Int
+    var vramMB: Int
+    var cpus: Int
+    var cpuProfile: String
+    var bootOrder: [MachineConfiguration.BootDevice]
+    var uarts: [Wiring]
+    var hpet: Bool
+    var debugPorts: Bool
+    var rtcUseUTC: Bool
+
+    struct Wiring: Decodable {
+      var slot: Int
+      var ioBase: UInt16
+      var irq: Int
+    }
+
+    var configuration: MachineConfiguration {
+      var result = MachineConfiguration()
+      result.memoryMB = memoryMB
+      result.vramMB = vramMB
+      result.cpus = cpus
+      result.cpuProfile = cpuProfile
+      result.bootOrder = bootOrder
+      result.uarts = uarts.map { .init(slot: $0.slot, ioBase: $0.ioBase, irq: $0.irq) }
+      result.hpet = hpet
+      result.debugPorts = debugPorts
+      result.rtcUseUTC = rtcUseUTC
+      return result
+    }
+  }
+}
+
+extension HardwareDescription.Blob {
+  private enum Version1Keys: String, CodingKey { case option }
+
+  /// Version 1 named the option in place of the setting.
+  public init(from decoder: any Decoder) throws {
+    let fields = try decoder.container(keyedBy: CodingKeys.self)
+    name = try fields.decode(String.self, forKey: .name)
+    path = try fields.decodeIfPresent(String.self, forKey: .path)
+    size = try fields.decode(Int.self, forKey: .size)
+    digest = try fields.decode(String.self, forKey: .digest)
+    text = try fields.decodeIfPresent(String.self, forKey: .text)
+    if let known = try fields.decodeIfPresent(String.self, forKey: .setting) {
+      setting = known
+    } else {
+      let option = try decoder.container(keyedBy: Version1Keys.self).decode(String.self, forKey: .option)
+      setting = String(option.drop { $0 == "-" })
+    }
   }
 }

@@ -1,5 +1,6 @@
-/// The hardware of a machine: everything its guest can notice. A definition (TOML) holds one of these; `VirtualMachine`
-/// builds a board from it.
+/// The hardware of a machine and how the host runs it. A definition (TOML) holds one of these; `VirtualMachine` builds a
+/// board from it. What is to be said of each setting (its name, its values, whether a guest can notice it) is said once, in
+/// `MachineConfiguration.settings`.
 public struct MachineConfiguration: Codable, Equatable, Sendable {
   /// RAM in MiB.
   public var memoryMB: Int = 256
@@ -24,6 +25,7 @@ public struct MachineConfiguration: Codable, Equatable, Sendable {
   public var rtcUseUTC: Bool = true
   public var hpet: Bool = true
   public var debugPorts: Bool = false
+  public var testDevice: Bool = false
   public var storageControllers: [StorageController] = []
 
   public init() {}
@@ -44,7 +46,7 @@ public struct MachineConfiguration: Codable, Equatable, Sendable {
     }
   }
 
-  /// A 16550A. `slot` is 1 to 4, as in `--uart1`.
+  /// A 16550A. `slot` is 1 to 4, as in the setting `uart1`.
   public struct Uart: Codable, Equatable, Sendable {
     public var slot: Int
     public var ioBase: UInt16

@@ -1,12 +1,44 @@
-/// What a machine could not do, and what the user can do about it.
-public struct MachineError: Error, Equatable, CustomStringConvertible, Sendable {
-  public var message: String
-  public var remedy: String?
+/// What a machine could not do. The description says what happened; what the user can do about it, who knows the user's
+/// commands says (Management's `Remedies`).
+public enum MachineError: Error, Equatable, CustomStringConvertible, Sendable {
+  case noSuchCPUProfile(String, known: [String])
+  /// Two drives for one place of a controller, or a place that there is none of.
+  case driveNotPossible(controller: String, port: Int, device: Int)
+  case diskWithoutMedium(controller: String, port: Int, device: Int)
+  case initrdWithoutKernel
+  case notAKernel(path: String)
+  /// A file that a setting names.
+  case fileUnreadable(setting: String, what: String, path: String, exists: Bool)
+  case firmwareSize(path: String, bytes: Int)
+  /// A file of the distribution's `seabios` package.
+  case firmwareNotInstalled(what: String, file: String, folder: String)
+  case running
+  case alreadyStarted
+  case keysWaiting
+  case noKey(characters: String)
+  case noAddress(String)
+  case noTopic(String, known: [String])
 
-  public init(_ message: String, remedy: String? = nil) {
-    self.message = message
-    self.remedy = remedy
+  public var description: String {
+    switch self {
+    case .noSuchCPUProfile(let name, _): "there is no CPU profile \(name)"
+    case .driveNotPossible(let controller, let port, let device):
+      "port \(port) device \(device) of \(controller) is not free"
+    case .diskWithoutMedium(let controller, let port, let device):
+      "the hard disk at port \(port) device \(device) of \(controller) has no medium"
+    case .initrdWithoutKernel: "an initrd or a command line is given without a kernel"
+    case .notAKernel(let path): "kernel \(path) is neither a Linux bzImage nor a multiboot image"
+    case .fileUnreadable(_, let what, let path, let exists):
+      "\(what) \(path) \(exists ? "cannot be read" : "does not exist")"
+    case .firmwareSize(let path, let bytes):
+      "firmware \(path) has \(bytes) bytes; a ROM image has 64 KiB to 16 MiB, a multiple of 4 KiB"
+    case .firmwareNotInstalled(let what, let file, let folder): "\(what) (\(file)) is not installed in \(folder)"
+    case .running: "the machine runs; its state is taken while it is paused"
+    case .alreadyStarted: "the machine has been started already"
+    case .keysWaiting: "the guest has not taken the keys typed before"
+    case .noKey(let characters): "a US keyboard has no key for \(characters)"
+    case .noAddress(let text): "\(text) is no address"
+    case .noTopic(let name, _): "there is no info \(name)"
+    }
   }
-
-  public var description: String { remedy.map { "\(message); \($0)" } ?? message }
 }

@@ -10,8 +10,14 @@ extension VirtualMachine {
     board.uarts[slot]?.connect(output)
   }
 
-  /// Types into UART `slot`. What the guest does not take yet is kept; nothing is lost.
-  public func serialInput(slot: Int, _ bytes: [UInt8]) { board.uarts[slot]?.input(bytes) }
+  /// Types into UART `slot`, as much as there is room for. A UART that is not there takes everything.
+  /// - Returns: how many bytes were taken; the caller keeps the rest until `onSerialRoom`.
+  public func serialInput(slot: Int, _ bytes: [UInt8]) -> Int {
+    board.uarts[slot].map { $0.input.offer(bytes) } ?? bytes.count
+  }
+
+  /// - Parameter body: called when UART `slot` could not take all that was typed and has room again. It must not block.
+  public func onSerialRoom(slot: Int, _ body: @escaping @Sendable () -> Void) { board.uarts[slot]?.input.onRoom(body) }
 
   // MARK: Screen and keyboard
 
@@ -27,11 +33,8 @@ extension VirtualMachine {
   /// Make and break codes of set 1, as `keyboardputscancode` takes them.
   /// - Throws: `MachineError` when too many keys wait for the guest already; then none is taken.
   public func pressKeys(scancodes: [UInt8]) throws {
-    guard lock.withLock({ board.keyboard.key(scancodes) }) else { throw Self.keysWait }
+    guard lock.withLock({ board.keyboard.key(scancodes) }) else { throw MachineError.keysWaiting }
   }
-
-  private static let keysWait = MachineError(
-    "the guest has not taken the keys typed before", remedy: "try again when it has")
 
   /// Types `text` on a US keyboard.
   /// - Throws: `MachineError` for characters that keyboard has no key for, and when too many keys wait already; then nothing
@@ -39,9 +42,9 @@ extension VirtualMachine {
   public func typeText(_ text: String) throws {
     let missing = text.filter { ScanCodes.type($0) == nil }
     guard missing.isEmpty else {
-      throw MachineError("a US keyboard has no key for \(missing)", remedy: "send it over a serial console")
+      throw MachineError.noKey(characters: missing)
     }
-    guard lock.withLock({ board.keyboard.type(text) }) else { throw Self.keysWait }
+    guard lock.withLock({ board.keyboard.type(text) }) else { throw MachineError.keysWaiting }
   }
 
   // MARK: Debugger
@@ -66,7 +69,7 @@ extension VirtualMachine {
       let digits = address.lowercased().hasPrefix("0x") ? String(address.dropFirst(2)) : address
       place = UInt64(digits, radix: 16)
       guard place != nil else {
-        throw MachineError("\(address) is no address", remedy: "give it in hexadecimal, as in 0xffffffff81000000")
+        throw MachineError.noAddress(address)
       }
     }
     return atSafePoint { board.cpus.map { $0.blockReport(at: place) }.joined(separator: "\n\n") }
@@ -85,7 +88,7 @@ extension VirtualMachine {
     case "pci": return lock.withLock { board.pciDescription }
     case "screen": return textScreen()?.joined(separator: "\n") ?? "the display is in a graphics mode"
     default:
-      throw MachineError("there is no info \(topic)", remedy: "known: \(Self.infoTopics.joined(separator: ", "))")
+      throw MachineError.noTopic(topic, known: Self.infoTopics)
     }
   }
 

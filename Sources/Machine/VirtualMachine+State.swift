@@ -13,16 +13,18 @@ extension VirtualMachine {
     var typed: [Int: [UInt8]]?
   }
 
+  /// Builds that took whatever was typed have saved more than `SerialPort.inputLimit`.
+  private static let mostTyped = 64 << 20
   private static let machineSection = "machine"
   private static let machineKind = "vmctl-machine"
 
   /// The state of CPUs, devices and clock; RAM is not in it. The machine must be paused, or not started.
   public func saveState() throws -> [StateSection] {
     guard runState != .running else {
-      throw MachineError("the machine runs", remedy: "pause it before its state is taken")
+      throw MachineError.running
     }
     return try lock.withLock { () throws -> [StateSection] in
-      let typed = board.uarts.mapValues(\.waiting).filter { !$0.value.isEmpty }
+      let typed = board.uarts.mapValues(\.input.waiting).filter { !$0.value.isEmpty }
       let own = MachineState(
         guestTime: board.clock.now, cpus: board.cpus.count, typed: typed.isEmpty ? nil : typed)
       var sections = [try StateSection(name: Self.machineSection, kind: Self.machineKind, version: 1, state: own)]
@@ -35,7 +37,7 @@ extension VirtualMachine {
   /// Loads what `saveState` gave. The machine must not have been started; when this throws it is of no use any more.
   /// - Throws: `SavedStateError` naming the first section that is missing, unknown or refused.
   public func loadState(_ sections: [StateSection]) throws {
-    guard runState == .stopped else { throw MachineError("the machine has been started already") }
+    guard runState == .stopped else { throw MachineError.alreadyStarted }
     var byName: [String: StateSection] = [:]
     for section in sections where byName.updateValue(section, forKey: section.name) != nil {
       throw SavedStateError.corrupt("section \(section.name) is there twice")
@@ -54,12 +56,13 @@ extension VirtualMachine {
       board.clock.set(own.guestTime)
       for device in board.devices { try device.load(take(device.name)) }
       for cpu in board.cpus { try cpu.load(take("cpu\(cpu.index)")) }
-      // The guest makes room by reading, and then it comes.
-      for (slot, bytes) in own.typed ?? [:] { board.uarts[slot]?.waiting = bytes }
+      let most = own.typed?.values.map(\.count).max() ?? 0
+      guard most <= Self.mostTyped else { throw SavedStateError.corrupt("\(most) bytes that were typed") }
+      // It comes when the machine runs and the UART has room.
+      for (slot, bytes) in own.typed ?? [:] { board.uarts[slot]?.restore(typed: bytes) }
       guard byName.isEmpty else {
         throw SavedStateError.unsupported("section \(byName.keys.sorted().joined(separator: ", ")) is not known here")
       }
-      board.stateLoaded()
     }
   }
 
@@ -72,12 +75,7 @@ extension VirtualMachine {
       }
     }
     return HardwareDescription(
-      memoryMB: configuration.memoryMB, vramMB: configuration.vramMB, cpus: configuration.cpus,
-      cpuProfile: configuration.cpuProfile, cpuidLeaves: board.profile.leaves, roms: board.roms,
-      boot: board.bootFiles, bootOrder: configuration.bootOrder,
-      uarts: configuration.uarts.map { .init(slot: $0.slot, ioBase: $0.ioBase, irq: $0.irq) }
-        .sorted { $0.slot < $1.slot },
-      hpet: configuration.hpet, debugPorts: configuration.debugPorts, rtcUseUTC: configuration.rtcUseUTC,
+      settings: configuration.noticeable, cpuidLeaves: board.profile.leaves, roms: board.roms, boot: board.bootFiles,
       storage: board.storageSlots,
       controllers: configuration.storageControllers.map { .init(name: $0.name, bus: $0.bus) }, devices: sections)
   }

@@ -258,7 +258,8 @@ extension Wire.Frame {
       case .busy: return .busy(refusal.message)
       case .version: return .version(refusal.message)
       case .password: return .password(refusal.message)
-      case .hardware: return refusal.mismatches.map { .hardware($0) } ?? .refused(refusal.message)
+      case .hardware:
+        return refusal.differences.map { .hardware($0, machine: refusal.machine ?? "") } ?? .refused(refusal.message)
       case .damaged, .machine, .media, .other: return .refused(refusal.message)
       }
     case .abort: return .refused(String(decoding: payload, as: UTF8.self))

@@ -2,86 +2,108 @@ import DiskImages
 import Machine
 import X86
 
-/// One difference between two machines that forbids a transfer.
-public struct HardwareMismatch: Codable, Equatable, Sendable {
-  /// What differs, as a person calls it: "memory".
-  public var what: String
-  /// What the source has, as text.
-  public var source: String
-  /// What the target has, as text.
-  public var target: String
-  /// The command that changes the target, or other advice.
-  public var remedy: String
+/// One difference between two machines that forbids a transfer. What its description does not say is how a user would
+/// remove it: that is for who knows the user's commands (Management's `MismatchWords`).
+public enum HardwareMismatch: Codable, Equatable, Sendable, CustomStringConvertible {
+  /// A setting of `MachineConfiguration.settings`, with the words that would set it. Target nil: a build that does not know
+  /// the setting.
+  case setting(name: String, source: String, target: String?)
+  /// A CPUID leaf: EAX, EBX, ECX, EDX; nil: the leaf is not there.
+  case cpuid(leaf: UInt32, subleaf: UInt32, source: [UInt32]?, target: [UInt32]?)
+  /// Firmware, kernel, initial RAM disk or command line.
+  case content(source: HardwareDescription.Blob?, target: HardwareDescription.Blob?)
+  /// A drive at its place. `controller`: the target's name of the controller; `isMissing`: it has none yet.
+  case drive(
+    source: HardwareDescription.StorageSlot?, target: HardwareDescription.StorageSlot?, controller: String,
+    isMissing: Bool)
+  /// A device that the other side's build has in another version, or not at all.
+  case device(source: HardwareDescription.DeviceVersion?, target: HardwareDescription.DeviceVersion?)
 
-  /// All differences, each with the command that removes it.
-  public static func report(_ mismatches: [HardwareMismatch]) -> String {
-    let count = mismatches.count == 1 ? "a difference" : "\(mismatches.count) differences"
-    let lines = mismatches.map {
-      "  \($0.what): source \($0.source), target \($0.target)\n    on the target: \($0.remedy)"
+  public var description: String { "\(subject): source \(sourceText), target \(targetText)" }
+
+  /// What differs.
+  public var subject: String {
+    switch self {
+    case .setting(let name, _, _): name
+    case .cpuid(let leaf, let subleaf, _, _): "CPUID \(Self.key(leaf, subleaf))"
+    case .content(let source, let target): source?.name ?? target?.name ?? ""
+    case .drive(let source, let target, _, _):
+      (source ?? target).map { "\($0.controller) port \($0.port) device \($0.device)" } ?? ""
+    case .device(let source, let target): "device \(source?.name ?? target?.name ?? "")"
     }
-    return (["the machines' hardware does not match (\(count)):"] + lines).joined(separator: "\n")
+  }
+
+  /// What the source has, as text.
+  public var sourceText: String { texts.source }
+  /// What the target has, as text.
+  public var targetText: String { texts.target }
+
+  private var texts: (source: String, target: String) {
+    switch self {
+    case .setting(_, let source, let target): (source, target ?? "of a build that does not know it")
+    case .cpuid(_, _, let source, let target): (Self.show(source), Self.show(target))
+    case .content(let source, let target): (Self.show(source), Self.show(target))
+    case .drive(let source, let target, _, _): (Self.show(source), Self.show(target))
+    case .device(let source, let target): (Self.show(source), Self.show(target))
+    }
+  }
+
+  /// "0x7" or "0x7:1".
+  public static func key(_ leaf: UInt32, _ subleaf: UInt32) -> String {
+    "0x" + String(leaf, radix: 16) + (subleaf == 0 ? "" : ":\(subleaf)")
+  }
+
+  private static func show(_ registers: [UInt32]?) -> String {
+    registers.map { $0.map { "0x" + String($0, radix: 16) }.joined(separator: " ") } ?? "absent"
+  }
+
+  private static func show(_ blob: HardwareDescription.Blob?) -> String {
+    guard let blob else { return "absent" }
+    if let text = blob.text { return "\"\(text)\"" }
+    let place = blob.path.map { "\($0), " } ?? ""
+    return "\(place)\(blob.size) bytes, SHA-256 \(blob.digest.prefix(12))"
+  }
+
+  private static func show(_ slot: HardwareDescription.StorageSlot?) -> String {
+    guard let slot else { return "nothing" }
+    let medium = slot.medium.map { "\($0.path), \($0.size) bytes, inode \($0.inode)" } ?? "empty"
+    return "\(slot.kind.rawValue) (\(medium)\(slot.mode == .normal ? "" : ", \(slot.mode.rawValue)"))"
+  }
+
+  private static func show(_ device: HardwareDescription.DeviceVersion?) -> String {
+    device.map { "\($0.kind) version \($0.version)" } ?? "absent"
   }
 }
 
 /// Compares all that a guest can notice. Every difference is found at once. Names and descriptions may differ.
 public enum HardwareCheck {
-  /// - Parameter name: the target VM's name, for the remedies.
-  public static func compare(
-    source: HardwareDescription, target: HardwareDescription, name: String
-  ) -> [HardwareMismatch] {
-    var check = Comparison(name: quote(name))
-    check.settings(source, target)
+  /// - Returns: every difference, none where the machines can take over from each other.
+  public static func compare(source: HardwareDescription, target: HardwareDescription) -> [HardwareMismatch] {
+    var check = Comparison()
+    check.settings(source.settings, target.settings)
     check.processor(source, target) { CPUProfile.named($0)?.leaves }
     check.contents(source.roms, target.roms)
     check.contents(source.boot, target.boot)
-    check.uarts(source.uarts, target.uarts)
     check.storage(source, target)
     check.devices(source.devices, target.devices)
     return check.mismatches
   }
-
-  static let sameVersion = "install the same version of it as on the source (Debian's seabios package; vmctl)"
-
-  /// As a shell takes it.
-  static func quote(_ text: String) -> String {
-    let plain = text.allSatisfy { $0.isASCII && ($0.isLetter || $0.isNumber || "-_./:+,=@%".contains($0)) }
-    return plain && !text.isEmpty
-      ? text : "'" + text.split(separator: "'", omittingEmptySubsequences: false).joined(separator: "'\\''") + "'"
-  }
 }
 
 private struct Comparison {
-  let name: String
   var mismatches: [HardwareMismatch] = []
 
-  private mutating func add(_ what: String, _ source: String, _ target: String, _ remedy: String) {
-    mismatches.append(HardwareMismatch(what: what, source: source, target: target, remedy: remedy))
-  }
-
-  private mutating func modify(_ what: String, _ source: String, _ target: String, _ options: String) {
-    add(what, source, target, "vmctl modifyvm \(name) \(options)")
-  }
-
-  private mutating func number(_ what: String, _ source: Int, _ target: Int, _ option: String, unit: String = "") {
-    if source != target { modify(what, "\(source)\(unit)", "\(target)\(unit)", "\(option) \(source)") }
-  }
-
-  private mutating func flag(_ what: String, _ source: Bool, _ target: Bool, _ option: String) {
-    func word(_ value: Bool) -> String { value ? "on" : "off" }
-    if source != target { modify(what, word(source), word(target), "\(option) \(word(source))") }
-  }
-
-  mutating func settings(_ source: HardwareDescription, _ target: HardwareDescription) {
-    number("memory", source.memoryMB, target.memoryMB, "--memory", unit: " MB")
-    number("video memory", source.vramMB, target.vramMB, "--vram", unit: " MB")
-    number("CPUs", source.cpus, target.cpus, "--cpus")
-    flag("HPET", source.hpet, target.hpet, "--hpet")
-    flag("debug ports", source.debugPorts, target.debugPorts, "--debug-ports")
-    flag("RTC in UTC", source.rtcUseUTC, target.rtcUseUTC, "--rtc-use-utc")
-    if source.bootOrder != target.bootOrder {
-      let options = source.bootOrder.enumerated().map { "--boot\($0 + 1) \($1.rawValue)" }.joined(separator: " ")
-      func list(_ order: [MachineConfiguration.BootDevice]) -> String { order.map(\.rawValue).joined(separator: ", ") }
-      modify("boot order", list(source.bootOrder), list(target.bootOrder), options)
+  /// In the order of the table; last what this build does not know. What a build did not know had its default.
+  mutating func settings(_ source: [String: String], _ target: [String: String]) {
+    let defaults = MachineConfiguration().noticeable
+    let known = MachineConfiguration.settings.flatMap(\.settings).map(\.name)
+    let unknown = Set(source.keys).union(target.keys).subtracting(known).sorted()
+    for name in known where source[name] != nil || target[name] != nil {
+      guard let ours = target[name] ?? defaults[name], let theirs = source[name] ?? defaults[name] else { continue }
+      if ours != theirs { mismatches.append(.setting(name: name, source: theirs, target: ours)) }
+    }
+    for name in unknown where source[name] != target[name] {
+      mismatches.append(.setting(name: name, source: source[name] ?? "", target: target[name]))
     }
   }
 
@@ -89,88 +111,54 @@ private struct Comparison {
   mutating func processor(
     _ source: HardwareDescription, _ target: HardwareDescription, known: (String) -> [CPUIDLeaf]?
   ) {
-    func key(_ leaf: CPUIDLeaf) -> String {
-      let number = "0x" + String(leaf.leaf, radix: 16)
-      return leaf.subleaf == 0 ? number : number + ":" + String(leaf.subleaf)
+    struct Place: Hashable {
+      var leaf: UInt32
+      var subleaf: UInt32
+      init(_ leaf: CPUIDLeaf) {
+        self.leaf = leaf.leaf
+        subleaf = leaf.subleaf
+      }
     }
-    func values(_ leaf: CPUIDLeaf) -> String {
-      [leaf.eax, leaf.ebx, leaf.ecx, leaf.edx].map { "0x" + String($0, radix: 16) }.joined(separator: " ")
-    }
-    func table(_ leaves: [CPUIDLeaf]) -> [String: CPUIDLeaf] {
-      Dictionary(leaves.map { (key($0), $0) }) { first, _ in first }
+    func table(_ leaves: [CPUIDLeaf]) -> [Place: CPUIDLeaf] {
+      Dictionary(leaves.map { (Place($0), $0) }) { first, _ in first }
     }
     var ours = table(target.cpuidLeaves)
-    if source.cpuProfile != target.cpuProfile {
-      modify(
-        "CPU profile", source.cpuProfile, target.cpuProfile, "--cpu-profile \(HardwareCheck.quote(source.cpuProfile))")
+    if let theirName = source.settings["cpu-profile"], let ourName = target.settings["cpu-profile"],
+      theirName != ourName
+    {
       // The leaves differ for that reason; what counts is what is left when it is gone. The target's own changes stay.
-      guard let wanted = known(source.cpuProfile), let present = known(target.cpuProfile) else { return }
+      guard let wanted = known(theirName), let present = known(ourName) else { return }
       let plain = table(present)
       let changed = ours.filter { plain[$0.key] != $0.value }
       let removed = plain.keys.filter { ours[$0] == nil }
       ours = table(wanted).merging(changed) { $1 }
       for leaf in removed { ours[leaf] = nil }
     }
-    for leaf in source.cpuidLeaves {
-      let other = ours[key(leaf)]
-      if other != leaf {
-        modify(
-          "CPUID \(key(leaf))", values(leaf), other.map(values) ?? "absent", "--cpuid-set \(key(leaf)) \(values(leaf))")
-      }
+    func add(_ place: Place, _ source: CPUIDLeaf?, _ target: CPUIDLeaf?) {
+      func registers(_ leaf: CPUIDLeaf?) -> [UInt32]? { leaf.map { [$0.eax, $0.ebx, $0.ecx, $0.edx] } }
+      mismatches.append(
+        .cpuid(leaf: place.leaf, subleaf: place.subleaf, source: registers(source), target: registers(target)))
     }
-    let theirs = Set(source.cpuidLeaves.map(key))
+    let theirs = table(source.cpuidLeaves)
+    for leaf in source.cpuidLeaves where ours[Place(leaf)] != leaf { add(Place(leaf), leaf, ours[Place(leaf)]) }
     for leaf in ours.values.sorted(by: { ($0.leaf, $0.subleaf) < ($1.leaf, $1.subleaf) })
-    where !theirs.contains(key(leaf)) {
-      modify("CPUID \(key(leaf))", "absent", values(leaf), "--cpuid-remove \(key(leaf))")
+    where theirs[Place(leaf)] == nil {
+      add(Place(leaf), nil, leaf)
     }
   }
 
   /// Firmware, kernel, initial RAM disk, command line: compared by content.
   mutating func contents(_ source: [HardwareDescription.Blob], _ target: [HardwareDescription.Blob]) {
-    func show(_ blob: HardwareDescription.Blob?) -> String {
-      guard let blob else { return "absent" }
-      if let text = blob.text { return "\"\(text)\"" }
-      let place = blob.path.map { "\($0), " } ?? ""
-      return "\(place)\(blob.size) bytes, SHA-256 \(blob.digest.prefix(12))"
-    }
     for blob in source {
       let other = target.first { $0.name == blob.name }
       if let other, other.digest == blob.digest, other.size == blob.size { continue }
-      if blob.option.isEmpty {
-        // Of the distribution or built in. Where the target has its user's file instead, taking that away is the remedy.
-        if other != nil || !target.contains(where: { $0.isUsersFirmware }) {
-          add(blob.name, show(blob), show(other), HardwareCheck.sameVersion)
-        }
-      } else if let text = blob.text {
-        modify(blob.name, show(blob), show(other), "\(blob.option) \(HardwareCheck.quote(text))")
-      } else if let path = blob.path {
-        modify(
-          blob.name, show(blob), show(other),
-          "\(blob.option) \(HardwareCheck.quote(path))  # a copy of the source's file")
-      }
+      // Where the target has its user's firmware in place of the distribution's, that is told below.
+      if blob.setting.isEmpty && other == nil && target.contains(where: \.isUsersFirmware) { continue }
+      mismatches.append(.content(source: blob, target: other))
     }
     for blob in target where !source.contains(where: { $0.name == blob.name }) {
-      if blob.isUsersFirmware {
-        modify(blob.name, "SeaBIOS", show(blob), "\(blob.option) bios")
-      } else if blob.option.isEmpty {
-        if !source.contains(where: { $0.isUsersFirmware }) {
-          add(blob.name, "absent", show(blob), HardwareCheck.sameVersion)
-        }
-      } else {
-        modify(blob.name, "absent", show(blob), "\(blob.option) \(blob.text == nil ? "none" : "''")")
-      }
-    }
-  }
-
-  mutating func uarts(_ source: [HardwareDescription.UartWiring], _ target: [HardwareDescription.UartWiring]) {
-    func show(_ wiring: HardwareDescription.UartWiring?) -> String {
-      guard let wiring else { return "off" }
-      return "0x\(String(wiring.ioBase, radix: 16)) \(wiring.irq)"
-    }
-    for slot in Set((source + target).map(\.slot)).sorted() {
-      let one = source.first { $0.slot == slot }
-      let other = target.first { $0.slot == slot }
-      if one != other { modify("UART \(slot)", show(one), show(other), "--uart\(slot) \(show(one))") }
+      if blob.setting.isEmpty && source.contains(where: \.isUsersFirmware) { continue }
+      mismatches.append(.content(source: nil, target: blob))
     }
   }
 
@@ -182,17 +170,13 @@ private struct Comparison {
     for slot in source.storage {
       let other = target.storage.first { isSamePlace($0, slot) }
       if let other, slot.kind == other.kind, slot.mode == other.mode, isSame(slot.medium, other.medium) { continue }
-      var remedy = ""
-      if names[slot.bus] == nil {
-        names[slot.bus] = slot.controller
-        remedy =
-          "vmctl storagectl \(name) --name \(HardwareCheck.quote(slot.controller)) --add \(slot.bus.rawValue); "
-      }
-      remedy += attach(slot, to: names[slot.bus] ?? slot.controller)
-      add(place(slot), show(slot), other.map(show) ?? "nothing", remedy)
+      let isMissing = names[slot.bus] == nil
+      let name = names[slot.bus] ?? slot.controller
+      names[slot.bus] = name
+      mismatches.append(.drive(source: slot, target: other, controller: name, isMissing: isMissing))
     }
     for slot in target.storage where !source.storage.contains(where: { isSamePlace($0, slot) }) {
-      add(place(slot), "nothing", show(slot), attach(slot, to: slot.controller, medium: "none"))
+      mismatches.append(.drive(source: nil, target: slot, controller: slot.controller, isMissing: false))
     }
   }
 
@@ -205,45 +189,26 @@ private struct Comparison {
     return one.isSameMedium(as: other)
   }
 
-  private func place(_ slot: HardwareDescription.StorageSlot) -> String {
-    "\(slot.controller) port \(slot.port) device \(slot.device)"
-  }
-
-  private func show(_ slot: HardwareDescription.StorageSlot) -> String {
-    let medium = slot.medium.map { "\($0.path), \($0.size) bytes, inode \($0.inode)" } ?? "empty"
-    return "\(slot.kind.rawValue) (\(medium)\(slot.mode == .normal ? "" : ", \(slot.mode.rawValue)"))"
-  }
-
-  private func attach(_ slot: HardwareDescription.StorageSlot, to name: String, medium: String? = nil) -> String {
-    let medium = medium ?? slot.medium.map { HardwareCheck.quote($0.path) } ?? "emptydrive"
-    let controller = HardwareCheck.quote(name)
-    return "vmctl storageattach \(self.name) --storagectl \(controller) --port \(slot.port) --device \(slot.device) "
-      + "--type \(slot.kind.rawValue) --medium \(medium)"
-      + (slot.mode == .normal ? "" : " --mtype \(slot.mode.rawValue)")
-  }
-
   /// The same board can still be built by different builds: a newer one reads an older one's state, not the reverse.
   mutating func devices(_ source: [HardwareDescription.DeviceVersion], _ target: [HardwareDescription.DeviceVersion]) {
-    let advice = "use the same vmctl on both hosts"
     let boardsDiffer = !mismatches.isEmpty
     for device in source {
       guard let other = target.first(where: { $0.name == device.name }) else {
         // A device that another difference explains is not told twice.
-        if !boardsDiffer { add("device \(device.name)", "\(device.kind) version \(device.version)", "absent", advice) }
+        if !boardsDiffer { mismatches.append(.device(source: device, target: nil)) }
         continue
       }
       if other.kind != device.kind || other.version < device.version {
-        let shown = "\(device.kind) version \(device.version)"
-        add("device \(device.name)", shown, "\(other.kind) version \(other.version)", advice)
+        mismatches.append(.device(source: device, target: other))
       }
     }
     for device in target where !boardsDiffer && !source.contains(where: { $0.name == device.name }) {
-      add("device \(device.name)", "absent", "\(device.kind) version \(device.version)", advice)
+      mismatches.append(.device(source: nil, target: device))
     }
   }
 }
 
 extension HardwareDescription.Blob {
   /// In place of the distribution's.
-  fileprivate var isUsersFirmware: Bool { option == "--firmware" }
+  public var isUsersFirmware: Bool { setting == "firmware" }
 }

@@ -22,9 +22,9 @@ public func saveMachine(
 
 /// Loads what `saveMachine` wrote into a machine that is fresh from its initialiser. The hardware is compared before
 /// anything is taken in; all differences are told at once. When this throws, the machine is to be thrown away.
-/// - Parameter name: the VM's name, for the commands that the error proposes.
+/// - Throws: `SavedHardwareDiffers` with every difference, or `SavedStateError`.
 public func loadMachine(
-  _ vm: some TeleportableMachine, from path: String, name: String = "NAME",
+  _ vm: some TeleportableMachine, from path: String,
   progress: (_ pages: Int, _ of: Int) throws -> Void = { _, _ in }
 ) throws {
   try StateFile.read(path) { source in
@@ -33,20 +33,30 @@ public func loadMachine(
       throw SavedStateError.corrupt("it does not open with the machine's hardware")
     }
     let saved = try first.decode(HardwareDescription.self, kind: SavedMachine.kind, upTo: SavedMachine.version)
-    let mismatches = HardwareCheck.compare(source: saved, target: try vm.hardwareDescription(), name: name)
-    guard mismatches.isEmpty else { throw SavedStateError.mismatch(SavedMachine.report(mismatches)) }
+    let mismatches = HardwareCheck.compare(source: saved, target: try vm.hardwareDescription())
+    guard mismatches.isEmpty else { throw SavedHardwareDiffers(mismatches: mismatches) }
     try SavedMachine.takeIn(vm, reader, progress)
+  }
+}
+
+/// The machine that is to go on from a saved state is another one than the state's.
+public struct SavedHardwareDiffers: Error, Equatable, CustomStringConvertible, Sendable {
+  /// Every difference; the source is the saved state.
+  public var mismatches: [HardwareMismatch]
+
+  public init(mismatches: [HardwareMismatch]) { self.mismatches = mismatches }
+
+  public var description: String {
+    "the saved state is of other hardware"
+      + mismatches.map { "\n  \($0.subject): saved \($0.sourceText), now \($0.targetText)" }.joined()
   }
 }
 
 enum SavedMachine {
   static let name = "hardware"
   static let kind = "hardware-description"
-  static let version = 1
-
-  static func report(_ mismatches: [HardwareMismatch]) -> String {
-    mismatches.map { "\n  \($0.what): saved \($0.source), now \($0.target)\n    \($0.remedy)" }.joined()
-  }
+  /// 2: the settings are one table. Version 1 is read.
+  static let version = 2
 
   static func takeIn(_ vm: some TeleportableMachine, _ reader: StateReader, _ progress: (Int, Int) throws -> Void)
     throws

@@ -34,7 +34,8 @@ final class TargetSession<Machine: TeleportableMachine> {
   }
 
   private func refuse(_ code: Message.Refusal.Code, _ message: String, _ mismatches: [HardwareMismatch]? = nil) {
-    let refusal = Message.Refusal(code: code, message: message, mismatches: mismatches)
+    let refusal = Message.Refusal(
+      code: code, message: message, differences: mismatches, machine: options.name)
     link.ignoreWake()
     try? link.send(.refuse, Message.encode(refusal), timeoutMS: 1000)
   }
@@ -127,8 +128,8 @@ final class TargetSession<Machine: TeleportableMachine> {
       // Nothing was taken in: the machine serves again.
       target.giveBack(machine)
       target.desk.settle(transfer, .discarded)
-      if case .hardware(let mismatches) = error {
-        refuse(.hardware, "the hardware does not match", mismatches)
+      if case .hardware(let mismatches, _) = error {
+        refuse(.hardware, "\(error)", mismatches)
       } else {
         refuse(.other, "\(error)")
       }
@@ -150,8 +151,8 @@ final class TargetSession<Machine: TeleportableMachine> {
   private func checkHardware(_ machine: Machine, _ source: HardwareDescription) throws {
     show(.checkingHardware)
     let mine = try machine.hardwareDescription()
-    let mismatches = HardwareCheck.compare(source: source, target: mine, name: options.name)
-    guard mismatches.isEmpty else { throw TeleportError.hardware(mismatches) }
+    let mismatches = HardwareCheck.compare(source: source, target: mine)
+    guard mismatches.isEmpty else { throw TeleportError.hardware(mismatches, machine: options.name) }
     let accept = Message.Accept(transfer: transfer)
     try link.send(.accept, Message.encode(accept), timeoutMS: options.timeoutMS)
     try target.testPoint(.targetAgreed)

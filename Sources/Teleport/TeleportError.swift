@@ -8,7 +8,11 @@ public enum TeleportError: Error, Equatable, CustomStringConvertible, Sendable {
   case version(String)
   case busy(String)
   case password(String)
-  case hardware([HardwareMismatch])
+  case passwordNeeded
+  /// The target, whose machine has this name, asks for none though one was given.
+  case passwordNotAsked(machine: String)
+  /// With the target's name for its machine.
+  case hardware([HardwareMismatch], machine: String)
   /// The other side ended the connection in an orderly way, or the host of a dead process did.
   case closed
   case connectionLost(String)
@@ -31,14 +35,18 @@ public enum TeleportError: Error, Equatable, CustomStringConvertible, Sendable {
     switch self {
     case .cannotConnect(let host, let port, let reason): "cannot reach \(host) port \(port): \(reason)"
     case .nobodyListens(let host, let port):
-      "nothing listens on \(host) port \(port); start the target there with --teleporter on first"
+      "nothing listens on \(host) port \(port)"
     case .cannotListen(let address, let port, let reason):
-      "cannot wait for a teleport on \(address) port \(port): \(reason); choose another with --teleporter-port"
+      "cannot wait for a teleport on \(address) port \(port): \(reason)"
     case .otherProtocol(let what): "the peer speaks another protocol (\(what)); check host and port"
     case .version(let what): what
     case .busy(let what): "the target is busy: \(what)"
     case .password(let what): what
-    case .hardware(let mismatches): HardwareMismatch.report(mismatches)
+    case .passwordNeeded: "the target asks for a password"
+    case .passwordNotAsked: "the target asks for no password, though one was given"
+    case .hardware(let mismatches, _):
+      "the machines' hardware does not match (\(mismatches.count == 1 ? "a difference" : "\(mismatches.count) differences"))"
+        + mismatches.map { "\n  \($0)" }.joined()
     case .closed: "the peer closed the connection"
     case .connectionLost(let reason): "the connection was lost: \(reason)"
     case .timedOut(let what): "time-out: \(what)"
@@ -46,10 +54,9 @@ public enum TeleportError: Error, Equatable, CustomStringConvertible, Sendable {
     case .damaged(let what): "the stream is damaged: \(what)"
     case .refused(let what): "the peer refused: \(what)"
     case .proof(let what): "the two machines are not equal: \(what)"
-    case .tooBusy(let megabytes, let milliseconds, let allowed):
+    case .tooBusy(let megabytes, let milliseconds, _):
       "the guest writes its memory faster than the connection takes it, even slowed down: "
-        + "\((megabytes * 10).rounded() / 10) MB remain, which takes \(milliseconds) ms, and half of the downtime is theirs; "
-        + "give --maxdowntime \(max(milliseconds * 2, allowed + 1)) or more, or a faster connection"
+        + "\((megabytes * 10).rounded() / 10) MB remain, which takes \(milliseconds) ms, and half of the downtime is theirs"
     case .machineStopped: "the machine ended while it was being teleported"
     case .tooLate: "the machine has been handed over already"
     case .mediaTaken(let what):

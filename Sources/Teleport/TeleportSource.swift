@@ -153,11 +153,7 @@ public final class TeleportSource: @unchecked Sendable {
     show(.authenticating)
     guard theirs.password == (options.password != nil) else {
       // A target that has forgotten its password may be somebody else's.
-      throw TeleportError.password(
-        theirs.password
-          ? "the target asks for a password; give it with --password or --passwordfile"
-          : "the target asks for no password, though one was given: leave it out, or set it on the target with "
-            + "vmctl modifyvm \(HardwareCheck.quote(theirs.name)) --teleporter-password")
+      throw theirs.password ? TeleportError.passwordNeeded : .passwordNotAsked(machine: theirs.name)
     }
     guard let password = options.password else { return }
     let authentication = Authentication(password: password, sourceHello: mine, targetHello: frame.payload)

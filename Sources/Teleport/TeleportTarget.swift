@@ -99,7 +99,7 @@ public final class TeleportTarget<Machine: TeleportableMachine>: @unchecked Send
   private func rehearse(_ machine: Machine) throws {
     let hardware = try machine.hardwareDescription()
     let same = try Message.decode(HardwareDescription.self, Wire.Frame(.hardware, Message.encode(hardware)))
-    _ = HardwareCheck.compare(source: same, target: hardware, name: options.name)
+    _ = HardwareCheck.compare(source: same, target: hardware)
     try machine.loadState(SectionCodec.decodeAll(SectionCodec.encodeAll(machine.saveState())))
   }
 

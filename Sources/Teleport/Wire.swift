@@ -11,10 +11,10 @@ public enum Wire {
   /// Bytes before a frame's payload.
   public static let headerBytes = 16
   /// Protocol versions this build speaks.
-  public static let versions: ClosedRange<Int> = 1...2
+  public static let versions: ClosedRange<Int> = 1...3
   /// Those it sends a machine with: a target of version 1 wants the media for itself alone while the source still has
-  /// its share.
-  static let sourceVersions: ClosedRange<Int> = 2...2
+  /// its share, and one of version 2 knows the hardware's settings by fields of their own only.
+  static let sourceVersions: ClosedRange<Int> = 3...3
 
   /// What a frame is; docs/teleport-protocol.md has who sends which when.
   public enum FrameType: UInt8, Sendable, CaseIterable {
@@ -176,7 +176,10 @@ enum Message {
     enum Code: String, Codable { case busy, version, password, hardware, damaged, machine, media, other }
     var code: Code
     var message: String
-    var mismatches: [HardwareMismatch]?
+    /// For the code `hardware`. (Version 2 had them as texts, under the name `mismatches`.)
+    var differences: [HardwareMismatch]?
+    /// The target's name for its machine.
+    var machine: String?
   }
 
   struct Verify: Codable, Equatable {

@@ -42,7 +42,7 @@ struct VMCtl: ParsableCommand {
         Terminal.error("vmctl: \(usage(error))")
         Foundation.exit(ExitCode.validationFailure.rawValue)
       default:
-        Terminal.error("vmctl: \(error)")
+        Terminal.error("vmctl: \(ManagementError.text(for: error))")
         Foundation.exit(1)
       }
     }

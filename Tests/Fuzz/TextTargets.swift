@@ -2,14 +2,23 @@ import Foundation
 
 @testable import Management
 
-/// A definition file. What is read must be written so that it is read as the same.
-let definitionTarget = FuzzTarget(name: "definition", seeds: { [Array(try VMDefinition(name: "a box").toml().utf8)] }) {
+/// A definition file. What is read must be written so that it is read as the same, and edits of its text must say what was
+/// edited and nothing else.
+let definitionTarget = FuzzTarget(name: "definition", seeds: { [Array(VMDefinition(name: "a box").toml().utf8)] }) {
   bytes in
   let text = String(decoding: bytes, as: UTF8.self)
   guard let definition = try? VMDefinition(toml: text, file: "fuzz", checkingHost: false) else { return }
   do {
-    let again = try VMDefinition(toml: try definition.toml(), file: "again", checkingHost: false)
+    let again = try VMDefinition(toml: definition.toml(), file: "again", checkingHost: false)
     FuzzTarget.check(again == definition, "a definition changes when it is written and read")
+    FuzzTarget.check(try definition.toml(changing: text, file: "same") == text, "an edit of nothing changes the text")
+    var other = definition
+    other.hardware.memoryMB = definition.hardware.memoryMB == 1 ? 2 : 1
+    other.hardware.kernel = other.hardware.kernel == nil ? "/kernel" : nil
+    other.teleporter.port ^= 1
+    let edited = try other.toml(changing: text, file: "edit")
+    let read = try VMDefinition(toml: edited, file: "edited", checkingHost: false)
+    FuzzTarget.check(read == other, "an edit says something else")
   } catch {
     FuzzTarget.check(false, "what was written is not read: \(error)")
   }

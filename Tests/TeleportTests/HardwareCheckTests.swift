@@ -6,14 +6,14 @@ import X86
 @testable import Teleport
 
 func sampleHardware() -> HardwareDescription {
-  HardwareDescription(
-    memoryMB: 16, vramMB: 16, cpus: 1, cpuProfile: "x86-64-v2", cpuidLeaves: [],
+  var configuration = MachineConfiguration()
+  configuration.memoryMB = 16
+  return HardwareDescription(
+    settings: configuration.noticeable, cpuidLeaves: [],
     roms: [
-      .init(name: "firmware", option: "--firmware", path: "/usr/share/seabios/bios.bin", size: 131072, digest: "aa")
+      .init(name: "firmware", setting: "firmware", path: "/usr/share/seabios/bios.bin", size: 131072, digest: "aa")
     ],
-    boot: [.init(name: "kernel", option: "--kernel", path: "/boot/k", size: 9, digest: "bb")],
-    bootOrder: [.floppy, .dvd, .disk, .none], uarts: [.init(slot: 1, ioBase: 0x3f8, irq: 4)], hpet: true,
-    debugPorts: false, rtcUseUTC: true,
+    boot: [.init(name: "kernel", setting: "kernel", path: "/boot/k", size: 9, digest: "bb")],
     storage: [
       .init(
         controller: "IDE", bus: .ide, port: 0, device: 0, kind: .hdd, mode: .normal,
@@ -23,108 +23,98 @@ func sampleHardware() -> HardwareDescription {
 }
 
 @Suite struct HardwareCheckTests {
-  @Test func equalMachinesMatch() {
-    #expect(HardwareCheck.compare(source: sampleHardware(), target: sampleHardware(), name: "box").isEmpty)
+  private func compare(_ source: HardwareDescription, _ target: HardwareDescription) -> [HardwareMismatch] {
+    HardwareCheck.compare(source: source, target: target)
   }
 
-  @Test func everyDifferenceIsToldAtOnceWithItsRemedy() {
-    var target = sampleHardware()
-    target.memoryMB = 32
-    target.vramMB = 8
-    target.cpus = 2
-    target.cpuProfile = "qemu64"
+  @Test func equalMachinesMatch() { #expect(compare(sampleHardware(), sampleHardware()).isEmpty) }
+
+  @Test func everyDifferenceIsToldAtOnce() {
+    let source = sampleHardware()
+    var target = source
+    let settings = [
+      "memory": "32", "vram": "8", "cpus": "2", "cpu-profile": "qemu64", "boot1": "disk", "hpet": "off",
+      "debug-ports": "on", "rtc-use-utc": "off", "uart1": "off", "uart2": "0x2f8 3",
+    ]
+    target.settings.merge(settings) { $1 }
     target.roms[0].digest = "cc"
     target.boot = []
-    target.bootOrder = [.disk, .none, .none, .none]
-    target.uarts = [.init(slot: 2, ioBase: 0x2f8, irq: 3)]
-    target.hpet = false
-    target.debugPorts = true
-    target.rtcUseUTC = false
     target.storage[0].medium?.size = 2048
-    target.storage.append(
-      .init(controller: "IDE", bus: .ide, port: 1, device: 0, kind: .dvddrive, mode: .readonly, medium: nil))
-    let found = HardwareCheck.compare(source: sampleHardware(), target: target, name: "my box")
-    let remedies = found.map(\.remedy)
-    let expected = [
-      "vmctl modifyvm 'my box' --memory 16", "vmctl modifyvm 'my box' --vram 16", "vmctl modifyvm 'my box' --cpus 1",
-      "vmctl modifyvm 'my box' --hpet on", "vmctl modifyvm 'my box' --debug-ports off",
-      "vmctl modifyvm 'my box' --rtc-use-utc on",
-      "vmctl modifyvm 'my box' --boot1 floppy --boot2 dvd --boot3 disk --boot4 none",
-      "vmctl modifyvm 'my box' --cpu-profile x86-64-v2",
-      "vmctl modifyvm 'my box' --firmware /usr/share/seabios/bios.bin  # a copy of the source's file",
-      "vmctl modifyvm 'my box' --kernel /boot/k  # a copy of the source's file",
-      "vmctl modifyvm 'my box' --uart1 0x3f8 4", "vmctl modifyvm 'my box' --uart2 off",
-      "vmctl storageattach 'my box' --storagectl IDE --port 0 --device 0 --type hdd --medium /shared/d.img",
-      "vmctl storageattach 'my box' --storagectl IDE --port 1 --device 0 --type dvddrive --medium none --mtype readonly",
-    ]
-    for line in expected { #expect(remedies.contains(line), "\(line)") }
+    let empty = HardwareDescription.StorageSlot(
+      controller: "IDE", bus: .ide, port: 1, device: 0, kind: .dvddrive, mode: .readonly, medium: nil)
+    target.storage.append(empty)
+    var expected = settings.map {
+      HardwareMismatch.setting(name: $0.key, source: source.settings[$0.key] ?? "", target: $0.value)
+    }
+    expected.append(.content(source: source.roms[0], target: target.roms[0]))
+    expected.append(.content(source: source.boot[0], target: nil))
+    expected.append(.drive(source: source.storage[0], target: target.storage[0], controller: "IDE", isMissing: false))
+    expected.append(.drive(source: nil, target: empty, controller: "IDE", isMissing: false))
+    let found = compare(source, target)
+    for mismatch in expected { #expect(found.contains(mismatch), "\(mismatch)") }
     #expect(found.count == expected.count)
-    let report = TeleportError.hardware(found).description
-    for line in expected { #expect(report.contains(line)) }
   }
 
-  @Test func aMissingControllerIsMadeFirst() {
-    var target = sampleHardware()
-    target.storage = []
-    let found = HardwareCheck.compare(source: sampleHardware(), target: target, name: "box")
-    #expect(found.count == 1)
-    #expect(found.first?.remedy.hasPrefix("vmctl storagectl box --name IDE --add ide; vmctl storageattach box") == true)
+  @Test func aSettingThatABuildDidNotKnowHasItsDefault() {
+    var older = sampleHardware()
+    older.settings["hpet"] = nil
+    #expect(compare(older, sampleHardware()).isEmpty)
+    #expect(compare(sampleHardware(), older).isEmpty)
+    var off = sampleHardware()
+    off.settings["hpet"] = "off"
+    #expect(compare(older, off) == [.setting(name: "hpet", source: "on", target: "off")])
+  }
+
+  @Test func aSettingThatThisBuildDoesNotKnowIsADifference() {
+    var newer = sampleHardware()
+    newer.settings["warp"] = "9"
+    #expect(compare(newer, sampleHardware()) == [.setting(name: "warp", source: "9", target: nil)])
   }
 
   @Test func aControllersNameMayDifferAndTheTargetsIsUsed() {
     var target = sampleHardware()
     target.storage = []
-    target.controllers = [.init(name: "PIIX", bus: .ide)]
-    let found = HardwareCheck.compare(source: sampleHardware(), target: target, name: "box")
+    let slot = sampleHardware().storage[0]
     #expect(
-      found.map(\.remedy) == [
-        "vmctl storageattach box --storagectl PIIX --port 0 --device 0 --type hdd --medium /shared/d.img"
-      ])
+      compare(sampleHardware(), target) == [.drive(source: slot, target: nil, controller: "IDE", isMissing: true)])
+    target.controllers = [.init(name: "PIIX", bus: .ide)]
+    #expect(
+      compare(sampleHardware(), target) == [.drive(source: slot, target: nil, controller: "PIIX", isMissing: false)])
     target.storage = sampleHardware().storage
     target.storage[0].controller = "PIIX"
-    #expect(HardwareCheck.compare(source: sampleHardware(), target: target, name: "box").isEmpty)
+    #expect(compare(sampleHardware(), target).isEmpty)
   }
 
-  @Test func anotherFirmwareIsPutBack() {
-    var target = sampleHardware()
+  @Test func anotherFirmwareIsOneDifference() {
+    let target = sampleHardware()
     var source = sampleHardware()
-    source.roms = [.init(name: "SeaBIOS", option: "", path: "/usr/share/bios.bin", size: 9, digest: "aa")]
-    #expect(
-      HardwareCheck.compare(source: source, target: target, name: "b").map(\.remedy)
-        == ["vmctl modifyvm b --firmware bios"])
-    swap(&source, &target)
-    #expect(
-      HardwareCheck.compare(source: source, target: target, name: "b").map(\.remedy)
-        == ["vmctl modifyvm b --firmware /usr/share/seabios/bios.bin  # a copy of the source's file"])
+    source.roms = [.init(name: "SeaBIOS", setting: "", path: "/usr/share/bios.bin", size: 9, digest: "aa")]
+    #expect(compare(source, target) == [.content(source: nil, target: target.roms[0])])
+    #expect(compare(target, source) == [.content(source: target.roms[0], target: nil)])
   }
 
-  @Test func aCommandLineIsProposedAsItIs() {
-    var source = sampleHardware()
-    source.boot.append(.init(name: "command line", option: "--append", size: 9, digest: "cc", text: "a=1 it's b"))
-    let found = HardwareCheck.compare(source: source, target: sampleHardware(), name: "b").map(\.remedy)
-    #expect(found == ["vmctl modifyvm b --append 'a=1 it'\\''s b'"])
-  }
-
-  @Test func leavesThatAnotherProfileDoesNotExplainAreToldWithIt() {
+  @Test func leavesThatAnotherProfileDoesNotExplainAreToldWithIt() throws {
     var source = sampleHardware()
     var target = sampleHardware()
-    let profile = CPUProfile.named("x86-64-v2")!
+    let profile = try #require(CPUProfile.named("x86-64-v2"))
     let changed = CPUIDLeaf(0x4000_0000, eax: 1, ebx: 2, ecx: 3, edx: 4)
     source.cpuidLeaves = profile.setting(changed).leaves
-    target.cpuProfile = CPUProfile.all.first { $0.name != "x86-64-v2" }!.name
-    target.cpuidLeaves = CPUProfile.named(target.cpuProfile)!.leaves
-    let found = HardwareCheck.compare(source: source, target: target, name: "b").map(\.remedy)
+    let other = try #require(CPUProfile.all.first { $0.name != "x86-64-v2" })
+    target.settings["cpu-profile"] = other.name
+    target.cpuidLeaves = other.leaves
     #expect(
-      found == [
-        "vmctl modifyvm b --cpu-profile x86-64-v2", "vmctl modifyvm b --cpuid-set 0x40000000 0x1 0x2 0x3 0x4",
+      compare(source, target) == [
+        .setting(name: "cpu-profile", source: "x86-64-v2", target: other.name),
+        .cpuid(leaf: 0x4000_0000, subleaf: 0, source: [1, 2, 3, 4], target: nil),
       ])
   }
 
   @Test func aNewerBuildReadsAnOlderOnesDevicesAndNotTheReverse() {
     var newer = sampleHardware()
     newer.devices[0].version = 2
-    #expect(HardwareCheck.compare(source: sampleHardware(), target: newer, name: "box").isEmpty)
-    #expect(HardwareCheck.compare(source: newer, target: sampleHardware(), name: "box").count == 1)
+    #expect(compare(sampleHardware(), newer).isEmpty)
+    #expect(
+      compare(newer, sampleHardware()) == [.device(source: newer.devices[0], target: sampleHardware().devices[0])])
   }
 
   @Test func cpuidIsComparedLeafByLeaf() {
@@ -132,7 +122,10 @@ func sampleHardware() -> HardwareDescription {
     var source = sampleHardware()
     source.cpuidLeaves = [CPUIDLeaf(1, eax: 1, ebx: 2, ecx: 3, edx: 4)]
     target.cpuidLeaves = [CPUIDLeaf(7, 1, eax: 1, ebx: 2, ecx: 3, edx: 4)]
-    let remedies = HardwareCheck.compare(source: source, target: target, name: "b").map(\.remedy)
-    #expect(remedies == ["vmctl modifyvm b --cpuid-set 0x1 0x1 0x2 0x3 0x4", "vmctl modifyvm b --cpuid-remove 0x7:1"])
+    #expect(
+      compare(source, target) == [
+        .cpuid(leaf: 1, subleaf: 0, source: [1, 2, 3, 4], target: nil),
+        .cpuid(leaf: 7, subleaf: 1, source: nil, target: [1, 2, 3, 4]),
+      ])
   }
 }

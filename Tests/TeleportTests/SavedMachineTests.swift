@@ -34,14 +34,15 @@ import Testing
     }
   }
 
-  @Test func aStateOfOtherHardwareIsRefusedWithTheRemedy() async throws {
+  @Test func aStateOfOtherHardwareIsRefusedWithWhatDiffers() async throws {
     try await withFolder { folder in
       let machine = try await worked()
       try saveMachine(machine, to: folder + "/one")
       let other = try SmallMachine(medium: SharedMedium(), megabytes: 4)
-      other.hardware.cpus = 3
-      #expect { try loadMachine(other, from: folder + "/one", name: "box") } throws: {
-        "\($0)".contains("vmctl modifyvm box --cpus 1")
+      other.hardware.settings["cpus"] = "3"
+      let difference = HardwareMismatch.setting(name: "cpus", source: "1", target: "3")
+      #expect(throws: SavedHardwareDiffers(mismatches: [difference])) {
+        try loadMachine(other, from: folder + "/one")
       }
     }
   }

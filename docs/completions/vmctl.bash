@@ -244,8 +244,8 @@ _vmctl_unregistervm() {
 _vmctl_modifyvm() {
     repeating_flags=()
     non_repeating_flags=(--version -h --help)
-    repeating_options=(--cpuid-set --uart1 --uart2 --uart3 --uart4 --uart-mode1 --uartmode1 --uart-mode2 --uartmode2 --uart-mode3 --uartmode3 --uart-mode4 --uartmode4)
-    non_repeating_options=(--name --description --memory --vram --cpus --cpu-profile --accel --cpuid-remove --firmware --boot1 --boot2 --boot3 --boot4 --kernel --initrd --append --rtc-use-utc --hpet --debug-ports --teleporter --teleporter-port --teleporter-address --teleporter-password --teleporter-password-file)
+    repeating_options=(--cpuid-set --uart1 --uart-mode1 --uartmode1 --uart2 --uart-mode2 --uartmode2 --uart3 --uart-mode3 --uartmode3 --uart4 --uart-mode4 --uartmode4)
+    non_repeating_options=(--name --description --memory --vram --firmware --rtc-use-utc --hpet --debug-ports --test-device --cpus --cpu-profile --accel --cpuid-remove --boot1 --boot2 --boot3 --boot4 --kernel --initrd --append --teleporter --teleporter-port --teleporter-address --teleporter-password --teleporter-password-file)
     __vmctl_offer_flags_options 1
 
     # Offer option value completions
@@ -262,23 +262,41 @@ _vmctl_modifyvm() {
     '--vram')
         return
         ;;
+    '--firmware')
+        __vmctl_add_completions -f
+        return
+        ;;
+    '--rtc-use-utc')
+        __vmctl_add_completions -W 'on'$'\n''off'
+        return
+        ;;
+    '--hpet')
+        __vmctl_add_completions -W 'on'$'\n''off'
+        return
+        ;;
+    '--debug-ports')
+        __vmctl_add_completions -W 'on'$'\n''off'
+        return
+        ;;
+    '--test-device')
+        __vmctl_add_completions -W 'on'$'\n''off'
+        return
+        ;;
     '--cpus')
         return
         ;;
     '--cpu-profile')
+        __vmctl_add_completions -W 'x86-64-v2'$'\n''x86-64-v2-extended'$'\n''i686'
         return
         ;;
     '--accel')
+        __vmctl_add_completions -W 'translator'$'\n''interpreter'
         return
         ;;
     '--cpuid-set')
         return
         ;;
     '--cpuid-remove')
-        return
-        ;;
-    '--firmware')
-        __vmctl_add_completions -f
         return
         ;;
     '--boot1')
@@ -308,37 +326,25 @@ _vmctl_modifyvm() {
     '--append')
         return
         ;;
-    '--rtc-use-utc')
-        __vmctl_add_completions -W 'on'$'\n''off'
-        return
-        ;;
-    '--hpet')
-        __vmctl_add_completions -W 'on'$'\n''off'
-        return
-        ;;
-    '--debug-ports')
-        __vmctl_add_completions -W 'on'$'\n''off'
-        return
-        ;;
     '--uart1')
-        return
-        ;;
-    '--uart2')
-        return
-        ;;
-    '--uart3')
-        return
-        ;;
-    '--uart4')
         return
         ;;
     '--uart-mode1'|'--uartmode1')
         return
         ;;
+    '--uart2')
+        return
+        ;;
     '--uart-mode2'|'--uartmode2')
         return
         ;;
+    '--uart3')
+        return
+        ;;
     '--uart-mode3'|'--uartmode3')
+        return
+        ;;
+    '--uart4')
         return
         ;;
     '--uart-mode4'|'--uartmode4')

@@ -124,13 +124,16 @@ _vmctl_unregistervm() {
 
 _vmctl_modifyvm() {
     local -i ret=1
+    local -ar ___rtc_use_utc=('on' 'off')
+    local -ar ___hpet=('on' 'off')
+    local -ar ___debug_ports=('on' 'off')
+    local -ar ___test_device=('on' 'off')
+    local -ar ___cpu_profile=('x86-64-v2' 'x86-64-v2-extended' 'i686')
+    local -ar ___accel=('translator' 'interpreter')
     local -ar ___boot1=('none' 'floppy' 'dvd' 'disk' 'net')
     local -ar ___boot2=('none' 'floppy' 'dvd' 'disk' 'net')
     local -ar ___boot3=('none' 'floppy' 'dvd' 'disk' 'net')
     local -ar ___boot4=('none' 'floppy' 'dvd' 'disk' 'net')
-    local -ar ___rtc_use_utc=('on' 'off')
-    local -ar ___hpet=('on' 'off')
-    local -ar ___debug_ports=('on' 'off')
     local -ar ___teleporter=('on' 'off')
     local -ar arg_specs=(
         ':machine:{__vmctl_custom_complete ---completion modifyvm -- positional@0 "${current_word_index}" "$(__vmctl_cursor_index_in_current_word)"}'
@@ -138,30 +141,31 @@ _vmctl_modifyvm() {
         '--description[A text for people.]:description:'
         '--memory[Memory in MB.]:mb:'
         '--vram[Video memory in MB.]:mb:'
-        '--cpus[The number of CPUs.]:cpus:'
-        '--cpu-profile[The CPU model; see vmctl list cpu-profiles.]:cpu-profile:'
-        '--accel[How guest code is executed\: translator or interpreter.]:accel:'
-        '--cpuid-set[Sets a CPUID leaf.]:leaf\[\:sub\] eax ebx ecx edx:'
-        '--cpuid-remove[Takes a changed CPUID leaf away.]:leaf\[\:sub\]:'
         '--firmware[bios for SeaBIOS, or the file of a ROM image.]:firmware:_files'
-        '--boot1[First boot device\: none, floppy, dvd, disk or net.]:boot1:{__vmctl_complete "${___boot1[@]}"}'
-        '--boot2[Second boot device.]:boot2:{__vmctl_complete "${___boot2[@]}"}'
-        '--boot3[Third boot device.]:boot3:{__vmctl_complete "${___boot3[@]}"}'
-        '--boot4[Fourth boot device.]:boot4:{__vmctl_complete "${___boot4[@]}"}'
-        '--kernel[A Linux bzImage or multiboot ELF to start directly; none\: the firmware boots.]:kernel:_files'
-        '--initrd[The kernel'\''s initial RAM disk or multiboot module; none\: without.]:initrd:_files'
-        '--append[The kernel'\''s command line.]:append:'
         '--rtc-use-utc[Whether the clock shows UTC\: on or off.]:rtc-use-utc:{__vmctl_complete "${___rtc_use_utc[@]}"}'
         '--hpet[Whether there is an HPET\: on or off.]:hpet:{__vmctl_complete "${___hpet[@]}"}'
         '--debug-ports[The ports 0xE9 (log) and 0xF4 (exit) for bare-metal tests\: on or off.]:debug-ports:{__vmctl_complete "${___debug_ports[@]}"}'
+        '--test-device[A PCI device for tests of port and memory accesses\: on or off.]:test-device:{__vmctl_complete "${___test_device[@]}"}'
+        '--cpus[The number of CPUs.]:cpus:'
+        '--cpu-profile[The CPU model\: x86-64-v2, x86-64-v2-extended, i686.]:cpu-profile:{__vmctl_complete "${___cpu_profile[@]}"}'
+        '--accel[How guest code is executed\: translator or interpreter.]:accel:{__vmctl_complete "${___accel[@]}"}'
+        '--cpuid-set[Sets a CPUID leaf.]:leaf\[\:sub\] eax ebx ecx edx:'
+        '--cpuid-remove[Takes a changed CPUID leaf away.]:leaf\[\:sub\]:'
+        '--boot1[Boot device 1\: none, floppy, dvd, disk or net.]:boot1:{__vmctl_complete "${___boot1[@]}"}'
+        '--boot2[Boot device 2\: none, floppy, dvd, disk or net.]:boot2:{__vmctl_complete "${___boot2[@]}"}'
+        '--boot3[Boot device 3\: none, floppy, dvd, disk or net.]:boot3:{__vmctl_complete "${___boot3[@]}"}'
+        '--boot4[Boot device 4\: none, floppy, dvd, disk or net.]:boot4:{__vmctl_complete "${___boot4[@]}"}'
+        '--kernel[A Linux bzImage or multiboot ELF to start directly; none\: the firmware boots.]:kernel:_files'
+        '--initrd[The kernel'\''s initial RAM disk or multiboot module; none\: without.]:initrd:_files'
+        '--append[The kernel'\''s command line.]:append:'
         '--uart1[Serial port 1\: off, or I/O base and interrupt, as 0x3f8 4.]:off|iobase irq:'
-        '--uart2[Serial port 2, as 0x2f8 3.]:off|iobase irq:'
-        '--uart3[Serial port 3, as 0x3e8 4.]:off|iobase irq:'
-        '--uart4[Serial port 4, as 0x2e8 3.]:off|iobase irq:'
         '(--uart-mode1 --uartmode1)'{--uart-mode1,--uartmode1}'[What serial port 1 is connected to\: disconnected | tcpserver \[HOST\:\]PORT | tcpclient HOST\:PORT | file PATH | server SOCKETPATH.]:mode:'
-        '(--uart-mode2 --uartmode2)'{--uart-mode2,--uartmode2}'[What serial port 2 is connected to.]:mode:'
-        '(--uart-mode3 --uartmode3)'{--uart-mode3,--uartmode3}'[What serial port 3 is connected to.]:mode:'
-        '(--uart-mode4 --uartmode4)'{--uart-mode4,--uartmode4}'[What serial port 4 is connected to.]:mode:'
+        '--uart2[Serial port 2\: off, or I/O base and interrupt, as 0x3f8 4.]:off|iobase irq:'
+        '(--uart-mode2 --uartmode2)'{--uart-mode2,--uartmode2}'[What serial port 2 is connected to\: disconnected | tcpserver \[HOST\:\]PORT | tcpclient HOST\:PORT | file PATH | server SOCKETPATH.]:mode:'
+        '--uart3[Serial port 3\: off, or I/O base and interrupt, as 0x3f8 4.]:off|iobase irq:'
+        '(--uart-mode3 --uartmode3)'{--uart-mode3,--uartmode3}'[What serial port 3 is connected to\: disconnected | tcpserver \[HOST\:\]PORT | tcpclient HOST\:PORT | file PATH | server SOCKETPATH.]:mode:'
+        '--uart4[Serial port 4\: off, or I/O base and interrupt, as 0x3f8 4.]:off|iobase irq:'
+        '(--uart-mode4 --uartmode4)'{--uart-mode4,--uartmode4}'[What serial port 4 is connected to\: disconnected | tcpserver \[HOST\:\]PORT | tcpclient HOST\:PORT | file PATH | server SOCKETPATH.]:mode:'
         '--teleporter[Whether the machine waits for its teleport when it is started\: on or off.]:teleporter:{__vmctl_complete "${___teleporter[@]}"}'
         '--teleporter-port[The port it waits on; 0\: a free one.]:teleporter-port:'
         '--teleporter-address[The address it waits on. Without a password\: loopback only.]:teleporter-address:'

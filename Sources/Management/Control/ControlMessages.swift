@@ -54,7 +54,7 @@ public struct ControlReply: Codable, Sendable {
   static func failed(_ error: any Error) -> ControlReply {
     var reply = ControlReply(isLast: true)
     // A report of hardware mismatches has one line each.
-    reply.error = String(describing: error)
+    reply.error = ManagementError.text(for: error)
     return reply
   }
 

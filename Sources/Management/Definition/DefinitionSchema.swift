@@ -1,72 +1,57 @@
-import Foundation
 import Machine
 
-/// What a definition file may hold: the keys, their kinds and their allowed values. Checking a file against it gives
-/// errors that name the line and what is allowed; what passes can be decoded without surprises.
-indirect enum DefinitionSchema: Sendable {
-  case text
-  case choice([String])
-  case boolean
-  case integer(ClosedRange<Int>)
-  case list(DefinitionSchema)
-  case table([(key: String, value: DefinitionSchema)])
-
-  var expectation: String {
-    switch self {
+/// Checks what a definition file holds against the keys that the settings describe: unknown keys, missing ones, values of
+/// the wrong kind. What passes can be taken in without surprises.
+enum DefinitionSchema {
+  static func expectation(_ schema: SettingSchema) -> String {
+    switch schema {
     case .text: "a text in quotes"
     case .choice(let values): "one of " + values.map { "\"\($0)\"" }.joined(separator: ", ")
-    case .boolean: "true or false"
-    case .integer(let range): "a number from \(range.lowerBound) to \(range.upperBound)"
+    case .flag: "true or false"
+    case .number(let range): "a number from \(range.lowerBound) to \(range.upperBound)"
+    case .oneOf(let values): "one of " + values.map(String.init).joined(separator: ", ")
     case .list(.table): "a table in double brackets"
-    case .list(let element): "a list, each element \(element.expectation)"
+    case .list(let element): "a list, each element \(expectation(element))"
     case .table: "a table"
     }
   }
 
-  static let root: DefinitionSchema = .table([
-    ("name", .text), ("uuid", .text), ("description", .text), ("hardware", hardware), ("teleporter", teleporter),
-  ])
+  /// The first thing in `value` that the schema does not allow.
+  static func problem(in value: SettingValue, _ key: SettingKey, path: [String]) -> DefinitionProblem? {
+    let name = path.last { Int($0) == nil } ?? ""
+    let wrong = DefinitionProblem(path: path, message: "\"\(name)\" must be \(expectation(key.schema))")
+    switch (key.schema, value) {
+    case (.text, .text), (.flag, .flag): return nil
+    case (.choice(let allowed), .text(let text)): return allowed.contains(text) ? nil : wrong
+    case (.number(let range), .number(let number)): return range.contains(number) ? nil : wrong
+    case (.oneOf(let values), .number(let number)): return values.contains(number) ? nil : wrong
+    case (.list(let schema), .list(let elements)):
+      for (index, element) in elements.enumerated() {
+        let found = problem(in: element, SettingKey("", schema), path: path + [String(index)])
+        if let found { return found }
+      }
+      return nil
+    case (.table(let keys), .table(let entries)): return problem(in: entries, keys, path: path)
+    default: return wrong
+    }
+  }
 
-  private static let hardware: DefinitionSchema = .table([
-    ("memory", .integer(1...(1 << 24))), ("vram", .integer(1...256)), ("cpus", .integer(1...64)),
-    ("cpu-profile", .choice(HardwareLimits.cpuProfiles)),
-    ("accelerator", .choice(HardwareLimits.accelerators)),
-    ("firmware", .text),
-    ("boot-order", .list(.choice(MachineConfiguration.BootDevice.allCases.map(\.rawValue)))),
-    ("kernel", .text), ("initrd", .text), ("append", .text),
-    ("rtc-use-utc", .boolean), ("hpet", .boolean), ("debug-ports", .boolean),
-    ("cpuid", .list(cpuid)), ("uart", .list(uart)), ("storage", .list(storage)),
-  ])
-
-  private static let cpuid: DefinitionSchema = .table([
-    ("leaf", .integer(0...0xFFFF_FFFF)), ("subleaf", .integer(0...0xFFFF_FFFF)),
-    ("registers", .list(.integer(0...0xFFFF_FFFF))), ("remove", .boolean),
-  ])
-
-  private static let uart: DefinitionSchema = .table([
-    ("slot", .integer(1...4)), ("io-base", .integer(0...0xFFF8)), ("irq", .integer(0...15)), ("mode", .text),
-  ])
-
-  private static let storage: DefinitionSchema = .table([
-    ("name", .text), ("bus", .choice(MachineConfiguration.StorageController.Bus.allCases.map(\.rawValue))),
-    ("attachment", .list(attachment)),
-  ])
-
-  private static let attachment: DefinitionSchema = .table([
-    ("port", .integer(0...1)), ("device", .integer(0...1)),
-    ("type", .choice(MachineConfiguration.Attachment.Kind.allCases.map(\.rawValue))),
-    ("medium", .text), ("mode", .choice(MachineConfiguration.Attachment.Mode.allCases.map(\.rawValue))),
-  ])
-
-  private static let teleporter: DefinitionSchema = .table([
-    ("enabled", .boolean), ("port", .integer(0...65535)), ("address", .text), ("password", .text),
-    ("password-file", .text),
-  ])
-}
-
-/// One wrong thing in a definition file.
-struct DefinitionProblem: Equatable {
-  /// Keys and, after a list's key, the element's index: ["hardware", "uart", "0", "irq"].
-  var path: [String]
-  var message: String
+  private static func problem(
+    in entries: [String: SettingValue], _ keys: [SettingKey], path: [String]
+  ) -> DefinitionProblem? {
+    let words = path.filter { Int($0) == nil }
+    let place = words.isEmpty ? "" : " in \(words.joined(separator: "."))"
+    for name in entries.keys.sorted() {
+      guard let key = keys.first(where: { $0.name == name }) else {
+        let allowed = keys.map(\.name).joined(separator: ", ")
+        return DefinitionProblem(
+          path: path + [name], message: "unknown key \"\(name)\"\(place); allowed are \(allowed)")
+      }
+      if let value = entries[name], let found = problem(in: value, key, path: path + [name]) { return found }
+    }
+    for key in keys where key.isRequired && entries[key.name] == nil {
+      return DefinitionProblem(path: path, message: "the key \"\(key.name)\" is missing\(place)")
+    }
+    return nil
+  }
 }

@@ -3,65 +3,21 @@ import Machine
 
 /// File names as users give them.
 public enum Paths {
-  public static func absolute(_ path: String) -> String { Files.absolute(path) }
+  public static func absolute(_ path: String) -> String { HostPath.absolute(path) }
 
-  /// An existing file, made absolute, so that the machine finds it from any folder. The word `none` and an empty text
-  /// stand for no file.
-  public static func file(_ path: String, none: String, what: String) throws -> String? {
-    if path.isEmpty || path == none { return nil }
-    let full = Files.absolute(path)
-    guard access(full, R_OK) == 0 else { throw ManagementError.system("cannot read the \(what) \(full)") }
+  /// An existing file, made absolute, so that the machine finds it from any folder.
+  /// - Throws: `ManagementError` when it cannot be read.
+  static func readable(_ path: String, what: String) throws -> String {
+    let full = HostPath.absolute(path)
+    guard access(full, R_OK) == 0 else {
+      throw ManagementError.system("cannot read \(full) (\(what))", remedy: "name a file that can be read")
+    }
     return full
   }
 }
 
-/// What `modifyvm`, `storagectl` and `storageattach` do to the hardware.
+/// What `modifyvm`, `storagectl` and `storageattach` do to the hardware that is no setting of one value.
 extension MachineConfiguration {
-  public mutating func setKernel(_ path: String?) {
-    kernel = path
-    if path == nil {
-      initrd = nil
-      append = nil
-    }
-  }
-
-  public mutating func setAccelerator(_ name: String) throws {
-    guard HardwareLimits.accelerators.contains(name), let value = Accelerator(rawValue: name) else {
-      throw ManagementError(
-        "no accelerator \"\(name)\"", remedy: "possible are \(HardwareLimits.accelerators.joined(separator: ", "))")
-    }
-    accelerator = value
-  }
-
-  /// - Parameter words: "off", or I/O base and interrupt.
-  public mutating func setUart(_ slot: Int, words: [String]) throws {
-    if words == ["off"] {
-      uarts.removeAll { $0.slot == slot }
-      return
-    }
-    guard words.count == 2, let base = Number.parse(words[0]), base <= 0xFFFF, let irq = Number.parse(words[1]),
-      irq < 16
-    else {
-      throw ManagementError(
-        "\"\(words.joined(separator: " "))\" is not possible for --uart\(slot)",
-        remedy: "give off, or I/O base and interrupt, as 0x3f8 4")
-    }
-    if let index = uarts.firstIndex(where: { $0.slot == slot }) {
-      uarts[index].ioBase = UInt16(base)
-      uarts[index].irq = irq
-    } else {
-      uarts.append(Uart(slot: slot, ioBase: UInt16(base), irq: irq))
-      uarts.sort { $0.slot < $1.slot }
-    }
-  }
-
-  public mutating func setUartMode(_ slot: Int, words: [String]) throws {
-    guard let index = uarts.firstIndex(where: { $0.slot == slot }) else {
-      throw ManagementError("there is no uart \(slot)", remedy: "give it one with --uart\(slot) IOBASE IRQ")
-    }
-    uarts[index].mode = try UartMode(words: words)
-  }
-
   /// - Parameter words: leaf, EAX, EBX, ECX, EDX.
   public mutating func setCPUID(_ words: [String]) throws {
     let numbers = words.dropFirst().compactMap { Number.parse($0) }
@@ -69,16 +25,20 @@ extension MachineConfiguration {
       throw ManagementError(
         "--cpuid-set needs LEAF[:SUB] EAX EBX ECX EDX", remedy: "as in --cpuid-set 0x40000000 1 2 3 4")
     }
-    let (leaf, subleaf) = try Self.leaf(words[0])
-    cpuidOverrides.removeAll { $0.leaf == leaf && $0.subleaf == subleaf }
-    cpuidOverrides.append(CPUIDOverride(leaf: leaf, subleaf: subleaf, registers: numbers.map { UInt32($0) }))
+    try override(words[0], registers: numbers.map { UInt32($0) })
   }
 
   /// The leaf reads as zero from now on.
-  public mutating func removeCPUID(_ text: String) throws {
+  public mutating func removeCPUID(_ text: String) throws { try override(text, registers: nil) }
+
+  private mutating func override(_ text: String, registers: [UInt32]?) throws {
     let (leaf, subleaf) = try Self.leaf(text)
-    cpuidOverrides.removeAll { $0.leaf == leaf && $0.subleaf == subleaf }
-    cpuidOverrides.append(CPUIDOverride(leaf: leaf, subleaf: subleaf, registers: nil))
+    let new = CPUIDOverride(leaf: leaf, subleaf: subleaf, registers: registers)
+    if let index = cpuidOverrides.firstIndex(where: { $0.leaf == leaf && $0.subleaf == subleaf }) {
+      cpuidOverrides[index] = new
+    } else {
+      cpuidOverrides.append(new)
+    }
   }
 
   private static func leaf(_ text: String) throws -> (UInt32, UInt32) {
@@ -131,15 +91,5 @@ extension MachineConfiguration {
       storageControllers[index].attachments.append(attachment)
       storageControllers[index].attachments.sort { ($0.port, $0.device) < ($1.port, $1.device) }
     }
-  }
-}
-
-/// Numbers as users write them: decimal, or hexadecimal after 0x.
-public enum Number {
-  public static func parse(_ text: String) -> Int? {
-    if text.hasPrefix("0x") || text.hasPrefix("0X") {
-      return Int(text.dropFirst(2), radix: 16).flatMap { $0 < 0 ? nil : $0 }
-    }
-    return Int(text).flatMap { $0 < 0 ? nil : $0 }
   }
 }

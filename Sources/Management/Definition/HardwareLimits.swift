@@ -2,35 +2,26 @@ import Foundation
 import Machine
 import X86
 
-/// The values that the hardware of a VM may have on this host.
+/// What the settings' own forms do not say of the hardware: what this host has, and what does not go together.
 public enum HardwareLimits {
-  /// What `--cpu-profile` takes: the machine's own CPU model, the same on every host.
+  /// The names of the CPU models, the same on every host.
   public static let cpuProfiles = CPUProfile.all.map(\.name)
-  /// What `--accel` takes.
-  public static let accelerators = MachineConfiguration.Accelerator.allCases.map(\.rawValue)
-  public static let maximumCPUs = CPUGroup.maximum
 
-  /// Checks what `modifyvm` and definition files share. Paths are those of the definition file.
+  /// Everything that is wrong with the hardware. Paths are those of the definition file.
   static func problems(_ hardware: MachineConfiguration, hostMemoryMB: Int = Host.memoryMB) -> [DefinitionProblem] {
+    let described = MachineConfiguration.settings
+    let whole = SettingKey("hardware", .table(described.map(\.key)))
+    if let problem = DefinitionSchema.problem(in: described.value(of: hardware), whole, path: ["hardware"]) {
+      return [problem]
+    }
     var problems: [DefinitionProblem] = []
     func fail(_ path: [String], _ message: String) {
       problems.append(DefinitionProblem(path: ["hardware"] + path, message: message))
     }
-    if hardware.memoryMB < 1 || hardware.memoryMB > hostMemoryMB {
+    if hardware.memoryMB > hostMemoryMB {
       fail(
         ["memory"],
         "memory of \(hardware.memoryMB) MB: from 1 to the \(hostMemoryMB) MB that this host has are possible")
-    }
-    if !(1...256).contains(hardware.vramMB) || hardware.vramMB.nonzeroBitCount != 1 {
-      fail(["vram"], "video memory of \(hardware.vramMB) MB: 1, 2, 4, 8, 16, 32, 64, 128 and 256 are possible")
-    }
-    if !(1...maximumCPUs).contains(hardware.cpus) {
-      fail(["cpus"], "\(hardware.cpus) CPUs: from 1 to \(maximumCPUs) are possible")
-    }
-    if !cpuProfiles.contains(hardware.cpuProfile) {
-      fail(
-        ["cpu-profile"],
-        "no CPU profile \"\(hardware.cpuProfile)\": possible are \(cpuProfiles.joined(separator: ", "))")
     }
     if hardware.bootOrder.count > 4 { fail(["boot-order"], "more than 4 boot devices") }
     if hardware.kernel == nil && hardware.initrd != nil { fail(["initrd"], "an initrd needs a kernel") }

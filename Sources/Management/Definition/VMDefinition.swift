@@ -72,22 +72,4 @@ public enum NetworkAddress {
     address == "localhost" || address == "::1"
       || (address.hasPrefix("127.") && address.split(separator: ".").count == 4)
   }
-
-  /// "HOST:PORT", "[::1]:PORT" or, where allowed, "PORT" alone.
-  static func parse(_ text: String, hostRequired: Bool) throws -> (host: String?, port: Int) {
-    let form = hostRequired ? "HOST:PORT" : "[HOST:]PORT"
-    let parts: (host: String?, port: Substring)
-    if let colon = text.lastIndex(of: ":") {
-      var host = String(text[..<colon])
-      if host.hasPrefix("[") && host.hasSuffix("]") { host = String(host.dropFirst().dropLast()) }
-      parts = (host.isEmpty ? nil : host, text[text.index(after: colon)...])
-    } else {
-      parts = (nil, Substring(text))
-    }
-    guard let port = Int(parts.port), (0...65535).contains(port) else {
-      throw ManagementError("\"\(text)\" is not \(form) with a port from 0 to 65535")
-    }
-    if hostRequired && (parts.host == nil || port == 0) { throw ManagementError("\"\(text)\" is not HOST:PORT") }
-    return (parts.host, port)
-  }
 }

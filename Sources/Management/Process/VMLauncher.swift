@@ -95,7 +95,7 @@ public enum VMLauncher {
       report(StartReport(summary: summary))
       return process.waitUntilEnd()
     } catch {
-      report(StartReport(summary: [], error: String(describing: error)))
+      report(StartReport(summary: [], error: ManagementError.text(for: error)))
       return 1
     }
   }

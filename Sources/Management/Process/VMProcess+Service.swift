@@ -208,11 +208,12 @@ extension VMProcess {
         settle(lock.withLock { inner.vm?.runState } == .paused ? .paused : .running)
       }
       finishPending()
-      logger.error("teleport failed: \(error)")
+      logger.error("teleport failed: \(ManagementError.text(for: error))")
       if lock.withLock({ inner.pendingEnd != nil }) {
         throw ManagementError("no teleport: the machine was powered off meanwhile")
       }
-      throw ManagementError("no teleport, the machine is \(state.rawValue) here as before: \(error)")
+      let reason = ManagementError.text(for: error)
+      throw ManagementError("no teleport, the machine is \(state.rawValue) here as before: \(reason)")
     }
   }
 

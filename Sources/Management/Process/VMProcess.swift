@@ -101,7 +101,7 @@ public final class VMProcess: @unchecked Sendable {
       for line in summary { logger.info("\(line)") }
       return summary
     } catch {
-      logger.error("cannot start: \(error)")
+      logger.error("cannot start: \(ManagementError.text(for: error))")
       stopServers()
       let vm = lock.withLock { inner.vm }
       vm?.powerOff()
@@ -180,7 +180,8 @@ public final class VMProcess: @unchecked Sendable {
     lock.withLock { inner.vm = vm }
     for endpoint in consoles {
       let slot = endpoint.console.slot
-      endpoint.console.connect { [weak vm] bytes in vm?.serialInput(slot: slot, bytes) }
+      vm.onSerialRoom(slot: slot) { [weak console = endpoint.console] in console?.hasRoom() }
+      endpoint.console.connect { [weak vm] bytes in vm?.serialInput(slot: slot, bytes) ?? bytes.count }
     }
   }
 
@@ -193,7 +194,11 @@ public final class VMProcess: @unchecked Sendable {
   private func restore() throws {
     let vm = try build()
     do {
-      try loadMachine(vm, from: folder.state, name: definition.name)
+      do {
+        try loadMachine(vm, from: folder.state)
+      } catch let error as SavedHardwareDiffers {
+        throw ManagementError(ManagementError.text(for: error, machine: definition.name))
+      }
       try vm.lockMedia()
       try run(vm)
     } catch {
@@ -236,7 +241,7 @@ public final class VMProcess: @unchecked Sendable {
       } catch TeleportError.cancelled {
       } catch {
         guard let self else { return }
-        logger.error("the teleport has failed: \(error)")
+        logger.error("the teleport has failed: \(ManagementError.text(for: error))")
         queue.async { self.end(.poweroff, status: 1, reason: ManagementError.line(for: error)) }
       }
     }
@@ -258,10 +263,10 @@ public final class VMProcess: @unchecked Sendable {
       try folder.whileEditing {
         var definition = try folder.readDefinition(checkingHost: false)
         definition.teleporter.enabled = false
-        try folder.write(definition)
+        try folder.change(to: definition)
       }
     } catch {
-      logger.warning("the teleporter setting could not be switched off: \(error)")
+      logger.warning("the teleporter setting could not be switched off: \(ManagementError.line(for: error))")
     }
   }
 
@@ -290,7 +295,7 @@ public final class VMProcess: @unchecked Sendable {
         inner.record.state = state
         inner.record.reason = reason
       }
-      logger.error("state: \(state.rawValue), which cannot be written down: \(error)")
+      logger.error("state: \(state.rawValue), which cannot be written down: \(ManagementError.line(for: error))")
     }
   }
 

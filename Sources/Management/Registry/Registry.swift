@@ -167,7 +167,7 @@ public struct Registry: Sendable {
 
   // MARK: Changing
 
-  /// Changes a definition. Hardware may change only while the VM is off and no saved state waits for the old hardware.
+  /// Changes a definition. What may change while the VM runs or has a saved state, each setting says (`SettingChange`).
   public func modify(_ entry: VMEntry, _ change: (inout VMDefinition) throws -> Void) throws {
     let folder = entry.folder
     try folder.whileEditing {
@@ -175,20 +175,18 @@ public struct Registry: Sendable {
       var new = old
       try change(&new)
       guard new != old else { return }
-      if new.hardware != old.hardware || new.name != old.name {
-        try Self.refuse(
-          folder, name: old.name, doing: "changed", whileSaved: new.hardware.isDifferent(from: old.hardware))
-      } else {
-        let state = try folder.currentStatus().state
-        if state.isLive && new.teleporter != old.teleporter {
-          try Self.refuse(folder, name: old.name, doing: "changed", whileSaved: false)
-        }
+      let changed = VMDefinition.settings.filter { $0.text(old) != $0.text(new) }
+      switch changed.map(\.change).min() {
+      case .whenOff: try Self.refuse(folder, name: old.name, doing: "changed", whileSaved: true, changed.map(\.name))
+      case .whenSaved: try Self.refuse(folder, name: old.name, doing: "changed", whileSaved: false)
+      case .always, nil: break
       }
       try HardwareLimits.check(new.hardware)
       _ = try new.teleporter.listenAddress(
         hasPassword: new.teleporter.password != nil || new.teleporter.passwordFile != nil)
-      if new.name != old.name { try rename(entry, old: old, to: new.name) } else { try folder.write(new) }
-      if new.name != old.name { try VMFolder(path: machines + "/" + new.name).write(new) }
+      if new.name == old.name { return try folder.change(to: new) }
+      try rename(entry, old: old, to: new.name)
+      try VMFolder(path: machines + "/" + new.name).change(to: new)
     }
   }
 
@@ -203,7 +201,10 @@ public struct Registry: Sendable {
     }
   }
 
-  private static func refuse(_ folder: VMFolder, name: String, doing what: String, whileSaved: Bool) throws {
+  /// - Parameter settings: those that only a machine without a saved state may change are told.
+  private static func refuse(
+    _ folder: VMFolder, name: String, doing what: String, whileSaved: Bool, _ settings: [String] = []
+  ) throws {
     let state = try folder.currentStatus().state
     if state.isLive {
       throw ManagementError(
@@ -212,7 +213,8 @@ public struct Registry: Sendable {
     }
     if whileSaved && state == .saved {
       throw ManagementError(
-        "the machine \"\(name)\" has a saved state, which fits its present hardware only, and cannot be \(what)",
+        "the machine \"\(name)\" has a saved state, which fits its present hardware only, and cannot be \(what)"
+          + (settings.isEmpty ? "" : " (\(settings.joined(separator: ", ")))"),
         remedy: "start it, or drop the state with vmctl discardstate \"\(name)\"")
     }
   }
@@ -248,16 +250,5 @@ extension VMEntry {
       try record.write(to: folder.teleport)
       if !takeBack { try folder.write(StatusRecord(state: .teleported)) }
     }
-  }
-}
-
-extension MachineConfiguration {
-  /// Whether a guest could notice: what the uarts are connected to on the host it cannot.
-  fileprivate func isDifferent(from other: MachineConfiguration) -> Bool {
-    var mine = self
-    var theirs = other
-    for index in mine.uarts.indices { mine.uarts[index].mode = .disconnected }
-    for index in theirs.uarts.indices { theirs.uarts[index].mode = .disconnected }
-    return mine != theirs
   }
 }

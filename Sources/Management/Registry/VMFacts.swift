@@ -35,7 +35,6 @@ public enum VMFacts {
       if let value { facts.append(VMFact(key: key, label: label, value: String(value), isNumber: true)) }
     }
     let definition = entry.definition
-    let hardware = definition.hardware
     add("name", "Name", definition.name)
     add("UUID", "UUID", definition.uuid.uuidString.lowercased())
     add("description", "Description", definition.description.isEmpty ? nil : definition.description)
@@ -45,51 +44,9 @@ public enum VMFacts {
     add("VMStateChangeTime", "Since", status.since.ISO8601Format())
     add("VMStateReason", "Reason", status.reason)
     number("VMProcess", "Process", status.process.map(Int.init))
-    number("memory", "Memory (MB)", hardware.memoryMB)
-    number("vram", "Video memory (MB)", hardware.vramMB)
-    number("cpus", "CPUs", hardware.cpus)
-    add("cpu-profile", "CPU profile", hardware.cpuProfile)
-    for (index, entry) in hardware.cpuidOverrides.enumerated() {
-      let leaf = String(format: "%08x:%08x", entry.leaf, entry.subleaf)
-      let registers = entry.registers?.map { String(format: "%08x", $0) }.joined(separator: " ") ?? "removed"
-      add("cpuid\(index)", "CPUID \(leaf)", "\(leaf) \(registers)")
+    for setting in VMDefinition.settings where !["name", "description"].contains(setting.name) {
+      facts += Self.facts(of: setting, definition, status)
     }
-    add("accel", "Execution", hardware.accelerator.rawValue)
-    add("firmware", "Firmware", hardware.firmware ?? "bios")
-    for (index, device) in hardware.bootOrder.enumerated() {
-      add("boot\(index + 1)", "Boot device \(index + 1)", device.rawValue)
-    }
-    add("kernel", "Kernel", hardware.kernel)
-    add("initrd", "Initial RAM disk", hardware.initrd)
-    add("append", "Kernel command line", hardware.append)
-    add("rtcuseutc", "Clock in UTC", hardware.rtcUseUTC ? "on" : "off")
-    add("hpet", "HPET", hardware.hpet ? "on" : "off")
-    add("debugports", "Debug ports", hardware.debugPorts ? "on" : "off")
-    for slot in 1...4 {
-      guard let uart = hardware.uarts.first(where: { $0.slot == slot }) else {
-        add("uart\(slot)", "Serial port \(slot)", "off")
-        continue
-      }
-      add("uart\(slot)", "Serial port \(slot)", "0x\(String(uart.ioBase, radix: 16)),\(uart.irq)")
-      add("uartmode\(slot)", "Serial port \(slot) mode", uart.mode.text)
-      number("uartport\(slot)", "Serial port \(slot) telnet port", status.consolePorts[slot])
-    }
-    for (index, controller) in hardware.storageControllers.enumerated() {
-      add("storagecontrollername\(index)", "Storage controller \(index)", controller.name)
-      add("storagecontrollertype\(index)", "Storage controller \(index) kind", controller.bus.rawValue)
-      for attachment in controller.attachments {
-        let place = "\(controller.name)-\(attachment.port)-\(attachment.device)"
-        let medium = attachment.medium ?? "emptydrive"
-        add(place, place, "\(medium) (\(attachment.kind.rawValue), \(attachment.mode.rawValue))")
-      }
-    }
-    let teleporter = definition.teleporter
-    add("teleporterenabled", "Teleporter", teleporter.enabled ? "on" : "off")
-    number("teleporterport", "Teleporter port", status.teleporterPort ?? teleporter.port)
-    add("teleporteraddress", "Teleporter address", status.teleporterAddress ?? teleporter.address)
-    add(
-      "teleporterpassword", "Teleporter password",
-      teleporter.password == nil && teleporter.passwordFile == nil ? "none" : "set")
     if let teleport = progress?.teleport {
       add("teleportphase", "Teleport phase", teleport.phase.rawValue)
       add("teleportprogress", "Teleport progress", teleport.summary)
@@ -100,6 +57,63 @@ public enum VMFacts {
       add("teleportindoubt", "Teleport in doubt", "\(open.host):\(open.port)")
     }
     return facts
+  }
+
+  private static func facts(
+    of setting: Setting<VMDefinition>, _ definition: VMDefinition, _ status: StatusRecord
+  ) -> [VMFact] {
+    switch setting.name {
+    case "cpuid": return cpuid(definition.hardware)
+    case "storage": return storage(definition.hardware)
+    case "teleporter-port":
+      let port = status.teleporterPort ?? definition.teleporter.port
+      return [VMFact(key: setting.fact, label: setting.label, value: String(port), isNumber: true)]
+    default: break
+    }
+    var value = setting.words(definition)?.joined(separator: ",")
+    if setting.name == "teleporter-address" { value = status.teleporterAddress ?? value }
+    if setting.isSecret { value = value == nil ? "none" : "set" }
+    // No file is worth a line only where it means another one.
+    if case .file(let none) = setting.form, value == none, none.isEmpty || none == "none" { value = nil }
+    guard let value else { return [] }
+    var isNumber = false
+    switch setting.form {
+    case .number, .oneOf: isNumber = true
+    default: break
+    }
+    var facts = [VMFact(key: setting.fact, label: setting.label, value: value, isNumber: isNumber)]
+    if setting.name.hasPrefix("uart-mode"), let slot = Int(setting.name.dropFirst("uart-mode".count)),
+      let port = status.consolePorts[slot]
+    {
+      let label = "Serial port \(slot) telnet port"
+      facts.append(VMFact(key: "uartport\(slot)", label: label, value: String(port), isNumber: true))
+    }
+    return facts
+  }
+
+  private static func cpuid(_ hardware: MachineConfiguration) -> [VMFact] {
+    hardware.cpuidOverrides.enumerated().map { index, entry in
+      let leaf = String(format: "%08x:%08x", entry.leaf, entry.subleaf)
+      let registers = entry.registers?.map { String(format: "%08x", $0) }.joined(separator: " ") ?? "removed"
+      return VMFact(key: "cpuid\(index)", label: "CPUID \(leaf)", value: "\(leaf) \(registers)")
+    }
+  }
+
+  private static func storage(_ hardware: MachineConfiguration) -> [VMFact] {
+    hardware.storageControllers.enumerated().flatMap { index, controller in
+      [
+        VMFact(key: "storagecontrollername\(index)", label: "Storage controller \(index)", value: controller.name),
+        VMFact(
+          key: "storagecontrollertype\(index)", label: "Storage controller \(index) kind",
+          value: controller.bus.rawValue),
+      ]
+        + controller.attachments.map { attachment in
+          let place = "\(controller.name)-\(attachment.port)-\(attachment.device)"
+          let medium = attachment.medium ?? "emptydrive"
+          return VMFact(
+            key: place, label: place, value: "\(medium) (\(attachment.kind.rawValue), \(attachment.mode.rawValue))")
+        }
+    }
   }
 }
 

@@ -31,6 +31,12 @@ public struct VMFolder: Equatable, Sendable {
     try Files.replace(self.definition, with: definition.toml())
   }
 
+  /// Changes the definition's file where it says something else; its comments stay.
+  func change(to definition: VMDefinition) throws {
+    try Files.replace(
+      self.definition, with: definition.toml(changing: Files.read(self.definition), file: self.definition))
+  }
+
   public func readStatus() -> StatusRecord? {
     guard let text = try? Files.read(status) else { return nil }
     return try? JSONDecoder().decode(StatusRecord.self, from: Data(text.utf8))

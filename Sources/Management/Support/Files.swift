@@ -1,15 +1,11 @@
 import Foundation
+import Machine
 
 /// The file system calls that the registry needs and Foundation does not promise: durable replacement, modes, locks.
 enum Files {
   static func exists(_ path: String) -> Bool { access(path, F_OK) == 0 }
 
-  /// `path` as an absolute path; "~" is the home directory, anything else is relative to the current directory.
-  static func absolute(_ path: String) -> String {
-    let expanded = NSString(string: path).expandingTildeInPath
-    let full = expanded.hasPrefix("/") ? expanded : FileManager.default.currentDirectoryPath + "/" + expanded
-    return URL(fileURLWithPath: full).standardizedFileURL.path
-  }
+  static func absolute(_ path: String) -> String { HostPath.absolute(path) }
 
   static func makeDirectory(_ path: String) throws {
     do {

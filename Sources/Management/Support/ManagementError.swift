@@ -19,7 +19,10 @@ public struct ManagementError: Error, Equatable, Sendable, CustomStringConvertib
   }
 
   /// Any error as one line of text.
-  public static func line(for error: any Error) -> String { line(for: String(describing: error)) }
+  /// - Parameter machine: the VM that it is about, for the commands it proposes.
+  public static func line(for error: any Error, machine: String? = nil) -> String {
+    line(for: text(for: error, machine: machine))
+  }
 
   static func line(for text: String) -> String {
     text.split(whereSeparator: \.isNewline).joined(separator: " ")

@@ -18,7 +18,7 @@ struct CreateVM: ParsableCommand {
       guard let value = UUID(uuidString: uuid) else { throw ValidationError("\"\(uuid)\" is no UUID") }
       definition.uuid = value
     }
-    if let memory { definition.hardware.memoryMB = memory }
+    if let memory { try definition.set("memory", [String(memory)]) }
     if usesDefaults {
       definition.hardware.storageControllers = [.init(name: "IDE", bus: .ide)]
       definition.hardware.uarts = [.init(slot: 1, ioBase: 0x3F8, irq: 4, mode: .tcpServer(host: nil, port: 0))]

@@ -85,8 +85,8 @@ final class TemporaryRegistry {
     for change: (inout VMDefinition) throws -> Void in [
       { $0.hardware.memoryMB = 0 }, { $0.hardware.memoryMB = 1 << 40 }, { $0.hardware.cpuProfile = "z80" },
       { $0.hardware.initrd = "/x" }, { $0.teleporter.address = "0.0.0.0" },
-      { try $0.hardware.setUart(1, words: ["0x3f8", "99"]) },
-      { try $0.hardware.setUartMode(2, words: ["disconnected"]) },
+      { try $0.set("uart1", ["0x3f8", "99"]) },
+      { try $0.set("uart-mode2", ["disconnected"]) },
     ] {
       #expect(throws: ManagementError.self) { try registry.modify(entry, change) }
     }
@@ -114,7 +114,7 @@ final class TemporaryRegistry {
     try entry.folder.write(StatusRecord(state: .saved))
     #expect(throws: ManagementError.self) { try registry.modify(entry) { $0.hardware.memoryMB = 8 } }
     #expect(throws: Never.self) {
-      try registry.modify(entry) { try $0.hardware.setUartMode(1, words: ["tcpserver", "0"]) }
+      try registry.modify(entry) { try $0.set("uart-mode1", ["tcpserver", "0"]) }
     }
     try registry.discardState(entry)
     #expect(try entry.folder.currentStatus().state == .poweroff)

@@ -185,9 +185,8 @@ import Testing
     try hosts.expectKept(
       refused, on: hosts.a,
       saying: [
-        "memory", "video memory", "CPU profile", "CPUID 0x40000000", "firmware", "kernel", "command line",
-        "debug ports",
-        "HPET", "boot order", "UART 1", "UART 2", "disk.img", "other.img", "dvddrive",
+        "Memory", "Video memory", "CPU profile", "CPUID 0x40000000", "firmware", "kernel", "command line",
+        "Debug ports", "HPET", "Boot device 1", "Serial port 1", "Serial port 2", "disk.img", "other.img", "dvddrive",
       ])
     #expect(try hosts.b.state("it's another") == "teleportingin")
     try hosts.b.vmctl("controlvm", "it's another", "poweroff")

@@ -1,0 +1,83 @@
+import DiskImages
+import GuestMemory
+import Machine
+import Teleport
+
+/// What the floors below report, in words for the user: what has happened, and what can be done with which command.
+///
+/// The floors below know no commands: they throw typed cases whose descriptions say what has happened.
+extension ManagementError {
+  /// An error in full; one that lists differences has several lines.
+  /// - Parameter machine: the VM that it is about, for the commands it proposes.
+  public static func text(for error: any Error, machine: String? = nil) -> String {
+    let name = machine.map(ShellWord.quote) ?? "NAME"
+    switch error {
+    case let error as SavedHardwareDiffers:
+      return error.mismatches.reduce("the saved state is of other hardware than the machine has now:") {
+        $0 + "\n  \(MismatchWords.subject($1)): saved \($1.sourceText), now \($1.targetText)\n    "
+          + MismatchWords.remedy($1, machine: name)
+      }
+    case TeleportError.hardware(let mismatches, let target):
+      return MismatchWords.report(mismatches, machine: target)
+    default:
+      guard let remedy = remedy(for: error, machine: name) else { return String(describing: error) }
+      return "\(error); \(remedy)"
+    }
+  }
+
+  private static func remedy(for error: any Error, machine name: String) -> String? {
+    switch error {
+    case let error as MachineError: remedy(for: error, machine: name)
+    case let error as TeleportError: remedy(for: error)
+    case DiskImageError.notFound(let path):
+      "make one with vmctl createmedium disk --filename \(ShellWord.quote(path)) --size MB, or attach another"
+    case GuestMemoryError.cannotMap: "give the machine less with vmctl modifyvm \(name) --memory MB"
+    default: nil
+    }
+  }
+
+  private static func remedy(for error: MachineError, machine name: String) -> String? {
+    switch error {
+    case .noSuchCPUProfile(_, let known): "choose one with --cpu-profile: \(known.joined(separator: ", "))"
+    case .driveNotPossible: "an IDE controller has ports 0 and 1 with devices 0 and 1"
+    case .diskWithoutMedium(let controller, let port, let device):
+      "attach one with vmctl storageattach \(name) --storagectl \(ShellWord.quote(controller)) --port \(port) "
+        + "--device \(device) --type hdd --medium FILE"
+    case .initrdWithoutKernel: "name one with vmctl modifyvm \(name) --kernel FILE"
+    case .notAKernel: "correct it with vmctl modifyvm \(name) --kernel FILE"
+    case .fileUnreadable(let setting, _, _, _):
+      setting.isEmpty
+        ? "install it: apt install seabios" : "correct it with vmctl modifyvm \(name) --\(setting) FILE"
+    case .firmwareSize: "correct it with vmctl modifyvm \(name) --firmware FILE"
+    case .firmwareNotInstalled: "install it: apt install seabios"
+    case .running: "pause it first"
+    case .keysWaiting: "try again when it has"
+    case .noKey: "send it over a serial console"
+    case .noAddress: "give it in hexadecimal, as in 0xffffffff81000000"
+    case .noTopic(_, let known): "known: \(known.joined(separator: ", "))"
+    case .alreadyStarted: nil
+    }
+  }
+
+  private static func remedy(for error: TeleportError) -> String? {
+    switch error {
+    case .nobodyListens: "start the target there with --teleporter on first"
+    case .cannotListen: "choose another with --teleporter-port"
+    case .passwordNeeded: "give it with --password or --passwordfile"
+    case .passwordNotAsked(let machine):
+      "leave it out, or set it on the target with vmctl modifyvm \(ShellWord.quote(machine)) --teleporter-password"
+    case .tooBusy(_, let milliseconds, let allowed):
+      "give --maxdowntime \(max(milliseconds * 2, allowed + 1)) or more, or a faster connection"
+    default: nil
+    }
+  }
+}
+
+/// A word as a shell takes it.
+enum ShellWord {
+  static func quote(_ text: String) -> String {
+    let plain = text.allSatisfy { $0.isASCII && ($0.isLetter || $0.isNumber || "-_./:+,=@%".contains($0)) }
+    return plain && !text.isEmpty
+      ? text : "'" + text.split(separator: "'", omittingEmptySubsequences: false).joined(separator: "'\\''") + "'"
+  }
+}
