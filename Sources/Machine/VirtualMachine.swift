@@ -19,7 +19,9 @@ public enum MachineEvent: Sendable {
 /// A virtual PC: a board and its CPUs, running, resting or off.
 ///
 /// Life: `init` builds the board; `loadState` may follow; `lockMedia`, then `start`. From then on `pause`, `resume`,
-/// `reset`, until `powerOff` ends it for good. All methods may be called from any thread but those of the machine.
+/// `reset`, until `powerOff` ends it for good. All methods may be called from any thread but those of the machine. The last
+/// reference to one that was started is let go after `powerOff`, or by a thread that is not the machine's: the end waits for
+/// the machine's threads.
 public final class VirtualMachine: @unchecked Sendable {
   public enum RunState: Sendable { case stopped, running, paused }
 

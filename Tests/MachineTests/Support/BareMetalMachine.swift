@@ -4,12 +4,29 @@ import Testing
 
 @testable import Machine
 
+/// What a machine has written and told, from its own threads.
+///
+/// Apart from the machine's keeper: a callback that held the keeper could be the last to do so, and the machine would have to
+/// end on one of its own threads, with its lock held.
+private final class Recorder: @unchecked Sendable {
+  let condition = NSCondition()
+  var output: [UInt8]
+  var told: [MachineEvent] = []
+
+  init(before: String) { output = Array(before.utf8) }
+
+  func note(_ body: (Recorder) -> Void) {
+    condition.lock()
+    body(self)
+    condition.broadcast()
+    condition.unlock()
+  }
+}
+
 /// A machine that runs one of the bare-metal ROMs of firmware/guests, with what it has written and told.
 final class BareMetalMachine: @unchecked Sendable {
   let vm: VirtualMachine
-  private let condition = NSCondition()
-  private var output: [UInt8] = []
-  private var told: [MachineEvent] = []
+  private let recorder: Recorder
 
   /// Generous: what is waited for comes, sooner on a free host and later on a busy one.
   static let patience: TimeInterval = 300
@@ -36,30 +53,21 @@ final class BareMetalMachine: @unchecked Sendable {
     configuration.debugPorts = true
     change(&configuration)
     vm = try VirtualMachine(configuration)
-    output = Array(before.utf8)
-    vm.connectSerial(slot: 1) { [weak self] bytes in
-      self?.note { $0.output += bytes }
-    }
-    vm.onEvent = { [weak self] event in
-      self?.note { $0.told.append(event) }
-    }
+    let recorder = Recorder(before: before)
+    self.recorder = recorder
+    vm.connectSerial(slot: 1) { bytes in recorder.note { $0.output += bytes } }
+    vm.onEvent = { event in recorder.note { $0.told.append(event) } }
   }
 
   deinit { vm.powerOff() }
 
-  private func note(_ body: (BareMetalMachine) -> Void) {
-    condition.lock()
-    body(self)
-    condition.broadcast()
-    condition.unlock()
-  }
-
   /// What the guest has written to COM1.
   var text: String {
-    condition.withLock { String(decoding: output, as: UTF8.self) }.replacingOccurrences(of: "\r", with: "")
+    recorder.condition.withLock { String(decoding: recorder.output, as: UTF8.self) }.replacingOccurrences(
+      of: "\r", with: "")
   }
 
-  var events: [MachineEvent] { condition.withLock { told } }
+  var events: [MachineEvent] { recorder.condition.withLock { recorder.told } }
 
   /// The status with which the guest has ended the machine by the debug exit port; nil: not yet.
   var exitStatus: Int32? {
@@ -77,9 +85,9 @@ final class BareMetalMachine: @unchecked Sendable {
   ) -> Bool {
     let end = Date(timeIntervalSinceNow: Self.patience)
     while !isSo(self) {
-      condition.lock()
-      _ = condition.wait(until: Date(timeIntervalSinceNow: 0.05))
-      condition.unlock()
+      recorder.condition.lock()
+      _ = recorder.condition.wait(until: Date(timeIntervalSinceNow: 0.05))
+      recorder.condition.unlock()
       if Date() > end {
         Issue.record("waited for \(what); the guest has written:\n\(text.suffix(500))", sourceLocation: sourceLocation)
         return false
