@@ -36,7 +36,7 @@ let package = Package(
     .target(
       name: "Management",
       dependencies: [
-        "Machine", "Teleport", "DiskImages", "SavedState", "X86",
+        "CHost", "Machine", "Teleport", "DiskImages", "SavedState", "X86",
         .product(name: "NIOConcurrencyHelpers", package: "swift-nio"),
         .product(name: "NIOCore", package: "swift-nio"),
         .product(name: "NIOPosix", package: "swift-nio"),
@@ -59,7 +59,7 @@ let package = Package(
     .testTarget(name: "MachineTests", dependencies: ["Machine"]),
     .testTarget(name: "TeleportTests", dependencies: ["Teleport", "DiskImages"]),
     .testTarget(name: "ManagementTests", dependencies: ["Management"]),
-    .testTarget(name: "WholeMachineTests", dependencies: ["CZlib", "GuestAssembly"]),
+    .testTarget(name: "WholeMachineTests", dependencies: ["CHost", "CZlib", "GuestAssembly"]),
     .testTarget(name: "TidyTests"),
   ],
   swiftLanguageModes: [.v6]

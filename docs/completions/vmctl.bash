@@ -670,7 +670,7 @@ _vmctl_debugvm() {
         return
         ;;
     2)
-        __vmctl_add_completions -W 'getregisters'$'\n''info'$'\n''log'$'\n''statistics'$'\n''block'
+        __vmctl_add_completions -W 'getregisters'$'\n''info'$'\n''log'$'\n''statistics'$'\n''block'$'\n''sandbox'
         return
         ;;
     esac

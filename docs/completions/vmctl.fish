@@ -235,7 +235,7 @@ complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "v
 complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl console" version' -l 'version' -d 'Show the version.'
 complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl console" h help' -s 'h' -l 'help' -d 'Show help information.'
 complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_positional "vmctl debugvm" -eq 1' -fka '(__vmctl_custom_completion ---completion debugvm -- positional@0 (count (__vmctl_tokens -pc)) (__vmctl_tokens -tC))'
-complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_positional "vmctl debugvm" -eq 2' -fka 'getregisters info log statistics block'
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_positional "vmctl debugvm" -eq 2' -fka 'getregisters info log statistics block sandbox'
 complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl debugvm" version' -l 'version' -d 'Show the version.'
 complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl debugvm" h help' -s 'h' -l 'help' -d 'Show help information.'
 complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl help" version' -l 'version' -d 'Show the version.'

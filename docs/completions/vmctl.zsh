@@ -337,7 +337,7 @@ _vmctl_console() {
 
 _vmctl_debugvm() {
     local -i ret=1
-    local -ar _verb=('getregisters' 'info' 'log' 'statistics' 'block')
+    local -ar _verb=('getregisters' 'info' 'log' 'statistics' 'block' 'sandbox')
     local -ar arg_specs=(
         ':machine:{__vmctl_custom_complete ---completion debugvm -- positional@0 "${current_word_index}" "$(__vmctl_cursor_index_in_current_word)"}'
         ':verb:{__vmctl_complete "${_verb[@]}"}'

@@ -16,11 +16,14 @@ public final class VMProcess: @unchecked Sendable {
 
   private let fileLock: FileLock
   private let logFile: LogFile
-  private let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
+  private let group: MultiThreadedEventLoopGroup
   /// Work that must not run on a thread of the machine or of the network.
   private let queue = DispatchQueue(label: "vmctl.process")
   private let ended = DispatchSemaphore(value: 0)
+  /// What the uarts have in the file system, by their order, or why not.
+  private var named: Result<[ConsoleEndpoint.Named], any Error>
   private var consoles: [ConsoleEndpoint] = []
+  private var sandbox: Sandbox
   private var control: ControlServer?
 
   /// The files of the record are written by one thread at a time.
@@ -44,7 +47,9 @@ public final class VMProcess: @unchecked Sendable {
   /// What the VM comes from.
   private enum Origin { case powerOn, savedState, teleport }
 
-  /// Takes the VM's lock. When this throws, nothing has changed.
+  /// Takes the VM's lock, and gives up all files that are none of the VM's. When this throws, nothing has changed.
+  ///
+  /// To be called while the process has no other thread yet (`Sandbox.closeFiles`).
   /// - Parameter detached: standard output and error go to the log.
   public init(_ entry: VMEntry, detached: Bool) throws {
     self.entry = entry
@@ -62,6 +67,23 @@ public final class VMProcess: @unchecked Sendable {
     inner = Inner(record: folder.restingStatus())
     logFile = try LogFile(folder: folder, takesOutput: detached)
     logger = logFile.logger()
+    let uarts = definition.hardware.uarts
+    named = Result { try uarts.map { try ConsoleEndpoint.Named($0) } }
+    sandbox = Sandbox(isWanted: definition.sandbox)
+    sandbox.closeFiles(Sandbox.rules(folder, definition))
+    group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
+  }
+
+  /// Gives up the system calls of a process that still has something to open. From here on a guest's code may run.
+  private func closeSystem() {
+    sandbox.closeSystem()
+    if sandbox.isWhole {
+      logger.info("sandbox: \(sandbox.description)")
+    } else {
+      logger.warning("sandbox: \(sandbox.description)")
+    }
+    lock.withLock { inner.record.sandbox = sandbox.description }
+    writeRecord()
   }
 
   // MARK: Starting
@@ -89,6 +111,7 @@ public final class VMProcess: @unchecked Sendable {
       case .powerOn:
         let vm = try build()
         try vm.lockMedia()
+        closeSystem()
         try run(vm)
         summary = ["the machine \"\(entry.name)\" has started"]
       case .savedState:
@@ -156,8 +179,8 @@ public final class VMProcess: @unchecked Sendable {
   }
 
   private func openConsoles() throws {
-    for uart in definition.hardware.uarts {
-      consoles.append(try ConsoleEndpoint.open(uart, group: group, logger: logger))
+    for (uart, named) in zip(definition.hardware.uarts, try named.get()) {
+      consoles.append(try ConsoleEndpoint.open(uart, named, group: group, logger: logger))
     }
     lock.withLock {
       for endpoint in consoles { inner.record.consolePorts[endpoint.console.slot] = endpoint.port }
@@ -192,6 +215,7 @@ public final class VMProcess: @unchecked Sendable {
 
   private func restore() throws {
     let vm = try build()
+    closeSystem()
     do {
       try loadMachine(vm, from: folder.state, name: definition.name)
       try vm.lockMedia()
@@ -225,6 +249,7 @@ public final class VMProcess: @unchecked Sendable {
     lock.withLock { inner.target = target }
     try change(.teleportingin)
     let port = try target.listen()
+    closeSystem()
     lock.withLock {
       inner.record.teleporterPort = port
       inner.record.teleporterAddress = address

@@ -45,6 +45,7 @@ public enum VMFacts {
     add("VMStateChangeTime", "Since", status.since.ISO8601Format())
     add("VMStateReason", "Reason", status.reason)
     number("VMProcess", "Process", status.process.map(Int.init))
+    add("sandbox", "Sandbox", status.sandbox ?? (definition.sandbox ? "on" : "off"))
     number("memory", "Memory (MB)", hardware.memoryMB)
     number("vram", "Video memory (MB)", hardware.vramMB)
     number("cpus", "CPUs", hardware.cpus)

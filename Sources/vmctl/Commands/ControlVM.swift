@@ -80,9 +80,7 @@ struct ControlVM: ParsableCommand {
       defer { line.finish() }
       _ = try client.request(ControlRequest(.savestate)) { line.show($0.progress ?? "") }
     case .screenshotpng:
-      var request = ControlRequest(.screenshotpng)
-      request.path = Paths.absolute(arguments[0])
-      try client.request(request)
+      try Paths.write(arguments[0], try client.request(ControlRequest(.screenshotpng)).data)
     case .keyboardputscancode:
       var request = ControlRequest(.keyboardputscancode)
       request.scancodes = try arguments.flatMap { $0.split(separator: " ") }.map { code in
