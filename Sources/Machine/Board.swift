@@ -29,6 +29,7 @@ final class Board {
   private let power: PIIX4PM
   private let coprocessorError: CoprocessorErrorLatch
   private let pic: PIC8259
+  private let apics: [LocalAPIC]
   private let wires: InterruptWires
   private let serialLines: SharedLines
   private var attached: [(slot: HardwareDescription.StorageSlot, image: (any DiskImage)?)] = []
@@ -40,7 +41,7 @@ final class Board {
   var onRequest: (VirtualMachine.Request) -> Void = { _ in }
   var log: (String) -> Void = { _ in }
 
-  init(_ configuration: MachineConfiguration, lock: MachineLock) throws {
+  init(_ configuration: MachineConfiguration, identity: MachineIdentity, lock: MachineLock) throws {
     profile = try Self.profile(of: configuration)
     memory = try PhysicalMemory(size: UInt64(configuration.memoryMB) << 20)
     let bios = try FirmwareImages.systemBIOS(configuration.firmware)
@@ -54,8 +55,8 @@ final class Board {
     pic = PIC8259(ports: ports)
     let ioapic = IOAPIC(memory: memory, fabric: fabric)
     wires = InterruptWires(pic: pic, ioapic: ioapic)
-    var apics: [LocalAPIC] = []
-    for index in 0..<configuration.cpus { apics.append(LocalAPIC(index: index, fabric: fabric, clock: clock)) }
+    let apics = (0..<configuration.cpus).map { [fabric, clock] in LocalAPIC(index: $0, fabric: fabric, clock: clock) }
+    self.apics = apics
     fabric.mapWindow(memory)
 
     // PCI
@@ -83,6 +84,9 @@ final class Board {
       bus: pci, ports: ports, clock: clock, sci: wires.line(9), serialPorts: configuration.uarts.map(\.ioBase))
     let config = FirmwareConfig(ports: ports, memory: memory)
     BootItems.fill(config, configuration, files: guestFiles, memory: memory)
+    BootItems.addTables(config, configuration, identity: identity, profile: profile, memory: memory) {
+      [unowned power] in power.portBase
+    }
 
     // Storage, serial, graphics
     var drives: [IDEDrive?] = [nil, nil, nil, nil]
@@ -120,7 +124,7 @@ final class Board {
     for uart in configuration.uarts {
       let device = UART16550(
         name: "uart\(uart.slot)", ioBase: uart.ioBase, interruptNumber: uart.irq, line: serialLines.line(uart.irq),
-        clock: clock)
+        clock: clock, isStrict: configuration.uartStrict)
       device.attach(to: ports)
       uarts[uart.slot] = SerialPort(uart: device, lock: lock)
     }
@@ -143,6 +147,10 @@ final class Board {
       setA20($0)
     }
     if configuration.debugPorts {
+      devices.append(
+        TestDevice(ports: ports, memory: memory) { [unowned wires, unowned ioapic] line, level in
+          if line < 16 { wires.setISA(line, level) } else { ioapic.setPin(line, level) }
+        })
       devices.append(
         DebugPorts(
           ports: ports, log: { [unowned self] in log($0) }, onExit: { relay.send(.exit(Int32($0) << 1 | 1)) }))
@@ -238,6 +246,13 @@ final class Board {
   }
 
   func pressPowerButton() { power.pressPowerButton() }
+
+  func injectNMI() {
+    for apic in apics {
+      apic.setLINT1(true)
+      apic.setLINT1(false)
+    }
+  }
 
   func raiseFloatingPointError() { coprocessorError.raise() }
 

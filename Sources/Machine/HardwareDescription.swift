@@ -17,6 +17,8 @@ public struct HardwareDescription: Codable, Equatable, Sendable {
   public var hpet: Bool
   public var debugPorts: Bool
   public var rtcUseUTC: Bool
+  /// Absent in descriptions of builds that always had the gate.
+  public var uartStrict: Bool?
   public var storage: [StorageSlot]
   /// Controllers, also those with nothing attached; for the remedies.
   public var controllers: [Controller]?

@@ -24,6 +24,9 @@ public struct MachineConfiguration: Codable, Equatable, Sendable {
   public var rtcUseUTC: Bool = true
   public var hpet: Bool = true
   public var debugPorts: Bool = false
+  /// The UARTs' interrupts pass the gate that OUT2 opens, as on a PC; without it they reach systems that leave the modem
+  /// control register alone.
+  public var uartStrict: Bool = false
   public var storageControllers: [StorageController] = []
 
   public init() {}

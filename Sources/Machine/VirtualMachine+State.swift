@@ -78,6 +78,7 @@ extension VirtualMachine {
       uarts: configuration.uarts.map { .init(slot: $0.slot, ioBase: $0.ioBase, irq: $0.irq) }
         .sorted { $0.slot < $1.slot },
       hpet: configuration.hpet, debugPorts: configuration.debugPorts, rtcUseUTC: configuration.rtcUseUTC,
+      uartStrict: configuration.uartStrict,
       storage: board.storageSlots,
       controllers: configuration.storageControllers.map { .init(name: $0.name, bus: $0.bus) }, devices: sections)
   }

@@ -78,6 +78,7 @@ private struct Comparison {
     flag("HPET", source.hpet, target.hpet, "--hpet")
     flag("debug ports", source.debugPorts, target.debugPorts, "--debug-ports")
     flag("RTC in UTC", source.rtcUseUTC, target.rtcUseUTC, "--rtc-use-utc")
+    flag("strict UARTs", source.uartStrict ?? true, target.uartStrict ?? true, "--uart-strict")
     if source.bootOrder != target.bootOrder {
       let options = source.bootOrder.enumerated().map { "--boot\($0 + 1) \($1.rawValue)" }.joined(separator: " ")
       func list(_ order: [MachineConfiguration.BootDevice]) -> String { order.map(\.rawValue).joined(separator: ", ") }

@@ -13,7 +13,7 @@ func sampleHardware() -> HardwareDescription {
     ],
     boot: [.init(name: "kernel", option: "--kernel", path: "/boot/k", size: 9, digest: "bb")],
     bootOrder: [.floppy, .dvd, .disk, .none], uarts: [.init(slot: 1, ioBase: 0x3f8, irq: 4)], hpet: true,
-    debugPorts: false, rtcUseUTC: true,
+    debugPorts: false, rtcUseUTC: true, uartStrict: false,
     storage: [
       .init(
         controller: "IDE", bus: .ide, port: 0, device: 0, kind: .hdd, mode: .normal,
@@ -40,6 +40,7 @@ func sampleHardware() -> HardwareDescription {
     target.hpet = false
     target.debugPorts = true
     target.rtcUseUTC = false
+    target.uartStrict = true
     target.storage[0].medium?.size = 2048
     target.storage.append(
       .init(controller: "IDE", bus: .ide, port: 1, device: 0, kind: .dvddrive, mode: .readonly, medium: nil))
@@ -48,7 +49,7 @@ func sampleHardware() -> HardwareDescription {
     let expected = [
       "vmctl modifyvm 'my box' --memory 16", "vmctl modifyvm 'my box' --vram 16", "vmctl modifyvm 'my box' --cpus 1",
       "vmctl modifyvm 'my box' --hpet on", "vmctl modifyvm 'my box' --debug-ports off",
-      "vmctl modifyvm 'my box' --rtc-use-utc on",
+      "vmctl modifyvm 'my box' --rtc-use-utc on", "vmctl modifyvm 'my box' --uart-strict off",
       "vmctl modifyvm 'my box' --boot1 floppy --boot2 dvd --boot3 disk --boot4 none",
       "vmctl modifyvm 'my box' --cpu-profile x86-64-v2",
       "vmctl modifyvm 'my box' --firmware /usr/share/seabios/bios.bin  # a copy of the source's file",

@@ -25,7 +25,9 @@ import Testing
     options += [file.hasSuffix(".rom") ? "--firmware" : "--kernel", Guests.bareMetal(file)]
     if name.hasPrefix("walker") { options += ["--append", "limit=60 pages=3000 beats=4"] }
     if name.hasPrefix("multiboot") {
-      options += ["--append", "answer=42", "--initrd", try host.write("module", Array("module content".utf8))]
+      let first = try host.write("module", Array("module content".utf8))
+      let second = try host.write("module2", Array("another module".utf8))
+      options += ["--append", "answer=42", "--initrd", "\(first) one,\(second) two"]
     }
     try host.create("guest", memory: 64, options)
     if ["disk", "walker-dma", "pci"].contains(where: name.hasPrefix) {

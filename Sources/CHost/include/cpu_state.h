@@ -109,6 +109,7 @@ enum {
   VM_PENDING_CODE = 1 << 6,        ///< drop code that DMA or another CPU has overwritten
   VM_PENDING_DEBUG = 1 << 7,       ///< TF, or a data breakpoint was hit: set and cleared by the CPU itself
   VM_PENDING_SHADOW = 1 << 8,      ///< one instruction of interrupt shadow is to be counted out
+  VM_PENDING_SECOND_NMI = 1 << 9,  ///< a second NMI waits behind the one of VM_PENDING_NMI
 };
 
 /// `vm_cpu_state.activity`.

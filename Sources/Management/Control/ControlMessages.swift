@@ -5,7 +5,8 @@ import Teleport
 /// only other line that is heard is `cancel`.
 public struct ControlRequest: Codable, Sendable {
   public enum Command: String, Codable, CaseIterable, Sendable {
-    case status, pause, resume, reset, poweroff, acpipowerbutton, savestate, screenshotpng, keyboardputscancode
+    case status, pause, resume, reset, poweroff, acpipowerbutton, injectnmi, savestate, screenshotpng,
+      keyboardputscancode
     case keyboardputstring, teleport, resolveteleport, console, getregisters, info, statistics, block, cancel
   }
 

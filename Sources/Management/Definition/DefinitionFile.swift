@@ -24,6 +24,7 @@ struct DefinitionFile: Codable {
     var rtcUseUTC: Bool?
     var hpet: Bool?
     var debugPorts: Bool?
+    var uartStrict: Bool?
     var cpuid: [CPUID]?
     var uart: [Uart]?
     var storage: [Storage]?
@@ -34,6 +35,7 @@ struct DefinitionFile: Codable {
       case bootOrder = "boot-order"
       case rtcUseUTC = "rtc-use-utc"
       case debugPorts = "debug-ports"
+      case uartStrict = "uart-strict"
     }
   }
 
@@ -209,6 +211,7 @@ extension MachineConfiguration {
     rtcUseUTC = file.rtcUseUTC ?? rtcUseUTC
     hpet = file.hpet ?? hpet
     debugPorts = file.debugPorts ?? debugPorts
+    uartStrict = file.uartStrict ?? uartStrict
     cpuidOverrides = (file.cpuid ?? []).map { entry in
       CPUIDOverride(
         leaf: UInt32(clamping: entry.leaf), subleaf: UInt32(clamping: entry.subleaf ?? 0),
@@ -243,7 +246,7 @@ extension MachineConfiguration {
     DefinitionFile.Hardware(
       memory: memoryMB, vram: vramMB, cpus: cpus, cpuProfile: cpuProfile, accelerator: accelerator.rawValue,
       firmware: firmware, bootOrder: bootOrder.map(\.rawValue), kernel: kernel, initrd: initrd, append: append,
-      rtcUseUTC: rtcUseUTC, hpet: hpet, debugPorts: debugPorts,
+      rtcUseUTC: rtcUseUTC, hpet: hpet, debugPorts: debugPorts, uartStrict: uartStrict,
       cpuid: cpuidOverrides.isEmpty ? nil : cpuidOverrides.map(\.fileForm),
       uart: uarts.map { DefinitionFile.Uart(slot: $0.slot, ioBase: Int($0.ioBase), irq: $0.irq, mode: $0.mode.text) },
       storage: storageControllers.isEmpty ? nil : storageControllers.map(\.fileForm))

@@ -34,7 +34,7 @@ indirect enum DefinitionSchema: Sendable {
     ("firmware", .text),
     ("boot-order", .list(.choice(MachineConfiguration.BootDevice.allCases.map(\.rawValue)))),
     ("kernel", .text), ("initrd", .text), ("append", .text),
-    ("rtc-use-utc", .boolean), ("hpet", .boolean), ("debug-ports", .boolean),
+    ("rtc-use-utc", .boolean), ("hpet", .boolean), ("debug-ports", .boolean), ("uart-strict", .boolean),
     ("cpuid", .list(cpuid)), ("uart", .list(uart)), ("storage", .list(storage)),
   ])
 

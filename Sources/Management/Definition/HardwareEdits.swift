@@ -5,6 +5,18 @@ import Machine
 public enum Paths {
   public static func absolute(_ path: String) -> String { Files.absolute(path) }
 
+  /// A list of boot modules (`BootModule.list`), each an existing file, made absolute.
+  public static func modules(_ text: String, none: String) throws -> String? {
+    if text.isEmpty || text == none { return nil }
+    let modules = try BootModule.list(text).map { module in
+      guard let path = try file(module.path, none: "", what: "initrd") else {
+        throw ManagementError("\"\(text)\" names a module without a file", remedy: "give it as \"FILE ARGUMENTS,FILE\"")
+      }
+      return BootModule(path: path, arguments: module.arguments)
+    }
+    return BootModule.text(modules)
+  }
+
   /// An existing file, made absolute, so that the machine finds it from any folder. The word `none` and an empty text
   /// stand for no file.
   public static func file(_ path: String, none: String, what: String) throws -> String? {

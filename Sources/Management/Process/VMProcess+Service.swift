@@ -23,6 +23,9 @@ extension VMProcess {
     case .acpipowerbutton:
       try step("asked to power off", from: [.running], to: nil) { $0.pressPowerButton() }
       return .done()
+    case .injectnmi:
+      try step("sent an NMI", from: [.running], to: nil) { $0.injectNMI() }
+      return .done()
     case .poweroff: return try powerOff()
     case .savestate: return try saveState(session)
     case .screenshotpng: return try screenshot(request)

@@ -166,7 +166,8 @@ public final class VMProcess: @unchecked Sendable {
   }
 
   private func build() throws -> VirtualMachine {
-    let vm = try VirtualMachine(definition.hardware)
+    let vm = try VirtualMachine(
+      definition.hardware, identity: MachineIdentity(name: definition.name, uuid: definition.uuid))
     vm.onEvent = { [weak self, weak vm] event in self?.machine(vm, event) }
     for endpoint in consoles {
       let console = endpoint.console

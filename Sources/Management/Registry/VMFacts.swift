@@ -65,6 +65,7 @@ public enum VMFacts {
     add("rtcuseutc", "Clock in UTC", hardware.rtcUseUTC ? "on" : "off")
     add("hpet", "HPET", hardware.hpet ? "on" : "off")
     add("debugports", "Debug ports", hardware.debugPorts ? "on" : "off")
+    add("uartstrict", "Strict UARTs", hardware.uartStrict ? "on" : "off")
     for slot in 1...4 {
       guard let uart = hardware.uarts.first(where: { $0.slot == slot }) else {
         add("uart\(slot)", "Serial port \(slot)", "off")

@@ -5,7 +5,7 @@ import Management
 /// `controlvm NAME VERB ...`: the machine's name comes before the verb, as VBoxManage's users type it.
 struct ControlVM: ParsableCommand {
   enum Verb: String, ExpressibleByArgument, CaseIterable {
-    case pause, resume, reset, poweroff, acpipowerbutton, savestate, screenshotpng, keyboardputscancode,
+    case pause, resume, reset, poweroff, acpipowerbutton, injectnmi, savestate, screenshotpng, keyboardputscancode,
       keyboardputstring
     case teleport, resolveteleport
   }
@@ -13,7 +13,7 @@ struct ControlVM: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "controlvm", abstract: "Controls a running machine.",
     discussion: """
-      controlvm NAME pause | resume | reset | poweroff | acpipowerbutton | savestate
+      controlvm NAME pause | resume | reset | poweroff | acpipowerbutton | injectnmi | savestate
       controlvm NAME screenshotpng FILE
       controlvm NAME keyboardputscancode HEX...
       controlvm NAME keyboardputstring TEXT...

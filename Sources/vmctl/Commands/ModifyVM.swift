@@ -148,14 +148,20 @@ struct ModifyVM: ParsableCommand {
   @OptionGroup(title: "Boot options") var boot: BootOptions
   @Option(help: "A Linux bzImage or multiboot ELF to start directly; none: the firmware boots.", completion: .file())
   var kernel: String?
-  @Option(help: "The kernel's initial RAM disk or multiboot module; none: without.", completion: .file()) var initrd:
-    String?
+  @Option(
+    help: "The kernel's initial RAM disk, or multiboot modules: \"FILE ARGUMENTS,FILE ARGUMENTS\"; none: without.",
+    completion: .file()) var initrd: String?
   @Option(help: "The kernel's command line.") var append: String?
   @Option(name: .customLong("rtc-use-utc"), help: "Whether the clock shows UTC: on or off.") var rtcUseUTC: Switch?
   @Option(help: "Whether there is an HPET: on or off.") var hpet: Switch?
   @Option(
-    name: .customLong("debug-ports"), help: "The ports 0xE9 (log) and 0xF4 (exit) for bare-metal tests: on or off.")
+    name: .customLong("debug-ports"),
+    help: "The ports 0xE9 (log) and 0xF4 (exit), and the test device of public suites: on or off.")
   var debugPorts: Switch?
+  @Option(
+    name: .customLong("uart-strict"),
+    help: "Whether UART interrupts need OUT2, as on a PC: on or off.")
+  var uartStrict: Switch?
   @OptionGroup(title: "Serial port options") var uarts: UartOptions
   @OptionGroup(title: "Teleporter options") var teleporter: TeleporterOptions
 
@@ -170,11 +176,12 @@ struct ModifyVM: ParsableCommand {
       if let firmware { definition.hardware.firmware = try Paths.file(firmware, none: "bios", what: "firmware") }
       boot.apply(&definition.hardware)
       if let kernel { definition.hardware.setKernel(try Paths.file(kernel, none: "none", what: "kernel")) }
-      if let initrd { definition.hardware.initrd = try Paths.file(initrd, none: "none", what: "initrd") }
+      if let initrd { definition.hardware.initrd = try Paths.modules(initrd, none: "none") }
       if let append { definition.hardware.append = append.isEmpty ? nil : append }
       if let rtcUseUTC { definition.hardware.rtcUseUTC = rtcUseUTC.isOn }
       if let hpet { definition.hardware.hpet = hpet.isOn }
       if let debugPorts { definition.hardware.debugPorts = debugPorts.isOn }
+      if let uartStrict { definition.hardware.uartStrict = uartStrict.isOn }
       try uarts.apply(&definition.hardware)
       try teleporter.apply(&definition.teleporter)
     }

@@ -25,9 +25,9 @@ struct OracleRun {
   var steps = false
   /// Now and then AC is set.
   var aligns = false
-  private let machine: NativeOracleMachine
+  let machine: NativeOracleMachine
   private var generator: SplitMix
-  private(set) var window = [UInt8](repeating: 0, count: NativeOracleMachine.windowSize)
+  var window = [UInt8](repeating: 0, count: NativeOracleMachine.windowSize)
   private var round = 0
 
   init(seed: UInt64, compat: Bool, accelerator: Accelerator = .interpreter) throws {
@@ -88,7 +88,7 @@ struct OracleRun {
     return (host, guest)
   }
 
-  private func text(_ code: [UInt8]) -> String { code.map { hex($0) }.joined(separator: " ") }
+  func text(_ code: [UInt8]) -> String { code.map { hex($0) }.joined(separator: " ") }
   private func hex(_ value: some BinaryInteger) -> String { String(value, radix: 16) }
 
   // MARK: Code
@@ -336,7 +336,7 @@ struct OracleRun {
 
   // MARK: Comparing
 
-  private func difference(
+  func difference(
     _ host: oracle_state, _ guest: oracle_state, undefined: UInt64, undefinedStatus: UInt16
   ) -> [String] {
     var found: [String] = []
