@@ -27,7 +27,7 @@ let package = Package(
     .target(name: "GuestMemory", dependencies: ["CHost"], swiftSettings: hotPath),
     .target(name: "SavedState", dependencies: ["CZstd", "CSodium"], swiftSettings: hotPath),
     .target(name: "X86", dependencies: ["CHost", "GuestMemory", "SavedState"], swiftSettings: hotPath),
-    .target(name: "DiskImages", dependencies: []),
+    .target(name: "DiskImages", dependencies: ["SavedState"]),
     .target(name: "Devices", dependencies: ["GuestMemory", "SavedState", "DiskImages", "CZlib"]),
     .target(
       name: "Machine", dependencies: ["CHost", "X86", "Devices", "DiskImages", "GuestMemory", "SavedState"],

@@ -70,7 +70,7 @@ final class Board {
     let pit = PIT8254(ports: ports, clock: clock, irq: hpet?.pitInput ?? wires.line(0))
     let rtc = RTC146818(
       ports: ports, clock: clock, irq: hpet?.rtcInput ?? wires.line(8),
-      date: Self.hostDate(utc: configuration.rtcUseUTC))
+      date: Self.hostDate(utc: configuration.rtcUseUTC), wallClock: Self.wallClock)
     CMOSLayout.fill(rtc, configuration, memory: memory)
 
     // Platform
@@ -106,7 +106,7 @@ final class Board {
         }
         let slot = HardwareDescription.StorageSlot(
           controller: controller.name, bus: controller.bus, port: attachment.port, device: attachment.device,
-          kind: attachment.kind, mode: attachment.mode, medium: image?.identity)
+          kind: attachment.kind, mode: attachment.mode, medium: nil)
         attached.append((slot, image))
       }
     }
@@ -197,7 +197,16 @@ final class Board {
 
   private static func open(_ attachment: MachineConfiguration.Attachment) throws -> (any DiskImage)? {
     guard let path = attachment.medium else { return nil }
-    return try RawImage(path: path, readOnly: attachment.kind == .dvddrive || attachment.mode == .readonly)
+    return try RawImage(
+      path: path, readOnly: attachment.kind == .dvddrive || attachment.mode == .readonly,
+      insists: attachment.format == .raw)
+  }
+
+  /// The host's wall clock, nanoseconds since 1970, UTC.
+  private static func wallClock() -> Int64 {
+    var now = timespec()
+    clock_gettime(CLOCK_REALTIME, &now)
+    return Int64(now.tv_sec) * 1_000_000_000 + Int64(now.tv_nsec)
   }
 
   /// Seconds since 1970 for the clock chip: UTC, or the host's local time.
@@ -257,7 +266,21 @@ final class Board {
   }
 
   var images: [any DiskImage] { attached.compactMap(\.image) }
-  var storageSlots: [HardwareDescription.StorageSlot] { attached.map(\.slot) }
+  var media: [(slot: HardwareDescription.StorageSlot, image: any DiskImage)] {
+    attached.compactMap { slot, image in image.map { (slot, $0) } }
+  }
+  /// With what is in the drives now.
+  var storageSlots: [HardwareDescription.StorageSlot] {
+    attached.map { slot, image in
+      var slot = slot
+      slot.medium = image?.identity
+      return slot
+    }
+  }
+
+  func drive(at place: HardwareDescription.StorageSlot.Place) -> IDEDrive? {
+    ide.drive(channel: place.port, device: place.device)
+  }
   var roms: [HardwareDescription.Blob] { (romFiles + [BootItems.bootROM]).map(\.blob) }
   var bootFiles: [HardwareDescription.Blob] { guestFiles.map(\.blob) }
 }

@@ -91,12 +91,16 @@ public struct MachineConfiguration: Codable, Equatable, Sendable {
     /// Path of the image; nil: an empty drive.
     public var medium: String?
     public var mode: Mode
-    public init(port: Int, device: Int, kind: Kind, medium: String?, mode: Mode = .normal) {
+    /// nil: raw, unless the file looks like another format, and then it is refused.
+    public var format: Format?
+    public enum Format: String, Codable, CaseIterable, Sendable { case raw }
+    public init(port: Int, device: Int, kind: Kind, medium: String?, mode: Mode = .normal, format: Format? = nil) {
       self.port = port
       self.device = device
       self.kind = kind
       self.medium = medium
       self.mode = mode
+      self.format = format
     }
   }
 }

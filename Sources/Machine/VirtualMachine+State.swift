@@ -71,6 +71,12 @@ extension VirtualMachine {
         return .init(name: section.name, kind: section.kind, version: section.version)
       }
     }
+    var slots = board.storageSlots
+    // What is only read does not change while it is looked at.
+    for (slot, image) in board.media where !slot.isWritten {
+      guard let index = slots.firstIndex(where: { $0.place == slot.place }) else { continue }
+      slots[index].medium?.samples = try image.samples(.many)
+    }
     return HardwareDescription(
       memoryMB: configuration.memoryMB, vramMB: configuration.vramMB, cpus: configuration.cpus,
       cpuProfile: configuration.cpuProfile, cpuidLeaves: board.profile.leaves, roms: board.roms,
@@ -78,7 +84,7 @@ extension VirtualMachine {
       uarts: configuration.uarts.map { .init(slot: $0.slot, ioBase: $0.ioBase, irq: $0.irq) }
         .sorted { $0.slot < $1.slot },
       hpet: configuration.hpet, debugPorts: configuration.debugPorts, rtcUseUTC: configuration.rtcUseUTC,
-      storage: board.storageSlots,
+      storage: slots,
       controllers: configuration.storageControllers.map { .init(name: $0.name, bus: $0.bus) }, devices: sections)
   }
 }

@@ -25,11 +25,18 @@ public struct HardwareMismatch: Codable, Equatable, Sendable {
 
 /// Compares all that a guest can notice. Every difference is found at once. Names and descriptions may differ.
 public enum HardwareCheck {
+  public enum Media: Sendable {
+    /// Those of a teleport: the target's must be proved to be the source's.
+    case proved
+    /// Those of a saved state: of the same size where the guest writes them; the rest is `SavedMedia`'s.
+    case sized
+  }
+
   /// - Parameter name: the target VM's name, for the remedies.
   public static func compare(
-    source: HardwareDescription, target: HardwareDescription, name: String
+    source: HardwareDescription, target: HardwareDescription, name: String, media: Media = .proved
   ) -> [HardwareMismatch] {
-    var check = Comparison(name: quote(name))
+    var check = Comparison(name: ShellWord.quote(name), media: media)
     check.settings(source, target)
     check.processor(source, target) { CPUProfile.named($0)?.leaves }
     check.contents(source.roms, target.roms)
@@ -41,17 +48,11 @@ public enum HardwareCheck {
   }
 
   static let sameVersion = "install the same version of it as on the source (Debian's seabios package; vmctl)"
-
-  /// As a shell takes it.
-  static func quote(_ text: String) -> String {
-    let plain = text.allSatisfy { $0.isASCII && ($0.isLetter || $0.isNumber || "-_./:+,=@%".contains($0)) }
-    return plain && !text.isEmpty
-      ? text : "'" + text.split(separator: "'", omittingEmptySubsequences: false).joined(separator: "'\\''") + "'"
-  }
 }
 
 private struct Comparison {
   let name: String
+  let media: HardwareCheck.Media
   var mismatches: [HardwareMismatch] = []
 
   private mutating func add(_ what: String, _ source: String, _ target: String, _ remedy: String) {
@@ -102,7 +103,7 @@ private struct Comparison {
     var ours = table(target.cpuidLeaves)
     if source.cpuProfile != target.cpuProfile {
       modify(
-        "CPU profile", source.cpuProfile, target.cpuProfile, "--cpu-profile \(HardwareCheck.quote(source.cpuProfile))")
+        "CPU profile", source.cpuProfile, target.cpuProfile, "--cpu-profile \(ShellWord.quote(source.cpuProfile))")
       // The leaves differ for that reason; what counts is what is left when it is gone. The target's own changes stay.
       guard let wanted = known(source.cpuProfile), let present = known(target.cpuProfile) else { return }
       let plain = table(present)
@@ -142,11 +143,11 @@ private struct Comparison {
           add(blob.name, show(blob), show(other), HardwareCheck.sameVersion)
         }
       } else if let text = blob.text {
-        modify(blob.name, show(blob), show(other), "\(blob.option) \(HardwareCheck.quote(text))")
+        modify(blob.name, show(blob), show(other), "\(blob.option) \(ShellWord.quote(text))")
       } else if let path = blob.path {
         modify(
           blob.name, show(blob), show(other),
-          "\(blob.option) \(HardwareCheck.quote(path))  # a copy of the source's file")
+          "\(blob.option) \(ShellWord.quote(path))  # a copy of the source's file")
       }
     }
     for blob in target where !source.contains(where: { $0.name == blob.name }) {
@@ -180,29 +181,51 @@ private struct Comparison {
     for controller in target.controllers ?? [] { names[controller.bus] = controller.name }
     for slot in target.storage { names[slot.bus] = slot.controller }
     for slot in source.storage {
-      let other = target.storage.first { isSamePlace($0, slot) }
-      if let other, slot.kind == other.kind, slot.mode == other.mode, isSame(slot.medium, other.medium) { continue }
+      let other = target.storage.first { $0.place == slot.place }
+      let doubt = other.flatMap { self.doubt(slot, $0) }
+      if let other, slot.kind == other.kind, slot.mode == other.mode, doubt == nil { continue }
       var remedy = ""
       if names[slot.bus] == nil {
         names[slot.bus] = slot.controller
         remedy =
-          "vmctl storagectl \(name) --name \(HardwareCheck.quote(slot.controller)) --add \(slot.bus.rawValue); "
+          "vmctl storagectl \(name) --name \(ShellWord.quote(slot.controller)) --add \(slot.bus.rawValue); "
       }
       remedy += attach(slot, to: names[slot.bus] ?? slot.controller)
-      add(place(slot), show(slot), other.map(show) ?? "nothing", remedy)
+      if let other, let doubt, slot.kind == other.kind, slot.mode == other.mode,
+        slot.medium?.path == other.medium?.path,
+        slot.medium?.size == other.medium?.size
+      {
+        remedy = slot.isWritten ? Self.sharedStorage : "make \(slot.medium?.path ?? "it") a copy of the source's file"
+        add(place(slot), show(slot), "\(show(other)): \(doubt)", remedy)
+      } else {
+        add(place(slot), show(slot), (other.map(show) ?? "nothing") + (doubt.map { ": \($0)" } ?? ""), remedy)
+      }
     }
-    for slot in target.storage where !source.storage.contains(where: { isSamePlace($0, slot) }) {
+    for slot in target.storage where !source.storage.contains(where: { $0.place == slot.place }) {
       add(place(slot), "nothing", show(slot), attach(slot, to: slot.controller, medium: "none"))
     }
   }
 
-  private func isSamePlace(_ one: HardwareDescription.StorageSlot, _ other: HardwareDescription.StorageSlot) -> Bool {
-    one.bus == other.bus && one.port == other.port && one.device == other.device
-  }
+  private static let sharedStorage =
+    "mount the storage with the source's file at that path, such that both hosts lock it together (NFS: without nolock and "
+    + "local_lock), and start the target anew"
 
-  private func isSame(_ one: MediumIdentity?, _ other: MediumIdentity?) -> Bool {
-    guard let one, let other else { return one == nil && other == nil }
-    return one.isSameMedium(as: other)
+  /// Why the media of two drives are not taken for the same.
+  private func doubt(
+    _ source: HardwareDescription.StorageSlot, _ target: HardwareDescription.StorageSlot
+  ) -> String? {
+    switch media {
+    case .sized:
+      // What is in a CD-ROM drive can change at any time.
+      if source.kind == .dvddrive { return nil }
+      guard let one = source.medium, let other = target.medium, one.size != other.size else { return nil }
+      return "its size is another"
+    case .proved:
+      guard let one = source.medium, let other = target.medium else {
+        return source.medium == nil && target.medium == nil ? nil : "one of the drives is empty"
+      }
+      return one.doubt(about: other, isWritten: source.isWritten)
+    }
   }
 
   private func place(_ slot: HardwareDescription.StorageSlot) -> String {
@@ -215,8 +238,8 @@ private struct Comparison {
   }
 
   private func attach(_ slot: HardwareDescription.StorageSlot, to name: String, medium: String? = nil) -> String {
-    let medium = medium ?? slot.medium.map { HardwareCheck.quote($0.path) } ?? "emptydrive"
-    let controller = HardwareCheck.quote(name)
+    let medium = medium ?? slot.medium.map { ShellWord.quote($0.path) } ?? "emptydrive"
+    let controller = ShellWord.quote(name)
     return "vmctl storageattach \(self.name) --storagectl \(controller) --port \(slot.port) --device \(slot.device) "
       + "--type \(slot.kind.rawValue) --medium \(medium)"
       + (slot.mode == .normal ? "" : " --mtype \(slot.mode.rawValue)")

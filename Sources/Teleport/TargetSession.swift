@@ -224,13 +224,22 @@ final class TargetSession<Machine: TeleportableMachine> {
 
   /// From here on the machine could run; whether it does is the source's to say. Both share the media.
   private func prepare(_ machine: Machine) throws {
-    _ = try link.receive(timeoutMS: options.timeoutMS + Int(machine.memory.size >> 20), "hand-over").expect(.prepare)
+    let frame = try link.receive(timeoutMS: options.timeoutMS + Int(machine.memory.size >> 20), "hand-over")
+      .expect(.prepare)
+    // A source of an older version sends none.
+    let samples = frame.payload.isEmpty ? [] : try Message.decode(Message.Prepare.self, frame).media
     show(.handOver)
     do {
       try machine.shareMedia()
     } catch {
       refuse(.media, "the target cannot lock the media: \(error)")
       throw error
+    }
+    // The source has written its last. What it has written must be what is read here.
+    if let difference = try machine.mediaDifference(from: samples) {
+      let message = "the target's media are not the source's: \(difference)"
+      refuse(.media, message)
+      throw TeleportError.refused(message)
     }
     try target.testPoint(.targetLocked)
     try target.records(record(.prepared), false)

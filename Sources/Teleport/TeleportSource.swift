@@ -1,3 +1,4 @@
+import DiskImages
 import Foundation
 import GuestMemory
 import Machine
@@ -157,7 +158,7 @@ public final class TeleportSource: @unchecked Sendable {
         theirs.password
           ? "the target asks for a password; give it with --password or --passwordfile"
           : "the target asks for no password, though one was given: leave it out, or set it on the target with "
-            + "vmctl modifyvm \(HardwareCheck.quote(theirs.name)) --teleporter-password")
+            + "vmctl modifyvm \(ShellWord.quote(theirs.name)) --teleporter-password")
     }
     guard let password = options.password else { return }
     let authentication = Authentication(password: password, sourceHello: mine, targetHello: frame.payload)
@@ -170,6 +171,9 @@ public final class TeleportSource: @unchecked Sendable {
 
   private func checkHardware(_ link: Connection) throws -> MemorySender {
     show(.checkingHardware)
+    // Only who has the same files open sees the marks.
+    try machine.markMedia()
+    defer { machine.unmarkMedia() }
     let hardware = Message.encode(try machine.hardwareDescription())
     try link.send(.hardware, hardware, timeoutMS: options.timeoutMS)
     let accept = try link.receive(timeoutMS: options.timeoutMS, "hardware check").expect(.accept)
@@ -191,6 +195,8 @@ public final class TeleportSource: @unchecked Sendable {
       try sender.sendWhileRunning(maxDowntimeMS: options.maxDowntimeMS, testPoint: testPoint) { [self] in
         // What the media's hand-over flushes again is then little.
         machine.flushMedia()
+        // What the hand-over samples again is then in the host's memory.
+        _ = try? machine.sampleMedia(.few)
         try pendingNote?.wait()
         scanFits = sender.ledger.scanMS(of: machine.memory) <= Double(options.maxDowntimeMS) / 8
       }
@@ -281,7 +287,8 @@ public final class TeleportSource: @unchecked Sendable {
     mediaShared = true
     try machine.shareMedia()
     try testPoint(.sourceReleased)
-    try link.send(.prepare, timeoutMS: options.timeoutMS)
+    let samples = Message.Prepare(media: try machine.sampleMedia(.few))
+    try link.send(.prepare, Message.encode(samples), timeoutMS: options.timeoutMS)
     _ = try link.receive(timeoutMS: options.timeoutMS, "taking the media").expect(.prepared)
     try testPoint(.sourcePrepared)
   }

@@ -17,12 +17,59 @@ func sampleHardware() -> HardwareDescription {
     storage: [
       .init(
         controller: "IDE", bus: .ide, port: 0, device: 0, kind: .hdd, mode: .normal,
-        medium: MediumIdentity(path: "/shared/d.img", size: 1024, device: 1, inode: 5))
+        medium: sampleMedium(mark: 77))
     ],
     devices: [.init(name: "uart1", kind: "uart16550", version: 1)])
 }
 
+func sampleMedium(mark: UInt64?, inode: UInt64 = 5) -> MediumIdentity {
+  var medium = MediumIdentity(path: "/shared/d.img", size: 1024, device: 1, inode: inode)
+  medium.mark = mark
+  return medium
+}
+
 @Suite struct HardwareCheckTests {
+  @Test(arguments: [
+    (sampleMedium(mark: nil), "lock is not seen"), (sampleMedium(mark: 78), "lock is not seen"),
+    (sampleMedium(mark: nil, inode: 6), "inode 6 instead of 5"),
+  ])
+  func samePathSizeAndInodeProveNothing(medium: MediumIdentity, reason: String) {
+    var target = sampleHardware()
+    target.storage[0].medium = medium
+    let found = HardwareCheck.compare(source: sampleHardware(), target: target, name: "box")
+    #expect(found.count == 1)
+    #expect(found.first?.target.contains(reason) == true, "\(found)")
+    #expect(found.first?.remedy.contains("mount the storage") == true)
+  }
+
+  @Test func theMarkProvesTheFileWhateverItsPathAndNumbersAre() {
+    var target = sampleHardware()
+    target.storage[0].medium = sampleMedium(mark: 77, inode: 900)
+    target.storage[0].medium?.path = "/mnt/elsewhere"
+    #expect(HardwareCheck.compare(source: sampleHardware(), target: target, name: "box").isEmpty)
+  }
+
+  @Test func anOlderSourceThatProvesNothingIsRefused() {
+    var source = sampleHardware()
+    source.storage[0].medium?.mark = nil
+    let found = HardwareCheck.compare(source: source, target: sampleHardware(), name: "box")
+    #expect(found.first?.target.contains("same vmctl") == true)
+  }
+
+  @Test func aMediumThatIsOnlyReadMayBeACopy() {
+    var source = sampleHardware()
+    source.storage[0].mode = .readonly
+    source.storage[0].medium = sampleMedium(mark: nil)
+    source.storage[0].medium?.samples = MediumSamples(blocks: [.init(offset: 0, checksum: 1)])
+    var target = source
+    target.storage[0].medium?.inode = 99
+    #expect(HardwareCheck.compare(source: source, target: target, name: "box").isEmpty)
+    target.storage[0].medium?.samples?.blocks[0].checksum = 2
+    let found = HardwareCheck.compare(source: source, target: target, name: "box")
+    #expect(found.first?.target.contains("at byte 0") == true)
+    #expect(found.first?.remedy == "make /shared/d.img a copy of the source's file")
+  }
+
   @Test func equalMachinesMatch() {
     #expect(HardwareCheck.compare(source: sampleHardware(), target: sampleHardware(), name: "box").isEmpty)
   }

@@ -10,7 +10,8 @@ import Testing
       let isGuest = file.hasSuffix(".rom") || file.hasSuffix(".elf")
       // Walkers end only when the command line tells them so, and multiboot32 tries what only a loader hands over.
       let needsLoader = file.hasPrefix("walker") || file.hasPrefix("multiboot")
-      return isGuest && !(needsLoader && file.hasSuffix(".rom"))
+      // watch32 never ends.
+      return isGuest && !(needsLoader && file.hasSuffix(".rom")) && !file.hasPrefix("watch")
     }.sorted()
   }()
 

@@ -68,6 +68,7 @@ struct DefinitionFile: Codable {
     var type: String
     var medium: String?
     var mode: String?
+    var format: String?
   }
 
   struct Teleporter: Codable {
@@ -234,7 +235,8 @@ extension MachineConfiguration {
         attachments: (controller.attachment ?? []).map { attachment in
           Attachment(
             port: attachment.port, device: attachment.device, kind: Attachment.Kind(rawValue: attachment.type) ?? .hdd,
-            medium: attachment.medium, mode: attachment.mode.flatMap(Attachment.Mode.init) ?? .normal)
+            medium: attachment.medium, mode: attachment.mode.flatMap(Attachment.Mode.init) ?? .normal,
+            format: attachment.format.flatMap(Attachment.Format.init))
         })
     }
   }
@@ -262,7 +264,8 @@ extension MachineConfiguration.StorageController {
   fileprivate var fileForm: DefinitionFile.Storage {
     let list = attachments.map {
       DefinitionFile.Attachment(
-        port: $0.port, device: $0.device, type: $0.kind.rawValue, medium: $0.medium, mode: $0.mode.rawValue)
+        port: $0.port, device: $0.device, type: $0.kind.rawValue, medium: $0.medium, mode: $0.mode.rawValue,
+        format: $0.format?.rawValue)
     }
     return DefinitionFile.Storage(name: name, bus: bus.rawValue, attachment: list.isEmpty ? nil : list)
   }

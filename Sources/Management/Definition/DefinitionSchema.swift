@@ -56,6 +56,7 @@ indirect enum DefinitionSchema: Sendable {
     ("port", .integer(0...1)), ("device", .integer(0...1)),
     ("type", .choice(MachineConfiguration.Attachment.Kind.allCases.map(\.rawValue))),
     ("medium", .text), ("mode", .choice(MachineConfiguration.Attachment.Mode.allCases.map(\.rawValue))),
+    ("format", .choice(MachineConfiguration.Attachment.Format.allCases.map(\.rawValue))),
   ])
 
   private static let teleporter: DefinitionSchema = .table([

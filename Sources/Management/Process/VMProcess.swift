@@ -14,6 +14,7 @@ public final class VMProcess: @unchecked Sendable {
   let definition: VMDefinition
   let logger: Logger
 
+  private let force: Bool
   private let fileLock: FileLock
   private let logFile: LogFile
   private let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
@@ -46,8 +47,10 @@ public final class VMProcess: @unchecked Sendable {
 
   /// Takes the VM's lock. When this throws, nothing has changed.
   /// - Parameter detached: standard output and error go to the log.
-  public init(_ entry: VMEntry, detached: Bool) throws {
+  /// - Parameter force: a saved state goes on with disks that have changed since.
+  public init(_ entry: VMEntry, detached: Bool, force: Bool = false) throws {
     self.entry = entry
+    self.force = force
     folder = entry.folder
     let fileLock = try FileLock(path: folder.lock)
     self.fileLock = fileLock
@@ -92,8 +95,8 @@ public final class VMProcess: @unchecked Sendable {
         try run(vm)
         summary = ["the machine \"\(entry.name)\" has started"]
       case .savedState:
-        try restore()
-        summary = ["the machine \"\(entry.name)\" goes on from its saved state"]
+        let notes = try restore()
+        summary = ["the machine \"\(entry.name)\" goes on from its saved state"] + notes
       case .teleport:
         summary = [try waitForTeleport()]
       }
@@ -165,8 +168,8 @@ public final class VMProcess: @unchecked Sendable {
     writeRecord()
   }
 
-  private func build() throws -> VirtualMachine {
-    let vm = try VirtualMachine(definition.hardware)
+  private func build(_ hardware: MachineConfiguration? = nil) throws -> VirtualMachine {
+    let vm = try VirtualMachine(hardware ?? definition.hardware)
     vm.onEvent = { [weak self, weak vm] event in self?.machine(vm, event) }
     for endpoint in consoles {
       let console = endpoint.console
@@ -190,11 +193,16 @@ public final class VMProcess: @unchecked Sendable {
     vm.start(paused: false)
   }
 
-  private func restore() throws {
-    let vm = try build()
+  /// - Returns: what the user should know.
+  private func restore() throws -> [String] {
+    // A guest goes on without its CD as it would when somebody takes it out.
+    let (hardware, notes) = Media.withoutMissingDiscs(definition.hardware)
+    let vm = try build(hardware)
+    var loaded: [String]
     do {
-      try loadMachine(vm, from: folder.state, name: definition.name)
       try vm.lockMedia()
+      loaded = try loadMachine(vm, from: folder.state, name: definition.name, force: force)
+      for note in loaded { logger.warning("\(note)") }
       try run(vm)
     } catch {
       vm.powerOff()
@@ -202,6 +210,7 @@ public final class VMProcess: @unchecked Sendable {
     }
     // From the record on the saved state is history: a disk may have changed since.
     unlink(folder.state)
+    return notes + loaded
   }
 
   private func waitForTeleport() throws -> String {

@@ -252,12 +252,26 @@ extension VMEntry {
 }
 
 extension MachineConfiguration {
-  /// Whether a guest could notice: what the uarts are connected to on the host it cannot.
+  /// Whether a saved state would not fit any more. What the uarts are connected to on the host no guest can notice.
+  /// Where an image lies may change, and which disc is in a CD-ROM drive: whether a hard disk is still the one that the
+  /// state was saved with is seen when it goes on.
   fileprivate func isDifferent(from other: MachineConfiguration) -> Bool {
     var mine = self
     var theirs = other
     for index in mine.uarts.indices { mine.uarts[index].mode = .disconnected }
     for index in theirs.uarts.indices { theirs.uarts[index].mode = .disconnected }
+    mine.forgetMedia()
+    theirs.forgetMedia()
     return mine != theirs
+  }
+
+  /// Drives keep their places and kinds.
+  private mutating func forgetMedia() {
+    for index in storageControllers.indices {
+      for number in storageControllers[index].attachments.indices {
+        storageControllers[index].attachments[number].medium = nil
+        storageControllers[index].attachments[number].format = nil
+      }
+    }
   }
 }

@@ -5,6 +5,7 @@ import Management
 extension MachineConfiguration.StorageController.Bus: ExpressibleByArgument {}
 extension MachineConfiguration.Attachment.Kind: ExpressibleByArgument {}
 extension MachineConfiguration.Attachment.Mode: ExpressibleByArgument {}
+extension MachineConfiguration.Attachment.Format: ExpressibleByArgument {}
 
 struct CreateMedium: ParsableCommand {
   enum Kind: String, ExpressibleByArgument, CaseIterable { case disk }
@@ -70,10 +71,13 @@ struct StorageAttach: ParsableCommand {
   @Option(help: "The kind of drive.") var type: MachineConfiguration.Attachment.Kind?
   @Option(help: "The image's file, emptydrive, or none to detach.", completion: .file()) var medium: String
   @Option(help: "How the image is used.") var mtype: MachineConfiguration.Attachment.Mode = .normal
+  @Option(help: "raw: the image is taken as it is though it looks like another format.")
+  var format: MachineConfiguration.Attachment.Format?
 
   func run() throws {
     let registry = try Registry.fromEnvironment()
-    let attachment = try Media.attachment(port: port, device: device, kind: type, medium: medium, mode: mtype)
+    let attachment = try Media.attachment(
+      port: port, device: device, kind: type, medium: medium, mode: mtype, format: format)
     try registry.modify(try registry.find(machine.name)) { definition in
       try definition.hardware.attach(attachment, controller: storagectl, port: port, device: device)
     }

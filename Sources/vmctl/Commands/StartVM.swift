@@ -13,16 +13,21 @@ struct StartVM: ParsableCommand {
   @OptionGroup var machine: MachineArgument
   @Option(help: "headless: no window.") var type: Kind = .headless
   @Flag(help: "Runs the machine in this process. ^C powers it off.") var foreground = false
+  @Flag(
+    help: """
+      Goes on from a saved state though a disk has changed since: the guest, which still has the old content in its \
+      memory, can then destroy the disk's file systems.
+      """) var force = false
 
   func run() throws {
     let registry = try Registry.fromEnvironment()
     let entry = try registry.find(machine.name, checkingHost: true)
     if foreground { try runHere(entry) }
-    for line in try VMLauncher.start(entry, registry: registry) { Terminal.line(line) }
+    for line in try VMLauncher.start(entry, registry: registry, force: force) { Terminal.line(line) }
   }
 
   private func runHere(_ entry: VMEntry) throws {
-    let process = try VMProcess(entry, detached: false)
+    let process = try VMProcess(entry, detached: false, force: force)
     let signals = SignalWatch([SIGINT, SIGTERM, SIGHUP]) { process.terminate() }
     let line = IncomingProgress()
     process.onProgress = { line.show($0.summary, isLast: $0.phase == .done) }
@@ -57,10 +62,11 @@ private final class IncomingProgress: @unchecked Sendable {
 /// The process of a detached machine; `startvm` starts it.
 struct VMProcessCommand: ParsableCommand {
   static let configuration = CommandConfiguration(commandName: VMLauncher.subcommand, shouldDisplay: false)
+  @Flag var force = false
   @Argument var name: String
 
   func run() throws {
-    throw ExitCode(VMLauncher.runDetached(name, registry: try Registry.fromEnvironment()))
+    throw ExitCode(VMLauncher.runDetached(name, registry: try Registry.fromEnvironment(), force: force))
   }
 }
 

@@ -159,6 +159,49 @@ import Testing
     #expect(board.sense() == [2, 0x3A, 0])
   }
 
+  @Test func aDiscThatWasExchangedWhileTheMachineWasSavedIsAnnounced() throws {
+    #expect(board.packet([0x1E, 0, 0, 0, 1]) == [])
+    let saved = try board.ide.save()
+    let other = FaultyImage(pattern(10 * 2048, seed: 8), readOnly: true)
+    let drive = IDEDrive(cdrom: other, serial: "CD001")
+    let later = try IDEBoard([drive])
+    try later.ide.load(saved)
+    drive.discWasReplaced()
+    later.ide.resume()
+    #expect(!drive.isLocked)
+    #expect(later.packet([0x4A, 1, 0, 0, 0x10, 0, 0, 0, 8]) == [0, 6, 4, 0x10, 2, 2, 0, 0])
+    #expect(later.packet([0]) == nil)
+    #expect(later.sense() == [6, 0x28, 0])
+    #expect(later.packet([0x28, 0, 0, 0, 0, 9, 0, 0, 1]) == Array(other.bytes[9 * 2048..<10 * 2048]))
+  }
+
+  @Test func aDiscThatIsGoneWhileTheMachineWasSavedLeavesTheDriveEmptyAndAReadUnderWayFails() throws {
+    // Half of a read of 200 sectors has come: the buffer holds 64.
+    board.out(0x1F6, 0xA0)
+    board.out(0x1F1, 0)
+    board.out(0x1F4, 0x00)
+    board.out(0x1F5, 0x08)
+    board.out(0x1F7, 0xA0)
+    board.writeData([0xA8, 0, 0, 0, 0, 50, 0, 0, 0, 200, 0, 0])
+    #expect(board.readData(2048) == sector(50))
+    let saved = try board.ide.save()
+    let drive = IDEDrive(cdrom: nil, serial: "CD001")
+    let later = try IDEBoard([drive])
+    try later.ide.load(saved)
+    drive.discWasReplaced()
+    later.ide.resume()
+    var blocks = 1
+    while later.status & 8 != 0 {
+      #expect(later.readData(2048) == sector(50 + blocks))
+      blocks += 1
+    }
+    #expect(blocks == 64 && later.status & 1 == 1)
+    #expect(later.sense() == [3, 0x11, 0])
+    #expect(later.packet([0x4A, 1, 0, 0, 0x10, 0, 0, 0, 8]) == [0, 6, 4, 0x10, 3, 0, 0, 0])
+    #expect(later.packet([0]) == nil)
+    #expect(later.sense() == [2, 0x3A, 0])
+  }
+
   @Test func theGuestOpensAndLocksTheTray() {
     #expect(board.packet([0x1E, 0, 0, 0, 1]) == [])
     #expect(board.packet([0x1B, 0, 0, 0, 2]) == nil)
