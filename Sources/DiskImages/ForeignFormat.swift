@@ -49,7 +49,9 @@ public enum ForeignFormat: String, CaseIterable, Sendable {
     if begins([0x1F, 0x8B, 0x08]) { return .gzip }
     if begins([0xFD, 0x37, 0x7A, 0x58, 0x5A, 0x00]) { return .xz }
     if begins([0x28, 0xB5, 0x2F, 0xFD]) { return .zstd }
-    if begins("BZh") && head.count > 9 && head[4..<10].elementsEqual([0x31, 0x41, 0x59, 0x26, 0x53, 0x59]) {
+    if begins("BZh"), head.count > 9, (0x31...0x39).contains(head[3]),
+      head[4..<10].elementsEqual([0x31, 0x41, 0x59, 0x26, 0x53, 0x59])
+    {
       return .bzip2
     }
     return nil

@@ -6,7 +6,7 @@ import SavedState
 /// that have gone separate ways differ soonest: the headers of disk, partitions and file systems, the end, the blocks
 /// that were written last, and some spread over the rest.
 public struct MediumSamples: Codable, Equatable, Sendable {
-  /// Bytes.
+  /// How many bytes a block has.
   public static let blockSize: UInt64 = 4096
   /// How many of the blocks written last are remembered.
   public static let recentBlocks = 32

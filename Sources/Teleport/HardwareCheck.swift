@@ -25,6 +25,7 @@ public struct HardwareMismatch: Codable, Equatable, Sendable {
 
 /// Compares all that a guest can notice. Every difference is found at once. Names and descriptions may differ.
 public enum HardwareCheck {
+  /// What is asked of the media.
   public enum Media: Sendable {
     /// Those of a teleport: the target's must be proved to be the source's.
     case proved

@@ -36,7 +36,8 @@ public enum Media {
       do {
         try writable.lock()
         writable.unlock()
-      } catch DiskImageError.inUse {
+      } catch {
+        guard case .inUse = error else { throw error }
         inUse = true
       }
     }

@@ -218,7 +218,7 @@ import Testing
 
   private func time(_ board: TestBoard) -> [UInt32] { [4, 2, 0].map { read(board, $0) } }
 
-  @Test(arguments: [(Int64(0), [UInt32(0x00), 0x10, 0x02]), (3600, [0x01, 0x10, 0x02])])
+  @Test(arguments: [(0, [0x00, 0x10, 0x02]), (3600, [0x01, 0x10, 0x02])] as [(Int64, [UInt32])])
   func afterARestoreTheDateIsWhatItWouldBe(zone: Int64, expected: [UInt32]) throws {
     let wall = WallClock(951_782_399)
     let board = try TestBoard()
