@@ -166,6 +166,7 @@ final class TargetSession<Machine: TeleportableMachine> {
     var devicesDigest: UInt64?
     var hasAllRounds = false
     progress.totalPages = ledger.pageCount
+    progress.remainingPages = ledger.pageCount
     machine.memory.useLargePages(false)
     show(.memory)
     while true {
@@ -188,10 +189,15 @@ final class TargetSession<Machine: TeleportableMachine> {
           }
           progress.memoryBytes += UInt64(PageChunk.pageSize)
         }
+        // The first round sends each page once; how many a later one sends only the source knows.
+        if progress.round == 0 {
+          progress.remainingPages = max(ledger.pageCount - Int(progress.memoryBytes) / PageChunk.pageSize, 0)
+        }
         if sinceReport.milliseconds >= 200 { show(.memory) }
       case .roundEnd where devicesDigest == nil && devices.isEmpty:
         hasAllRounds = true
         progress.round += 1
+        progress.remainingPages = 0
         try target.testPoint(.targetMemory)
         try link.send(.roundDone, timeoutMS: options.timeoutMS)
       case .devices where hasAllRounds && devicesDigest == nil && !frame.payload.isEmpty:

@@ -100,7 +100,13 @@ public final class VMProcess: @unchecked Sendable {
       case .teleport:
         summary = [try waitForTeleport()]
       }
-      summary += consoles.compactMap(\.summary)
+      let ways = consoles.compactMap(\.summary)
+      summary += ways
+      if ways.isEmpty && origin != .teleport {
+        summary.append(
+          "it has no console: see its screen with vmctl controlvm \"\(entry.name)\" screenshotpng FILE, or give it one with "
+            + "vmctl modifyvm \"\(entry.name)\" --uart-mode1 tcpserver 0")
+      }
       for line in summary { logger.info("\(line)") }
       return summary
     } catch {
