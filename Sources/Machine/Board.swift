@@ -211,9 +211,11 @@ final class Board {
 
   /// Seconds since 1970 for the clock chip: UTC, or the host's local time.
   private static func hostDate(utc: Bool) -> Int64 {
-    let now = Date()
-    let offset = utc ? 0 : TimeZone.current.secondsFromGMT(for: now)
-    return Int64(now.timeIntervalSince1970) + Int64(offset)
+    // As the host's own programs take TZ, which Foundation reads otherwise ("UTC-3" is east of Greenwich).
+    var now = time(nil)
+    var local = tm()
+    localtime_r(&now, &local)
+    return Int64(now) + (utc ? 0 : Int64(local.tm_gmtoff))
   }
 
   /// The ROM ends at 4 GiB; its last 128 KiB also lie below 1 MiB.

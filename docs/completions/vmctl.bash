@@ -186,9 +186,9 @@ _vmctl() {
 
 _vmctl_createvm() {
     repeating_flags=()
-    non_repeating_flags=(--default --version -h --help)
+    non_repeating_flags=(--register --default --version -h --help)
     repeating_options=()
-    non_repeating_options=(--name --memory --basefolder --uuid)
+    non_repeating_options=(--name --memory --basefolder --uuid --ostype --groups)
     __vmctl_offer_flags_options 0
 
     # Offer option value completions
@@ -204,6 +204,12 @@ _vmctl_createvm() {
         return
         ;;
     '--uuid')
+        return
+        ;;
+    '--ostype')
+        return
+        ;;
+    '--groups')
         return
         ;;
     esac
@@ -374,7 +380,7 @@ _vmctl_modifyvm() {
 
 _vmctl_list() {
     repeating_flags=()
-    non_repeating_flags=(-l --long --version -h --help)
+    non_repeating_flags=(-l --long -s --sorted --version -h --help)
     repeating_options=()
     non_repeating_options=(--format)
     __vmctl_offer_flags_options 1
@@ -390,7 +396,7 @@ _vmctl_list() {
     # Offer positional completions
     case "${positional_number}" in
     1)
-        __vmctl_add_completions -W 'vms'$'\n''runningvms'$'\n''cpu-profiles'$'\n''hostinfo'$'\n''uart-modes'
+        __vmctl_add_completions -W 'vms'$'\n''runningvms'$'\n''cpu-profiles'$'\n''hostinfo'$'\n''uart-modes'$'\n''ostypes'$'\n''hdds'$'\n''dvds'$'\n''floppies'$'\n''systemproperties'
         return
         ;;
     esac
@@ -398,7 +404,7 @@ _vmctl_list() {
 
 _vmctl_showvminfo() {
     repeating_flags=()
-    non_repeating_flags=(--machinereadable --version -h --help)
+    non_repeating_flags=(--machinereadable --details --version -h --help)
     repeating_options=()
     non_repeating_options=(--format --log)
     __vmctl_offer_flags_options 1
@@ -427,7 +433,7 @@ _vmctl_createmedium() {
     repeating_flags=()
     non_repeating_flags=(--version -h --help)
     repeating_options=()
-    non_repeating_options=(--filename --size --format)
+    non_repeating_options=(--filename --size --format --variant)
     __vmctl_offer_flags_options 1
 
     # Offer option value completions
@@ -441,6 +447,10 @@ _vmctl_createmedium() {
         ;;
     '--format')
         __vmctl_add_completions -W 'raw'
+        return
+        ;;
+    '--variant')
+        __vmctl_add_completions -W 'Standard'$'\n''Fixed'
         return
         ;;
     esac
@@ -482,7 +492,7 @@ _vmctl_storagectl() {
     repeating_flags=()
     non_repeating_flags=(--remove --version -h --help)
     repeating_options=()
-    non_repeating_options=(--name --add)
+    non_repeating_options=(--name --add --controller --bootable --hostiocache --portcount)
     __vmctl_offer_flags_options 1
 
     # Offer option value completions
@@ -492,6 +502,20 @@ _vmctl_storagectl() {
         ;;
     '--add')
         __vmctl_add_completions -W 'ide'
+        return
+        ;;
+    '--controller')
+        return
+        ;;
+    '--bootable')
+        __vmctl_add_completions -W 'on'$'\n''off'
+        return
+        ;;
+    '--hostiocache')
+        __vmctl_add_completions -W 'on'$'\n''off'
+        return
+        ;;
+    '--portcount')
         return
         ;;
     esac
@@ -507,9 +531,9 @@ _vmctl_storagectl() {
 
 _vmctl_storageattach() {
     repeating_flags=()
-    non_repeating_flags=(--version -h --help)
+    non_repeating_flags=(--forceunmount --version -h --help)
     repeating_options=()
-    non_repeating_options=(--storagectl --port --device --type --medium --mtype)
+    non_repeating_options=(--storagectl --port --device --type --medium --mtype --tempeject --nonrotational --discard --format)
     __vmctl_offer_flags_options 1
 
     # Offer option value completions
@@ -535,6 +559,22 @@ _vmctl_storageattach() {
         __vmctl_add_completions -W 'normal'$'\n''readonly'
         return
         ;;
+    '--tempeject')
+        __vmctl_add_completions -W 'on'$'\n''off'
+        return
+        ;;
+    '--nonrotational')
+        __vmctl_add_completions -W 'on'$'\n''off'
+        return
+        ;;
+    '--discard')
+        __vmctl_add_completions -W 'on'$'\n''off'
+        return
+        ;;
+    '--format')
+        __vmctl_add_completions -W 'raw'
+        return
+        ;;
     esac
 
     # Offer positional completions
@@ -548,7 +588,7 @@ _vmctl_storageattach() {
 
 _vmctl_startvm() {
     repeating_flags=()
-    non_repeating_flags=(--foreground --version -h --help)
+    non_repeating_flags=(--foreground --force --version -h --help)
     repeating_options=()
     non_repeating_options=(--type)
     __vmctl_offer_flags_options 1
@@ -556,7 +596,7 @@ _vmctl_startvm() {
     # Offer option value completions
     case "${prev}" in
     '--type')
-        __vmctl_add_completions -W 'headless'
+        __vmctl_add_completions -W 'headless'$'\n''gui'$'\n''sdl'$'\n''separate'
         return
         ;;
     esac
@@ -574,12 +614,12 @@ _vmctl_controlvm() {
     repeating_flags=()
     non_repeating_flags=(--version -h --help)
     repeating_options=()
-    non_repeating_options=(-h --host -p --port -d --maxdowntime --password --passwordfile --timeout)
+    non_repeating_options=(--host -p --port -d --maxdowntime --password --passwordfile --timeout)
     __vmctl_offer_flags_options -1
 
     # Offer option value completions
     case "${prev}" in
-    '-h'|'--host')
+    '--host')
         return
         ;;
     '-p'|'--port')

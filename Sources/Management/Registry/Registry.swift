@@ -251,6 +251,19 @@ extension VMEntry {
   }
 }
 
+extension Registry {
+  /// Limits and folders, as `list systemproperties` has them.
+  public var properties: [(String, String)] {
+    [
+      ("Default machine folder", machines), ("Minimum guest RAM size", "1 MB"),
+      ("Maximum guest RAM size", "\(Host.memoryMB) MB"),
+      ("Maximum video RAM size", "256 MB"), ("Maximum guest CPU count", "\(HardwareLimits.maximumCPUs)"),
+      ("Maximum number of serial ports", "4"), ("Maximum IDE controllers", "1"), ("Maximum IDE port count", "2"),
+      ("Maximum devices per IDE port", "2"), ("Default hard disk format", "raw"),
+    ]
+  }
+}
+
 extension MachineConfiguration {
   /// Whether a saved state would not fit any more. What the uarts are connected to on the host no guest can notice.
   /// Where an image lies may change, and which disc is in a CD-ROM drive: whether a hard disk is still the one that the

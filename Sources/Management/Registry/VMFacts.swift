@@ -9,6 +9,9 @@ public struct VMFact: Equatable, Sendable {
   public var label: String
   public var value: String
   var isNumber = false
+  /// As `--machinereadable` writes it: in quotes where it has a place's dashes, as VBoxManage does.
+  public var quotedKey: String { isPlace ? "\"\(key)\"" : key }
+  var isPlace = false
 
   /// The value as VBoxManage writes it: numbers bare, texts in quotes.
   public var quoted: String {
@@ -77,10 +80,23 @@ public enum VMFacts {
     for (index, controller) in hardware.storageControllers.enumerated() {
       add("storagecontrollername\(index)", "Storage controller \(index)", controller.name)
       add("storagecontrollertype\(index)", "Storage controller \(index) kind", controller.bus.rawValue)
-      for attachment in controller.attachments {
-        let place = "\(controller.name)-\(attachment.port)-\(attachment.device)"
-        let medium = attachment.medium ?? "emptydrive"
-        add(place, place, "\(medium) (\(attachment.kind.rawValue), \(attachment.mode.rawValue))")
+      // As VBoxManage has them: every place, and its image alone.
+      for port in 0...1 {
+        for device in 0...1 {
+          let place = "\(controller.name)-\(port)-\(device)"
+          let attachment = controller.attachments.first { $0.port == port && $0.device == device }
+          func tell(_ what: String, _ value: String?) {
+            guard let value else { return }
+            let label = what.isEmpty ? place : "\(place) \(what.dropLast())"
+            let key = "\(controller.name)-\(what)\(port)-\(device)"
+            facts.append(VMFact(key: key, label: label, value: value, isPlace: true))
+          }
+          tell("", attachment.map { $0.medium ?? "emptydrive" } ?? "none")
+          guard let attachment else { continue }
+          tell("type-", attachment.kind.rawValue)
+          tell("mode-", attachment.mode.rawValue)
+          tell("format-", attachment.format?.rawValue)
+        }
       }
     }
     let teleporter = definition.teleporter

@@ -26,7 +26,7 @@ struct ControlVM: ParsableCommand {
   @OptionGroup var machine: MachineArgument
   @Argument(help: "What to do.") var verb: Verb
   @Argument(help: "What it is done with.", completion: .file()) var arguments: [String] = []
-  @Option(name: [.customShort("h"), .long], help: "Teleport: the target's host.") var host: String?
+  @Option(help: "Teleport: the target's host.") var host: String?
   @Option(name: [.customShort("p"), .long], help: "Teleport: the port the target waits on.") var port: Int?
   @Option(
     name: [.customShort("d"), .long],
@@ -107,7 +107,10 @@ struct ControlVM: ParsableCommand {
   }
 
   private func teleport(_ client: ControlClient) throws {
-    var wish = TeleportRequest(host: host ?? "", port: port ?? 0, maxDowntimeMS: maxdowntime)
+    // An IPv6 address in a URL's brackets.
+    var host = host ?? ""
+    if host.hasPrefix("["), host.hasSuffix("]") { host = String(host.dropFirst().dropLast()) }
+    var wish = TeleportRequest(host: host, port: port ?? 0, maxDowntimeMS: maxdowntime)
     wish.password = try passwordfile.map { try PasswordFile.read($0) } ?? password
     wish.timeoutMS = timeout
     var request = ControlRequest(.teleport)

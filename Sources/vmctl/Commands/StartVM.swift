@@ -3,7 +3,7 @@ import Foundation
 import Management
 
 struct StartVM: ParsableCommand {
-  enum Kind: String, ExpressibleByArgument, CaseIterable { case headless }
+  enum Kind: String, ExpressibleByArgument, CaseIterable { case headless, gui, sdl, separate }
   static let configuration = CommandConfiguration(
     commandName: "startvm", abstract: "Starts a machine.",
     discussion: """
@@ -11,7 +11,8 @@ struct StartVM: ParsableCommand {
       teleport and says so, with the port.
       """)
   @OptionGroup var machine: MachineArgument
-  @Option(help: "headless: no window.") var type: Kind = .headless
+  @Option(help: "headless: no window. The other kinds start without one too, as there is none yet.") var type: Kind =
+    .headless
   @Flag(help: "Runs the machine in this process. ^C powers it off.") var foreground = false
   @Flag(
     help: """
@@ -22,6 +23,11 @@ struct StartVM: ParsableCommand {
   func run() throws {
     let registry = try Registry.fromEnvironment()
     let entry = try registry.find(machine.name, checkingHost: true)
+    if type != .headless {
+      Terminal.error(
+        "there is no window yet: \"\(entry.name)\" starts headless; see its screen with vmctl controlvm "
+          + "\"\(entry.name)\" screenshotpng FILE")
+    }
     if foreground { try runHere(entry) }
     for line in try VMLauncher.start(entry, registry: registry, force: force) { Terminal.line(line) }
   }
