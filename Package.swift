@@ -23,6 +23,8 @@ let package = Package(
     .target(name: "CHost", cSettings: [.unsafeFlags(["-O2", "-msse4.2", "-mpopcnt"])]),
     .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
     .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
+    .systemLibrary(name: "CSlirp", pkgConfig: "slirp", providers: [.apt(["libslirp-dev"])]),
+    .target(name: "HostNetwork", dependencies: ["CSlirp"]),
     .systemLibrary(name: "CSodium", pkgConfig: "libsodium", providers: [.apt(["libsodium-dev"])]),
     .target(name: "GuestMemory", dependencies: ["CHost"], swiftSettings: hotPath),
     .target(name: "SavedState", dependencies: ["CZstd", "CSodium"], swiftSettings: hotPath),
@@ -46,13 +48,15 @@ let package = Package(
     .executableTarget(
       name: "vmctl",
       dependencies: [
-        "Management", "Machine", "SavedState", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        "Management", "Machine", "HostNetwork", "SavedState",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ]),
     .target(name: "CNativeOracle", path: "Tests/CNativeOracle"),
     .target(name: "GuestAssembly", path: "Tests/GuestAssembly"),
     .testTarget(
       name: "X86Tests", dependencies: ["X86", "CNativeOracle", "GuestAssembly"], exclude: ["Translator/Tables"]),
     .testTarget(name: "DevicesTests", dependencies: ["Devices", "CZlib"]),
+    .testTarget(name: "HostNetworkTests", dependencies: ["HostNetwork"]),
     .testTarget(name: "DiskImagesTests", dependencies: ["DiskImages"]),
     .testTarget(name: "SavedStateTests", dependencies: ["SavedState"]),
     .testTarget(name: "GuestMemoryTests", dependencies: ["GuestMemory"]),

@@ -23,7 +23,7 @@ struct VMCtl: ParsableCommand {
       CommandGroup(
         name: "Running",
         subcommands: [StartVM.self, ControlVM.self, DiscardState.self, Console.self, DebugVM.self]),
-      CommandGroup(name: "Internal", subcommands: [VMProcessCommand.self]),
+      CommandGroup(name: "Internal", subcommands: [VMProcessCommand.self, NATProcessCommand.self]),
     ])
 
   static func main() {
