@@ -24,9 +24,10 @@ let package = Package(
     .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
     .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
     .systemLibrary(name: "CSodium", pkgConfig: "libsodium", providers: [.apt(["libsodium-dev"])]),
+    .systemLibrary(name: "CZydis", providers: [.apt(["libzydis-dev"])]),
     .target(name: "GuestMemory", dependencies: ["CHost"], swiftSettings: hotPath),
     .target(name: "SavedState", dependencies: ["CZstd", "CSodium"], swiftSettings: hotPath),
-    .target(name: "X86", dependencies: ["CHost", "GuestMemory", "SavedState"], swiftSettings: hotPath),
+    .target(name: "X86", dependencies: ["CHost", "CZydis", "GuestMemory", "SavedState"], swiftSettings: hotPath),
     .target(name: "DiskImages", dependencies: []),
     .target(name: "Devices", dependencies: ["GuestMemory", "SavedState", "DiskImages", "CZlib"]),
     .target(

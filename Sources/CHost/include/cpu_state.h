@@ -249,7 +249,7 @@ typedef struct vm_block {
   uint8_t crossings;      ///< times that accesses checked together lay in two pages
   uint8_t careful;        ///< that is no surprise: code for it is emitted, too
   uint8_t wanders;        ///< its indirect branch leads to many places: no inline cache for it
-  uint8_t reserved;
+  uint8_t refused;        ///< the verifier has refused its code: it is interpreted
   uint64_t code;          ///< emitted code, or 0
   vm_code_link *incoming; ///< branches linked to it
   struct vm_block *older;  ///< translated before it into the same region of code memory
