@@ -22,11 +22,14 @@ let package = Package(
     .target(name: "CHost", cSettings: [.unsafeFlags(["-O2", "-msse4.2", "-mpopcnt"])]),
     .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
     .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
+    .systemLibrary(name: "CSlirp", pkgConfig: "slirp", providers: [.apt(["libslirp-dev"])]),
+    .target(name: "HostNetwork", dependencies: ["CSlirp"]),
     .systemLibrary(name: "CSodium", pkgConfig: "libsodium", providers: [.apt(["libsodium-dev"])]),
+    .systemLibrary(name: "CZydis", providers: [.apt(["libzydis-dev"])]),
     .target(name: "GuestMemory", dependencies: ["CHost"], swiftSettings: hotPath),
     .target(name: "SavedState", dependencies: ["CZstd", "CSodium"], swiftSettings: hotPath),
-    .target(name: "X86", dependencies: ["CHost", "GuestMemory", "SavedState"], swiftSettings: hotPath),
-    .target(name: "DiskImages", dependencies: []),
+    .target(name: "X86", dependencies: ["CHost", "CZydis", "GuestMemory", "SavedState"], swiftSettings: hotPath),
+    .target(name: "DiskImages", dependencies: ["SavedState"]),
     .target(name: "Devices", dependencies: ["GuestMemory", "SavedState", "DiskImages", "CZlib"]),
     .target(
       name: "Machine", dependencies: ["CHost", "X86", "Devices", "DiskImages", "GuestMemory", "SavedState"],
@@ -35,7 +38,7 @@ let package = Package(
     .target(
       name: "Management",
       dependencies: [
-        "Machine", "Teleport", "DiskImages", "GuestMemory", "SavedState", "X86",
+        "CHost", "Machine", "Teleport", "DiskImages", "GuestMemory", "SavedState", "X86",
         .product(name: "NIOConcurrencyHelpers", package: "swift-nio"),
         .product(name: "NIOCore", package: "swift-nio"),
         .product(name: "NIOPosix", package: "swift-nio"),
@@ -44,20 +47,22 @@ let package = Package(
     .executableTarget(
       name: "vmctl",
       dependencies: [
-        "Management", "Machine", "SavedState", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        "Management", "Machine", "HostNetwork", "SavedState",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ]),
     .target(name: "CNativeOracle", path: "Tests/CNativeOracle"),
     .target(name: "GuestAssembly", path: "Tests/GuestAssembly"),
     .testTarget(
       name: "X86Tests", dependencies: ["X86", "CNativeOracle", "GuestAssembly"], exclude: ["Translator/Tables"]),
     .testTarget(name: "DevicesTests", dependencies: ["Devices", "CZlib"]),
+    .testTarget(name: "HostNetworkTests", dependencies: ["HostNetwork"]),
     .testTarget(name: "DiskImagesTests", dependencies: ["DiskImages"]),
     .testTarget(name: "SavedStateTests", dependencies: ["SavedState"]),
     .testTarget(name: "GuestMemoryTests", dependencies: ["GuestMemory"]),
     .testTarget(name: "MachineTests", dependencies: ["Machine", "Devices", "DiskImages", "SavedState", "X86"]),
     .testTarget(name: "TeleportTests", dependencies: ["Teleport", "DiskImages"]),
     .testTarget(name: "ManagementTests", dependencies: ["Management", "Machine", "Teleport", "DiskImages"]),
-    .testTarget(name: "WholeMachineTests", dependencies: ["CZlib", "GuestAssembly"]),
+    .testTarget(name: "WholeMachineTests", dependencies: ["CHost", "CZlib", "GuestAssembly"]),
     .testTarget(name: "TidyTests"),
   ],
   swiftLanguageModes: [.v6]

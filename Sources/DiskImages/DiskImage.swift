@@ -7,8 +7,11 @@ public protocol DiskImage: AnyObject, Sendable {
   /// Bytes the guest sees: the file's length rounded up to a whole sector of 512.
   var size: UInt64 { get }
   var isReadOnly: Bool { get }
-  /// What a teleport compares.
+  /// What a teleport and a saved state compare, as it is now.
   var identity: MediumIdentity { get }
+  /// The blocks of `MediumSamples` that were written last through this image, at most `MediumSamples.recentBlocks` of
+  /// them, the oldest first.
+  var recentlyWritten: [UInt64] { get }
 
   /// Fills `buffer` from `offset` (bytes) on. The part of the last sector that the file lacks reads as zero.
   func read(at offset: UInt64, into buffer: UnsafeMutableRawBufferPointer) throws(DiskImageError)
@@ -25,6 +28,11 @@ public protocol DiskImage: AnyObject, Sendable {
   /// Gives the medium up, so that another machine can take it. The image stays open.
   func unlock()
   var hold: MediumHold { get }
+  /// Writes a number, which is not 0, into the locks of the file, where whoever has opened the same file finds it in his
+  /// `identity`; nil takes it away, as `unlock` does. Nothing of the medium is changed.
+  func setMark(_ mark: UInt64?) throws(DiskImageError)
+  /// Takes over what `recentlyWritten` was in another process.
+  func noteWritten(blocks: [UInt64])
 }
 
 extension DiskImage {
@@ -38,31 +46,6 @@ extension DiskImage {
 /// nobody else has any of it.
 public enum MediumHold: Sendable { case none, shared, exclusive }
 
-/// Which medium it is, told so that two hosts on one file system agree that they see the same one.
-public struct MediumIdentity: Codable, Equatable, Sendable {
-  /// With symbolic links resolved.
-  public var path: String
-  /// Bytes the guest sees.
-  public var size: UInt64
-  /// The file's device and inode number. Another host may number its devices otherwise: `isSameMedium` allows for it.
-  public var device: UInt64
-  /// The file's number on its device.
-  public var inode: UInt64
-
-  public init(path: String, size: UInt64, device: UInt64, inode: UInt64) {
-    self.path = path
-    self.size = size
-    self.device = device
-    self.inode = inode
-  }
-
-  /// Whether both name one file: the same size, and the same inode or, where hosts number it differently, the same path.
-  public func isSameMedium(as other: MediumIdentity) -> Bool {
-    guard size == other.size else { return false }
-    return (device == other.device && inode == other.inode) || path == other.path
-  }
-}
-
 /// What is wrong with a medium, and what to do.
 public enum DiskImageError: Error, Equatable, CustomStringConvertible, Sendable {
   case notFound(path: String)
@@ -75,6 +58,8 @@ public enum DiskImageError: Error, Equatable, CustomStringConvertible, Sendable 
   case noSpace(path: String)
   case badSize(path: String, bytes: UInt64)
   case outOfRange(path: String, offset: UInt64, length: Int)
+  /// It is an image, but not a raw one.
+  case foreign(path: String, format: ForeignFormat)
   case host(path: String, operation: String, reason: String)
 
   public var description: String {
@@ -90,6 +75,8 @@ public enum DiskImageError: Error, Equatable, CustomStringConvertible, Sendable 
     case .badSize(let path, let bytes): "\(bytes) bytes is no size for \(path); give a positive multiple of 512"
     case .outOfRange(let path, let offset, let length):
       "\(length) bytes at \(offset) lie outside of \(path)"
+    case .foreign(let path, let format):
+      "\(path) is in the format \(format.name), and a guest that took it as a raw disk would destroy it"
     case .host(let path, let operation, let reason): "cannot \(operation) \(path): \(reason)"
     }
   }

@@ -1,3 +1,5 @@
+import Synchronization
+
 #if canImport(Glibc)
   import Glibc
 #elseif canImport(Musl)
@@ -12,13 +14,19 @@ public final class RawImage: DiskImage, @unchecked Sendable {
   public let path: String
   public let size: UInt64
   public let isReadOnly: Bool
-  public let identity: MediumIdentity
   public private(set) var hold = MediumHold.none
   private let descriptor: Int32
+  private let canonicalPath: String
+  /// The device's number, for a block device.
+  private let blockDevice: dev_t?
+  private var ownMark: UInt64?
+  private let recent = Mutex<[UInt64]>([])
 
   /// Opens without locking.
-  /// - Parameter readOnly: for ISO images and media attached as readonly or immutable.
-  public init(path: String, readOnly: Bool = false) throws(DiskImageError) {
+  /// - Parameters:
+  ///   - readOnly: for ISO images and media attached as readonly or immutable.
+  ///   - insists: it is raw whatever it looks like. Otherwise an image of a known other format is refused.
+  public init(path: String, readOnly: Bool = false, insists: Bool = false) throws(DiskImageError) {
     let flags = (readOnly ? O_RDONLY : O_RDWR) | O_CLOEXEC
     let descriptor = open(path, flags)
     guard descriptor >= 0 else { throw Self.error(errno, "open", path) }
@@ -32,12 +40,13 @@ public final class RawImage: DiskImage, @unchecked Sendable {
       guard end >= 0 else { throw Self.error(errno, "measure", path) }
       guard end > 0 else { throw .empty(path: path) }
       let size = (UInt64(end) + 511) & ~511
+      if !insists, let format = Self.format(descriptor, end) { throw .foreign(path: path, format: format) }
       self.path = path
       self.size = size
       self.isReadOnly = readOnly
       self.descriptor = descriptor
-      identity = MediumIdentity(
-        path: Self.canonicalPath(path), size: size, device: UInt64(status.st_dev), inode: UInt64(status.st_ino))
+      canonicalPath = Self.canonicalPath(path)
+      blockDevice = kind == S_IFBLK ? status.st_rdev : nil
     } catch {
       close(descriptor)
       throw error
@@ -45,6 +54,48 @@ public final class RawImage: DiskImage, @unchecked Sendable {
   }
 
   deinit { close(descriptor) }
+
+  /// The format that a file is in, where it is a known one that is not raw.
+  public static func foreignFormat(of path: String) throws(DiskImageError) -> ForeignFormat? {
+    do throws(DiskImageError) {
+      _ = try RawImage(path: path, readOnly: true)
+      return nil
+    } catch {
+      if case .foreign(_, let format) = error { return format }
+      throw error
+    }
+  }
+
+  private static func format(_ descriptor: Int32, _ end: Int) -> ForeignFormat? {
+    func bytes(_ count: Int, from offset: Int) -> [UInt8] {
+      var bytes = [UInt8](repeating: 0, count: count)
+      let done = pread(descriptor, &bytes, count, off_t(offset))
+      return Array(bytes.prefix(max(done, 0)))
+    }
+    let tail = min(end, ForeignFormat.tailBytes)
+    return ForeignFormat.recognize(
+      head: bytes(ForeignFormat.headBytes, from: 0), tail: bytes(tail, from: end - tail))
+  }
+
+  public var identity: MediumIdentity {
+    var status = stat()
+    fstat(descriptor, &status)
+    var identity = MediumIdentity(
+      path: canonicalPath, size: size, device: UInt64(status.st_dev), inode: UInt64(status.st_ino))
+    if let blockDevice {
+      identity.deviceNames = BlockDeviceFacts.names(blockDevice)
+      identity.writes = BlockDeviceFacts.writes(blockDevice)
+    } else {
+      identity.modified = Self.nanoseconds(status.st_mtim)
+      identity.changed = Self.nanoseconds(status.st_ctim)
+    }
+    identity.mark = ownMark ?? othersMark
+    return identity
+  }
+
+  private static func nanoseconds(_ time: timespec) -> Int64 {
+    Int64(time.tv_sec) &* 1_000_000_000 &+ Int64(time.tv_nsec)
+  }
 
   /// Makes a sparse image of `size` bytes, a positive multiple of 512. Refuses to overwrite.
   public static func createRaw(path: String, size: UInt64) throws(DiskImageError) {
@@ -83,6 +134,7 @@ public final class RawImage: DiskImage, @unchecked Sendable {
     guard !isReadOnly else { throw .readOnly(path: path) }
     try check(offset, buffer.count)
     guard let base = buffer.baseAddress else { return }
+    note(offset, buffer.count)
     var done = 0
     while done < buffer.count {
       let count = pwrite(descriptor, base + done, buffer.count - done, off_t(offset) + off_t(done))
@@ -91,6 +143,24 @@ public final class RawImage: DiskImage, @unchecked Sendable {
         throw Self.error(errno, "write to", path)
       }
       done += count
+    }
+  }
+
+  public var recentlyWritten: [UInt64] { recent.withLock { $0 } }
+
+  public func noteWritten(blocks: [UInt64]) {
+    recent.withLock { $0 = Array((blocks + $0).suffix(MediumSamples.recentBlocks)) }
+  }
+
+  /// Of a long write, first and last block.
+  private func note(_ offset: UInt64, _ count: Int) {
+    let first = offset / MediumSamples.blockSize
+    let last = (offset + UInt64(max(count, 1)) - 1) / MediumSamples.blockSize
+    recent.withLock { list in
+      for block in first == last ? [first] : [first, last] where !list.suffix(2).contains(block) {
+        if list.count == MediumSamples.recentBlocks { list.removeFirst() }
+        list.append(block)
+      }
     }
   }
 
@@ -111,7 +181,13 @@ public final class RawImage: DiskImage, @unchecked Sendable {
 
   /// fcntl(2), "Open file description locks": they belong to the open file, not to the process, so two images of one
   /// file in one process exclude each other as well, and closing another descriptor of the file does not drop them.
-  private static let setOpenFileLock: Int32 = 37  // F_OFD_SETLK of <bits/fcntl-linux.h>
+  private static let getOpenFileLock: Int32 = 36  // F_OFD_GETLK of <bits/fcntl-linux.h>
+  private static let setOpenFileLock: Int32 = 37  // F_OFD_SETLK
+
+  /// The medium's lock lies on all bytes that a file can have. Behind them are 64 that no file has, for the mark: bit N of
+  /// it is a shared lock on byte N. Locks go by the file, through every path and mount and over network file systems, and
+  /// say so which file it is.
+  private static let markStart: off_t = 1 << 62
 
   public func lock() throws(DiskImageError) { try take(isReadOnly ? .shared : .exclusive) }
 
@@ -120,7 +196,7 @@ public final class RawImage: DiskImage, @unchecked Sendable {
   /// Locking what is locked already replaces the lock, or leaves it alone when that fails.
   private func take(_ wanted: MediumHold) throws(DiskImageError) {
     guard hold != wanted else { return }
-    let failure = setLock(wanted == .shared ? F_RDLCK : F_WRLCK)
+    let failure = setLock(wanted == .shared ? F_RDLCK : F_WRLCK, from: 0, length: Self.markStart)
     guard failure == 0 else {
       if failure == EAGAIN || failure == EACCES { throw .inUse(path: path) }
       throw Self.error(failure, "lock", path)
@@ -129,20 +205,47 @@ public final class RawImage: DiskImage, @unchecked Sendable {
   }
 
   public func unlock() {
+    if ownMark != nil { try? setMark(nil) }
     guard isLocked else { return }
-    _ = setLock(F_UNLCK)
+    _ = setLock(F_UNLCK, from: 0, length: Self.markStart)
     hold = .none
   }
 
+  public func setMark(_ mark: UInt64?) throws(DiskImageError) {
+    var failure = setLock(F_UNLCK, from: Self.markStart, length: 64)
+    for bit in 0..<off_t(64) where failure == 0 && (mark ?? 0) >> UInt64(bit) & 1 != 0 {
+      failure = setLock(F_RDLCK, from: Self.markStart + bit, length: 1)
+    }
+    guard failure == 0 else {
+      _ = setLock(F_UNLCK, from: Self.markStart, length: 64)
+      ownMark = nil
+      throw Self.error(failure, "lock", path)
+    }
+    ownMark = mark
+  }
+
+  /// The mark that others have set. nil: none, or it cannot be asked for.
+  private var othersMark: UInt64? {
+    var mark: UInt64 = 0
+    for bit in 0..<off_t(64) {
+      var range = Self.range(F_WRLCK, from: Self.markStart + bit, length: 1)
+      guard fcntl(descriptor, Self.getOpenFileLock, &range) == 0 else { return nil }
+      if range.l_type != Int16(F_UNLCK) { mark |= 1 << UInt64(bit) }
+    }
+    return mark == 0 ? nil : mark
+  }
+
   /// - Returns: 0 or an error number.
-  private func setLock(_ type: Int32) -> Int32 {
-    var range = flock()  // from 0, of length 0: the whole file, however it grows
-    range.l_type = Int16(type)
-    range.l_whence = Int16(SEEK_SET)
+  private func setLock(_ type: Int32, from start: off_t, length: off_t) -> Int32 {
+    var range = Self.range(type, from: start, length: length)
     while fcntl(descriptor, Self.setOpenFileLock, &range) != 0 {
       if errno != EINTR { return errno }
     }
     return 0
+  }
+
+  private static func range(_ type: Int32, from start: off_t, length: off_t) -> flock {
+    flock(l_type: Int16(type), l_whence: Int16(SEEK_SET), l_start: start, l_len: length, l_pid: 0)
   }
 
   // MARK: Helpers

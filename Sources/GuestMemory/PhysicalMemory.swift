@@ -35,12 +35,15 @@ public struct PageTarget {
   public var write: UnsafeMutableRawPointer?
   /// The RAM page number behind `write` (index into the dirty log), or -1.
   public var ramPage: Int
+  /// Neither memory nor a device: reads find all ones at `read`, and writes go nowhere.
+  public var isEmpty: Bool
 
   @inlinable @inline(__always)
-  init(read: UnsafeMutableRawPointer?, write: UnsafeMutableRawPointer?, ramPage: Int) {
+  init(read: UnsafeMutableRawPointer?, write: UnsafeMutableRawPointer?, ramPage: Int, isEmpty: Bool = false) {
     self.read = read
     self.write = write
     self.ramPage = ramPage
+    self.isEmpty = isEmpty
   }
 }
 
@@ -84,6 +87,8 @@ public final class PhysicalMemory: @unchecked Sendable {
     var name: String
   }
   private var regions: [Region] = []
+  /// What reads find where nothing answers: a page of ones, never written.
+  private let ones = UnsafeMutableRawPointer.allocate(byteCount: pageSize, alignment: pageSize)
 
   /// What the chipset makes of a 4 KiB page of the first MiB.
   public struct LowPage: Equatable, Sendable {
@@ -112,6 +117,7 @@ public final class PhysicalMemory: @unchecked Sendable {
     writers.initialize(repeating: 0, count: pages)
     lowPages = Array(repeating: LowPage(readRAM: true, writeRAM: true), count: 256)
     for page in 0xA0..<0x100 { lowPages[page] = LowPage(readRAM: false, writeRAM: false) }
+    memset(ones, 0xff, Self.pageSize)
   }
 
   /// The host's large pages, where it gives them: fewer of its page faults and TLB misses, for the guest and for whoever
@@ -134,6 +140,7 @@ public final class PhysicalMemory: @unchecked Sendable {
     munmap(ram, Int(size))
     codePages.deallocate()
     writers.deallocate()
+    ones.deallocate()
   }
 
   // MARK: RAM pages
@@ -200,12 +207,22 @@ public final class PhysicalMemory: @unchecked Sendable {
     if page < 0x100000 {
       let low = lowPages[Int(page >> 12)]
       let host = page < lowSize ? ram + Int(page) : nil
+      if !low.readRAM && !low.writeRAM && isEmpty(page) { return empty }
       let rom = low.readRAM ? nil : region(at: page)?.romHost(page)
       return PageTarget(
         read: low.readRAM ? host : rom, write: low.writeRAM ? host : nil,
         ramPage: low.writeRAM && host != nil ? Int(page >> 12) : -1)
     }
+    if isEmpty(page) { return empty }
     return PageTarget(read: region(at: page)?.romHost(page), write: nil, ramPage: -1)
+  }
+
+  /// The target of a page where nothing is.
+  public var empty: PageTarget { PageTarget(read: ones, write: nil, ramPage: -1, isEmpty: true) }
+
+  private func isEmpty(_ page: UInt64) -> Bool {
+    // The last page ends where the addresses do.
+    !regions.contains { $0.start <= page | 0xfff && page < $0.end }
   }
 
   private func region(at physical: UInt64) -> Region? {

@@ -106,8 +106,8 @@ final class CPUThread: @unchecked Sendable {
 extension CPU {
   /// What a halted CPU wakes for, if only to find that it stays halted.
   private static let wakingBits: UInt32 = [
-    VM_PENDING_INTERRUPT, VM_PENDING_NMI, VM_PENDING_INIT, VM_PENDING_SIPI, VM_PENDING_STOP, VM_PENDING_TLB_FLUSH,
-    VM_PENDING_CODE,
+    VM_PENDING_INTERRUPT, VM_PENDING_NMI, VM_PENDING_SECOND_NMI, VM_PENDING_INIT, VM_PENDING_SIPI, VM_PENDING_STOP,
+    VM_PENDING_TLB_FLUSH, VM_PENDING_CODE,
   ].reduce(0) { $0 | UInt32($1) }
 
   var hasWork: Bool { vm_load_relaxed(&s.pointee.pending) & Self.wakingBits != 0 }

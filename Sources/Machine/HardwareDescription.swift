@@ -43,6 +43,17 @@ public struct HardwareDescription: Codable, Equatable, Sendable {
     public var mode: MachineConfiguration.Attachment.Mode
     /// nil: the drive is empty.
     public var medium: MediumIdentity?
+
+    /// Whether the guest can write to it.
+    public var isWritten: Bool { kind == .hdd && mode == .normal }
+    public var place: Place { Place(bus: bus, port: port, device: device) }
+
+    /// Where a drive is, whatever its controller is called.
+    public struct Place: Codable, Hashable, Sendable {
+      public var bus: MachineConfiguration.StorageController.Bus
+      public var port: Int
+      public var device: Int
+    }
   }
 
   public struct DeviceVersion: Codable, Equatable, Sendable {

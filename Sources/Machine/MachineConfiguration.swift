@@ -26,6 +26,9 @@ public struct MachineConfiguration: Codable, Equatable, Sendable {
   public var hpet: Bool = true
   public var debugPorts: Bool = false
   public var testDevice: Bool = false
+  /// The UARTs' interrupts pass the gate that OUT2 opens, as on a PC; without it they reach systems that leave the modem
+  /// control register alone.
+  public var uartStrict: Bool = false
   public var storageControllers: [StorageController] = []
 
   public init() {}
@@ -93,12 +96,16 @@ public struct MachineConfiguration: Codable, Equatable, Sendable {
     /// Path of the image; nil: an empty drive.
     public var medium: String?
     public var mode: Mode
-    public init(port: Int, device: Int, kind: Kind, medium: String?, mode: Mode = .normal) {
+    /// nil: raw, unless the file looks like another format, and then it is refused.
+    public var format: Format?
+    public enum Format: String, Codable, CaseIterable, Sendable { case raw }
+    public init(port: Int, device: Int, kind: Kind, medium: String?, mode: Mode = .normal, format: Format? = nil) {
       self.port = port
       self.device = device
       self.kind = kind
       self.medium = medium
       self.mode = mode
+      self.format = format
     }
   }
 }

@@ -7,6 +7,11 @@ public enum MachineError: Error, Equatable, CustomStringConvertible, Sendable {
   case diskWithoutMedium(controller: String, port: Int, device: Int)
   case initrdWithoutKernel
   case notAKernel(path: String)
+  /// A multiboot kernel whose header the boot ROM will not find; in bytes.
+  case multibootHeaderLate(path: String, offset: Int, reach: Int)
+  /// A list of modules for a Linux kernel.
+  case severalInitrds(text: String, count: Int)
+  case tooManyModules(count: Int, limit: Int)
   /// A file that a setting names.
   case fileUnreadable(setting: String, what: String, path: String, exists: Bool)
   case firmwareSize(path: String, bytes: Int)
@@ -28,6 +33,11 @@ public enum MachineError: Error, Equatable, CustomStringConvertible, Sendable {
       "the hard disk at port \(port) device \(device) of \(controller) has no medium"
     case .initrdWithoutKernel: "an initrd or a command line is given without a kernel"
     case .notAKernel(let path): "kernel \(path) is neither a Linux bzImage nor a multiboot image"
+    case .multibootHeaderLate(let path, let offset, let reach):
+      "kernel \(path) has its multiboot header \(offset) bytes into the file, beyond the first \(reach)"
+    case .severalInitrds(let text, let count): "a Linux kernel takes one initrd, and \(text) names \(count) files"
+    case .tooManyModules(let count, let limit):
+      "\(count) modules are more than the \(limit) that a kernel may have"
     case .fileUnreadable(_, let what, let path, let exists):
       "\(what) \(path) \(exists ? "cannot be read" : "does not exist")"
     case .firmwareSize(let path, let bytes):

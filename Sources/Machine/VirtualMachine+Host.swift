@@ -21,8 +21,9 @@ extension VirtualMachine {
 
   // MARK: Screen and keyboard
 
-  /// The picture as the display shows it.
-  public func screenshot() -> Frame { lock.withLock { board.vga.renderFrame() } }
+  /// The picture as the display shows it while blinking characters and the cursor are visible: what a picture is taken
+  /// for does not depend on the moment.
+  public func screenshot() -> Frame { lock.withLock { board.vga.renderFrame(blinkOn: true) } }
 
   /// The picture as a PNG file.
   public func screenshotPNG() -> [UInt8] { PNGWriter.encode(screenshot()) }

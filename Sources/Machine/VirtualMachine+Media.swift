@@ -1,4 +1,16 @@
 import DiskImages
+import Foundation
+
+/// Samples of the media of one machine, by the drives they are in.
+public struct MediumSample: Codable, Equatable, Sendable {
+  public var place: HardwareDescription.StorageSlot.Place
+  public var samples: MediumSamples
+
+  public init(place: HardwareDescription.StorageSlot.Place, samples: MediumSamples) {
+    self.place = place
+    self.samples = samples
+  }
+}
 
 extension VirtualMachine {
   /// Takes the media for this machine alone. Needed before `start`, and before a machine runs again that shared its
@@ -23,5 +35,48 @@ extension VirtualMachine {
   public func unlockMedia() {
     media.flush()
     media.release()
+  }
+
+  // MARK: Which media they are
+
+  /// Writes a number into the locks of each medium that the guest writes: what `hardwareDescription` tells of them then is seen
+  /// by whoever has opened the same files, and by nobody else.
+  public func markMedia() throws {
+    for (slot, image) in board.media where slot.isWritten { try image.setMark(UInt64.random(in: 1..<UInt64.max)) }
+  }
+
+  public func unmarkMedia() {
+    for (_, image) in board.media where image.identity.mark != nil { try? image.setMark(nil) }
+  }
+
+  /// Samples of the media that the guest writes. It must not run.
+  public func sampleMedia(_ extent: MediumSamples.Extent) throws -> [MediumSample] {
+    try board.media.filter(\.slot.isWritten).map { slot, image in
+      MediumSample(place: slot.place, samples: try image.samples(extent))
+    }
+  }
+
+  /// What in the media that the guest writes is not as another process has sampled it, for people; nil when all of it is.
+  /// What was written there last is then remembered here.
+  public func mediaDifference(from list: [MediumSample]) throws -> String? {
+    let media = board.media.filter(\.slot.isWritten)
+    for (slot, image) in media {
+      guard let theirs = list.first(where: { $0.place == slot.place }) else { return "\(image.path) was not sampled" }
+      if let offset = try image.firstDifference(from: theirs.samples) {
+        return "the content of \(image.path) is another, at byte \(offset) for one"
+      }
+    }
+    for (slot, image) in media {
+      guard let theirs = list.first(where: { $0.place == slot.place }) else { continue }
+      try image.noteRecent(from: theirs.samples)
+    }
+    return nil
+  }
+
+  /// After `loadState`: the discs in these drives are not those that the guest knows, or there are none any more.
+  public func discsWereReplaced(in places: [HardwareDescription.StorageSlot.Place]) {
+    lock.withLock {
+      for place in places { board.drive(at: place)?.discWasReplaced() }
+    }
   }
 }

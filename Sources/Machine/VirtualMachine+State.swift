@@ -74,9 +74,15 @@ extension VirtualMachine {
         return .init(name: section.name, kind: section.kind, version: section.version)
       }
     }
+    var slots = board.storageSlots
+    // What is only read does not change while it is looked at.
+    for (slot, image) in board.media where !slot.isWritten {
+      guard let index = slots.firstIndex(where: { $0.place == slot.place }) else { continue }
+      slots[index].medium?.samples = try image.samples(.many)
+    }
     return HardwareDescription(
       settings: configuration.noticeable, cpuidLeaves: board.profile.leaves, roms: board.roms, boot: board.bootFiles,
-      storage: board.storageSlots,
+      storage: slots,
       controllers: configuration.storageControllers.map { .init(name: $0.name, bus: $0.bus) }, devices: sections)
   }
 }

@@ -47,11 +47,13 @@ public final class VirtualMachine: @unchecked Sendable {
   private var guestEnd = false
 
   /// Opens the media (without locking them), loads the ROMs and builds the board.
+  ///
+  /// - Parameter identity: what the guest's firmware tables say who it is.
   /// - Throws: `MachineError` for what the configuration asks and the host does not have.
-  public init(_ configuration: MachineConfiguration) throws {
+  public init(_ configuration: MachineConfiguration, identity: MachineIdentity = MachineIdentity()) throws {
     self.configuration = configuration
     lock = MachineLock()
-    board = try Board(configuration, lock: lock)
+    board = try Board(configuration, identity: identity, lock: lock)
     media = MachineMedia(board.images)
     threads = board.cpus.map { CPUThread(cpu: $0) }
     timers = TimerThread(clock: board.clock, lock: lock)
@@ -164,6 +166,9 @@ public final class VirtualMachine: @unchecked Sendable {
   public func throttle(_ percent: Double) { brake.set(percent) }
 
   public func pressPowerButton() { lock.withLock { board.pressPowerButton() } }
+
+  /// The board's NMI button: an edge of every local APIC's LINT1, which their local vectors may mask.
+  public func injectNMI() { lock.withLock { board.injectNMI() } }
 
   /// Runs `body` with every CPU between two instructions and the machine lock held. For short work: the guest stalls.
   public func atSafePoint<T>(_ body: () throws -> T) rethrows -> T {

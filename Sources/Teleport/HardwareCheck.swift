@@ -12,10 +12,11 @@ public enum HardwareMismatch: Codable, Equatable, Sendable, CustomStringConverti
   case cpuid(leaf: UInt32, subleaf: UInt32, source: [UInt32]?, target: [UInt32]?)
   /// Firmware, kernel, initial RAM disk or command line.
   case content(source: HardwareDescription.Blob?, target: HardwareDescription.Blob?)
-  /// A drive at its place. `controller`: the target's name of the controller; `isMissing`: it has none yet.
+  /// A drive at its place. `controller`: the target's name of the controller; `isMissing`: it has none yet; `doubt`: why
+  /// the target's medium is not taken for the source's.
   case drive(
     source: HardwareDescription.StorageSlot?, target: HardwareDescription.StorageSlot?, controller: String,
-    isMissing: Bool)
+    isMissing: Bool, doubt: String?)
   /// A device that the other side's build has in another version, or not at all.
   case device(source: HardwareDescription.DeviceVersion?, target: HardwareDescription.DeviceVersion?)
 
@@ -27,7 +28,7 @@ public enum HardwareMismatch: Codable, Equatable, Sendable, CustomStringConverti
     case .setting(let name, _, _): name
     case .cpuid(let leaf, let subleaf, _, _): "CPUID \(Self.key(leaf, subleaf))"
     case .content(let source, let target): source?.name ?? target?.name ?? ""
-    case .drive(let source, let target, _, _):
+    case .drive(let source, let target, _, _, _):
       (source ?? target).map { "\($0.controller) port \($0.port) device \($0.device)" } ?? ""
     case .device(let source, let target): "device \(source?.name ?? target?.name ?? "")"
     }
@@ -43,7 +44,8 @@ public enum HardwareMismatch: Codable, Equatable, Sendable, CustomStringConverti
     case .setting(_, let source, let target): (source, target ?? "of a build that does not know it")
     case .cpuid(_, _, let source, let target): (Self.show(source), Self.show(target))
     case .content(let source, let target): (Self.show(source), Self.show(target))
-    case .drive(let source, let target, _, _): (Self.show(source), Self.show(target))
+    case .drive(let source, let target, _, _, let doubt):
+      (Self.show(source), Self.show(target) + (doubt.map { ": \($0)" } ?? ""))
     case .device(let source, let target): (Self.show(source), Self.show(target))
     }
   }
@@ -77,9 +79,19 @@ public enum HardwareMismatch: Codable, Equatable, Sendable, CustomStringConverti
 
 /// Compares all that a guest can notice. Every difference is found at once. Names and descriptions may differ.
 public enum HardwareCheck {
+  /// How the media of two drives are compared.
+  public enum Media: Sendable {
+    /// Those of a teleport: the target's must be proved to be the source's.
+    case proved
+    /// Those of a saved state: of the same size where the guest writes them; the rest is `SavedMedia`'s.
+    case sized
+  }
+
   /// - Returns: every difference, none where the machines can take over from each other.
-  public static func compare(source: HardwareDescription, target: HardwareDescription) -> [HardwareMismatch] {
-    var check = Comparison()
+  public static func compare(
+    source: HardwareDescription, target: HardwareDescription, media: Media = .proved
+  ) -> [HardwareMismatch] {
+    var check = Comparison(media: media)
     check.settings(source.settings, target.settings)
     check.processor(source, target) { CPUProfile.named($0)?.leaves }
     check.contents(source.roms, target.roms)
@@ -91,6 +103,7 @@ public enum HardwareCheck {
 }
 
 private struct Comparison {
+  let media: HardwareCheck.Media
   var mismatches: [HardwareMismatch] = []
 
   /// In the order of the table; last what this build does not know. What a build did not know had its default.
@@ -168,25 +181,36 @@ private struct Comparison {
     for controller in target.controllers ?? [] { names[controller.bus] = controller.name }
     for slot in target.storage { names[slot.bus] = slot.controller }
     for slot in source.storage {
-      let other = target.storage.first { isSamePlace($0, slot) }
-      if let other, slot.kind == other.kind, slot.mode == other.mode, isSame(slot.medium, other.medium) { continue }
+      let other = target.storage.first { $0.place == slot.place }
+      let doubt = other.flatMap { self.doubt(slot, $0) }
+      if let other, slot.kind == other.kind, slot.mode == other.mode, doubt == nil { continue }
       let isMissing = names[slot.bus] == nil
       let name = names[slot.bus] ?? slot.controller
       names[slot.bus] = name
-      mismatches.append(.drive(source: slot, target: other, controller: name, isMissing: isMissing))
+      mismatches.append(.drive(source: slot, target: other, controller: name, isMissing: isMissing, doubt: doubt))
     }
-    for slot in target.storage where !source.storage.contains(where: { isSamePlace($0, slot) }) {
-      mismatches.append(.drive(source: nil, target: slot, controller: slot.controller, isMissing: false))
+    for slot in target.storage where !source.storage.contains(where: { $0.place == slot.place }) {
+      mismatches.append(
+        .drive(source: nil, target: slot, controller: slot.controller, isMissing: false, doubt: nil))
     }
   }
 
-  private func isSamePlace(_ one: HardwareDescription.StorageSlot, _ other: HardwareDescription.StorageSlot) -> Bool {
-    one.bus == other.bus && one.port == other.port && one.device == other.device
-  }
-
-  private func isSame(_ one: MediumIdentity?, _ other: MediumIdentity?) -> Bool {
-    guard let one, let other else { return one == nil && other == nil }
-    return one.isSameMedium(as: other)
+  /// Why the media of two drives are not taken for the same.
+  private func doubt(
+    _ source: HardwareDescription.StorageSlot, _ target: HardwareDescription.StorageSlot
+  ) -> String? {
+    switch media {
+    case .sized:
+      // What is in a CD-ROM drive can change at any time.
+      if source.kind == .dvddrive { return nil }
+      guard let one = source.medium, let other = target.medium, one.size != other.size else { return nil }
+      return "its size is another"
+    case .proved:
+      guard let one = source.medium, let other = target.medium else {
+        return source.medium == nil && target.medium == nil ? nil : "one of the drives is empty"
+      }
+      return one.doubt(about: other, isWritten: source.isWritten)
+    }
   }
 
   /// The same board can still be built by different builds: a newer one reads an older one's state, not the reverse.

@@ -7,7 +7,13 @@ import SavedState
 public func saveMachine(
   _ vm: some TeleportableMachine, to path: String, progress: (_ pages: Int, _ of: Int) throws -> Void = { _, _ in }
 ) throws {
-  let hardware = try vm.hardwareDescription()
+  // Before it is noted when the media were written last, that has happened.
+  vm.flushMedia()
+  var hardware = try vm.hardwareDescription()
+  for sample in try vm.sampleMedia(.many) {
+    guard let index = hardware.storage.firstIndex(where: { $0.place == sample.place }) else { continue }
+    hardware.storage[index].medium?.samples = sample.samples
+  }
   let sections = try vm.saveState()
   let pageCount = vm.memory.pageCount
   try StateFile.replace(path) { sink in
@@ -20,22 +26,35 @@ public func saveMachine(
   }
 }
 
-/// Loads what `saveMachine` wrote into a machine that is fresh from its initialiser. The hardware is compared before
-/// anything is taken in; all differences are told at once. When this throws, the machine is to be thrown away.
-/// - Throws: `SavedHardwareDiffers` with every difference, or `SavedStateError`.
+/// Loads what `saveMachine` wrote into a machine that is fresh from its initialiser and has locked its media. The hardware
+/// and the media are compared before anything is taken in; all differences are told at once. When this throws, the machine
+/// is to be thrown away.
+/// - Parameter force: goes on with disks that have changed since the state was saved.
+/// - Returns: what the user should know: discs that are others, disks that have changed and were forced.
+/// - Throws: `SavedHardwareDiffers` with every difference, `ChangedMediaError` for disks that have changed, or
+///   `SavedStateError`.
+@discardableResult
 public func loadMachine(
-  _ vm: some TeleportableMachine, from path: String,
+  _ vm: some TeleportableMachine, from path: String, force: Bool = false,
   progress: (_ pages: Int, _ of: Int) throws -> Void = { _, _ in }
-) throws {
+) throws -> [String] {
   try StateFile.read(path) { source in
     let reader = try StateReader(source: source)
     guard case .section(let first) = try reader.next(), first.name == SavedMachine.name else {
       throw SavedStateError.corrupt("it does not open with the machine's hardware")
     }
     let saved = try first.decode(HardwareDescription.self, kind: SavedMachine.kind, upTo: SavedMachine.version)
-    let mismatches = HardwareCheck.compare(source: saved, target: try vm.hardwareDescription())
+    let present = try vm.hardwareDescription()
+    let mismatches = HardwareCheck.compare(source: saved, target: present, media: .sized)
     guard mismatches.isEmpty else { throw SavedHardwareDiffers(mismatches: mismatches) }
+    let media = SavedMedia(saved: saved.storage, present: present.storage)
+    let changes = try media.changedDisks(in: vm)
+    guard changes.isEmpty || force else { throw ChangedMediaError(changes: changes) }
     try SavedMachine.takeIn(vm, reader, progress)
+    let discs = media.replacedDiscs
+    vm.discsWereReplaced(in: discs.map(\.place))
+    return changes.map { "forced: \($0)" }
+      + discs.map { "the CD-ROM drive at port \($0.place.port) device \($0.place.device) has \($0.now) now" }
   }
 }
 

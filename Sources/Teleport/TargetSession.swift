@@ -167,6 +167,7 @@ final class TargetSession<Machine: TeleportableMachine> {
     var devicesDigest: UInt64?
     var hasAllRounds = false
     progress.totalPages = ledger.pageCount
+    progress.remainingPages = ledger.pageCount
     machine.memory.useLargePages(false)
     show(.memory)
     while true {
@@ -189,10 +190,15 @@ final class TargetSession<Machine: TeleportableMachine> {
           }
           progress.memoryBytes += UInt64(PageChunk.pageSize)
         }
+        // The first round sends each page once; how many a later one sends only the source knows.
+        if progress.round == 0 {
+          progress.remainingPages = max(ledger.pageCount - Int(progress.memoryBytes) / PageChunk.pageSize, 0)
+        }
         if sinceReport.milliseconds >= 200 { show(.memory) }
       case .roundEnd where devicesDigest == nil && devices.isEmpty:
         hasAllRounds = true
         progress.round += 1
+        progress.remainingPages = 0
         try target.testPoint(.targetMemory)
         try link.send(.roundDone, timeoutMS: options.timeoutMS)
       case .devices where hasAllRounds && devicesDigest == nil && !frame.payload.isEmpty:
@@ -225,13 +231,22 @@ final class TargetSession<Machine: TeleportableMachine> {
 
   /// From here on the machine could run; whether it does is the source's to say. Both share the media.
   private func prepare(_ machine: Machine) throws {
-    _ = try link.receive(timeoutMS: options.timeoutMS + Int(machine.memory.size >> 20), "hand-over").expect(.prepare)
+    let frame = try link.receive(timeoutMS: options.timeoutMS + Int(machine.memory.size >> 20), "hand-over")
+      .expect(.prepare)
+    // A source of an older version sends none.
+    let samples = frame.payload.isEmpty ? [] : try Message.decode(Message.Prepare.self, frame).media
     show(.handOver)
     do {
       try machine.shareMedia()
     } catch {
       refuse(.media, "the target cannot lock the media: \(error)")
       throw error
+    }
+    // The source has written its last. What it has written must be what is read here.
+    if let difference = try machine.mediaDifference(from: samples) {
+      let message = "the target's media are not the source's: \(difference)"
+      refuse(.media, message)
+      throw TeleportError.refused(message)
     }
     try target.testPoint(.targetLocked)
     try target.records(record(.prepared), false)

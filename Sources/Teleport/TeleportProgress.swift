@@ -83,6 +83,10 @@ public struct TeleportProgress: Codable, Equatable, Sendable {
       if round > 0 { line += ", round \(round + 1)" }
       line += ": \(megabytes) MB at \(rate) MB/s"
       if remainingPages > 0 { line += ", \(left) MB remaining" }
+      // At the rate of the whole transfer so far: what compresses well and what does not take turns.
+      if remainingPages > 0, memoryBytes > 0, seconds >= 1 {
+        line += ", about \(Int(Double(remainingPages) * 4096 / Double(memoryBytes) * seconds) + 1) s"
+      }
       if dirtyPagesPerSecond > 0 { line += ", \(Int(dirtyPagesPerSecond)) pages/s dirtied" }
       if throttlePercent > 0 {
         let whole = Int(throttlePercent)

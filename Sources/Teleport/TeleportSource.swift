@@ -1,3 +1,4 @@
+import DiskImages
 import Foundation
 import GuestMemory
 import Machine
@@ -166,6 +167,9 @@ public final class TeleportSource: @unchecked Sendable {
 
   private func checkHardware(_ link: Connection) throws -> MemorySender {
     show(.checkingHardware)
+    // Only who has the same files open sees the marks.
+    try machine.markMedia()
+    defer { machine.unmarkMedia() }
     let hardware = Message.encode(try machine.hardwareDescription())
     try link.send(.hardware, hardware, timeoutMS: options.timeoutMS)
     let accept = try link.receive(timeoutMS: options.timeoutMS, "hardware check").expect(.accept)
@@ -187,6 +191,8 @@ public final class TeleportSource: @unchecked Sendable {
       try sender.sendWhileRunning(maxDowntimeMS: options.maxDowntimeMS, testPoint: testPoint) { [self] in
         // What the media's hand-over flushes again is then little.
         machine.flushMedia()
+        // What the hand-over samples again is then in the host's memory.
+        _ = try? machine.sampleMedia(.few)
         try pendingNote?.wait()
         scanFits = sender.ledger.scanMS(of: machine.memory) <= Double(options.maxDowntimeMS) / 8
       }
@@ -277,7 +283,8 @@ public final class TeleportSource: @unchecked Sendable {
     mediaShared = true
     try machine.shareMedia()
     try testPoint(.sourceReleased)
-    try link.send(.prepare, timeoutMS: options.timeoutMS)
+    let samples = Message.Prepare(media: try machine.sampleMedia(.few))
+    try link.send(.prepare, Message.encode(samples), timeoutMS: options.timeoutMS)
     _ = try link.receive(timeoutMS: options.timeoutMS, "taking the media").expect(.prepared)
     try testPoint(.sourcePrepared)
   }

@@ -1,3 +1,4 @@
+import DiskImages
 import GuestMemory
 import Machine
 import SavedState
@@ -28,6 +29,15 @@ public protocol TeleportableMachine: AnyObject, Sendable {
   func flushMedia()
   /// With everything that was written on stable storage.
   func unlockMedia()
+  /// Shows to whoever has the same media open that they are this machine's: `hardwareDescription` tells what is seen then.
+  func markMedia() throws
+  func unmarkMedia()
+  /// Samples of the media that the guest writes, while it does not run.
+  func sampleMedia(_ extent: MediumSamples.Extent) throws -> [MediumSample]
+  /// What is not as another machine has sampled it, or nil. What was written last there is remembered here.
+  func mediaDifference(from list: [MediumSample]) throws -> String?
+  /// After `loadState`: the guest knows other discs in these drives.
+  func discsWereReplaced(in places: [HardwareDescription.StorageSlot.Place])
   /// Ends a machine that is not wanted any more, started or not.
   func powerOff()
 }

@@ -1,4 +1,5 @@
 import Foundation
+import Machine
 import SavedState
 
 /// The wire format: no sockets here, only bytes in and frames out.
@@ -13,7 +14,8 @@ public enum Wire {
   /// Protocol versions this build speaks.
   public static let versions: ClosedRange<Int> = 1...3
   /// Those it sends a machine with: a target of version 1 wants the media for itself alone while the source still has
-  /// its share, and one of version 2 knows the hardware's settings by fields of their own only.
+  /// its share, and one of version 2 knows the hardware's settings by fields of their own only and takes any file of the
+  /// same path and size for the same medium.
   static let sourceVersions: ClosedRange<Int> = 3...3
 
   /// What a frame is; docs/teleport-protocol.md has who sends which when.
@@ -48,6 +50,7 @@ public enum Wire {
       case .pages: PageChunk.maxEncodedBytes
       case .devices: Wire.devicePieceBytes + 1
       case .abort: 4 << 10
+      case .prepare: 256 << 10
       default: 256
       }
     }
@@ -181,6 +184,9 @@ enum Message {
     /// The target's name for its machine.
     var machine: String?
   }
+
+  /// What the source's media hold, now that it writes to them no more.
+  struct Prepare: Codable, Equatable { var media: [MediumSample] }
 
   struct Verify: Codable, Equatable {
     var memory: UInt64

@@ -1,5 +1,5 @@
-/// The profiles there are. Their bytes are part of a machine's definition: a teleport compares them, so a published
-/// profile is not changed but gets a successor.
+/// The profiles there are. Their bytes are part of a machine's definition: a teleport compares them, so that a
+/// change of a profile is named in CHANGELOG.md, with what gives a saved machine its leaves of before.
 extension CPUProfile {
   /// The default.
   public static let standard = x86_64_v2
@@ -20,13 +20,13 @@ extension CPUProfile {
   /// speculate, so that it spends nothing on side-channel mitigations which an interpreter does not need.
   public static let x86_64_v2 = CPUProfile(
     name: "x86-64-v2", summary: "64-bit, through SSE4.2 and POPCNT: the default", microcodeRevision: 0x107,
-    leaves: wide(brand: "vmctl x86-64-v2", ebx7: 1 << 9, ecx7: 0))
+    leaves: wide(brand: "vmctl x86-64-v2", ebx7: 1 << 1 | 1 << 9, ecx7: 0))
 
   /// As x86-64-v2, with FSGSBASE, SMEP, SMAP and UMIP.
   public static let x86_64_v2_extended = CPUProfile(
     name: "x86-64-v2-extended", summary: "x86-64-v2 with FSGSBASE, SMEP, SMAP and UMIP", microcodeRevision: 0x107,
     leaves: wide(
-      brand: "vmctl x86-64-v2-extended", ebx7: 1 << 0 | 1 << 7 | 1 << 9 | 1 << 20, ecx7: 1 << 2))
+      brand: "vmctl x86-64-v2-extended", ebx7: 1 << 0 | 1 << 1 | 1 << 7 | 1 << 9 | 1 << 20, ecx7: 1 << 2))
 
   /// A 32-bit processor with PAE and SSE, much like a Pentium III.
   public static let i686 = CPUProfile(
@@ -49,7 +49,8 @@ extension CPUProfile {
       CPUIDLeaf(4, 0, eax: 0x0000_0121, ebx: 0x01c0_003f, ecx: 0x3f, edx: 1),
       CPUIDLeaf(4, 1, eax: 0x0000_0122, ebx: 0x01c0_003f, ecx: 0x3f, edx: 1),
       CPUIDLeaf(4, 2, eax: 0x0000_0143, ebx: 0x01c0_003f, ecx: 0xfff, edx: 1),
-      // ERMS is bit 9 of EBX: string instructions are the fast way here.
+      // TSC_ADJUST is bit 1 of EBX: a guest without it may give up its TSC. ERMS is bit 9: string instructions are the
+      // fast way here.
       CPUIDLeaf(7, 0, eax: 0, ebx: ebx7, ecx: ecx7, edx: 0),
       // TSC and local APIC timer tick once a nanosecond: no guest need measure them.
       CPUIDLeaf(0x15, eax: 1, ebx: 1, ecx: 1_000_000_000, edx: 0),

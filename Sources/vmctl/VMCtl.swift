@@ -23,15 +23,21 @@ struct VMCtl: ParsableCommand {
       CommandGroup(
         name: "Running",
         subcommands: [StartVM.self, ControlVM.self, DiscardState.self, Console.self, DebugVM.self]),
-      CommandGroup(name: "Internal", subcommands: [VMProcessCommand.self]),
+      CommandGroup(name: "Internal", subcommands: [VMProcessCommand.self, NATProcessCommand.self]),
     ])
 
   static func main() {
     // Writing where nobody reads, or over a limit on the size of files, fails with an error: nobody dies of it.
     signal(SIGPIPE, SIG_IGN)
     signal(SIGXFSZ, SIG_IGN)
+    let words = CommandWords.normalized(Array(CommandLine.arguments.dropFirst()))
+    let known = configuration.subcommands.map { $0.configuration.commandName ?? $0._commandName }
+    if let complaint = CommandWords.complaint(about: words, known: known + ["help"]) {
+      Terminal.error("vmctl: \(complaint); see vmctl --help")
+      Foundation.exit(ExitCode.validationFailure.rawValue)
+    }
     do {
-      var command = try parseAsRoot()
+      var command = try parseAsRoot(words)
       try command.run()
     } catch let status as ExitCode {
       Foundation.exit(status.rawValue)
@@ -39,7 +45,7 @@ struct VMCtl: ParsableCommand {
       switch exitCode(for: error) {
       case .success: exit(withError: error)
       case .validationFailure:
-        Terminal.error("vmctl: \(usage(error))")
+        Terminal.error("vmctl: \(usage(error, words))")
         Foundation.exit(ExitCode.validationFailure.rawValue)
       default:
         Terminal.error("vmctl: \(ManagementError.text(for: error))")
@@ -49,13 +55,18 @@ struct VMCtl: ParsableCommand {
   }
 
   /// The parser's complaint as one line.
-  private static func usage(_ error: any Error) -> String {
+  private static func usage(_ error: any Error, _ words: [String]) -> String {
     let lines = message(for: error).split(separator: "\n").map { $0.trimmingCharacters(in: .whitespaces) }
     let known = lines.filter { !$0.hasPrefix("Help:") && !$0.hasPrefix("Usage:") && !$0.isEmpty }
-    let command = CommandLine.arguments.dropFirst().first { word in
+    let command = words.first { word in
       configuration.subcommands.contains { $0.configuration.commandName ?? $0._commandName == word }
     }
-    return known.joined(separator: " ") + "; see vmctl \(command.map { "\($0) " } ?? "")--help"
+    var complaint = known.joined(separator: " ")
+    if complaint.hasPrefix("Error: ") { complaint.removeFirst("Error: ".count) }
+    if complaint.hasSuffix(".") { complaint.removeLast() }
+    let verbs = command == "debugvm" ? DebugVM.Verb.allCases.map(\.rawValue) : ControlVM.Verb.allCases.map(\.rawValue)
+    if let hint = CommandWords.hint(about: words, complaint: complaint, verbs: verbs) { complaint += "; " + hint }
+    return complaint + "; see vmctl \(command.map { "\($0) " } ?? "")--help"
   }
 }
 

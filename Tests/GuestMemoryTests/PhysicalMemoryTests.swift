@@ -79,6 +79,27 @@ import Testing
     #expect(memory.readIO(0xFED0_0008, size: 8) == .max)
   }
 
+  @Test func whereNothingAnswersReadsFindOnesAndThereIsNothingToWrite() throws {
+    let memory = try PhysicalMemory(size: 2 << 20)
+    for address in [0xE0000, 0x30_0000, 0xFED0_0000] as [UInt64] {
+      let target = memory.target(address)
+      #expect(target.isEmpty && target.write == nil && target.ramPage == -1)
+      #expect(target.read?.loadUnaligned(fromByteOffset: 8, as: UInt64.self) == .max)
+      memory.write(address, UInt32(5))
+      #expect(memory.read(address, as: UInt32.self) == .max)
+    }
+    // A device anywhere in a page is found.
+    memory.mapIO(Register(), name: "r", start: 0xFED0_0400, length: 0x100)
+    #expect(!memory.target(0xFED0_0000).isEmpty && memory.target(0xFED0_1000).isEmpty)
+  }
+
+  @Test func theLastAddressesAreAsEmptyAsOthers() throws {
+    let memory = try PhysicalMemory(size: 1 << 20)
+    memory.write(.max, UInt64(5))
+    #expect(memory.read(.max - 3, as: UInt32.self) == .max)
+    #expect(memory.target(.max).isEmpty)
+  }
+
   @Test func whatWasWrittenIsTouchedAndWhatIsNotTouchedIsZero() throws {
     let memory = try PhysicalMemory(size: 64 << 20)
     let written = [0, 1, 513, 7000, memory.pageCount - 1]

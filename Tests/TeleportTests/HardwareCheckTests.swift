@@ -17,14 +17,59 @@ func sampleHardware() -> HardwareDescription {
     storage: [
       .init(
         controller: "IDE", bus: .ide, port: 0, device: 0, kind: .hdd, mode: .normal,
-        medium: MediumIdentity(path: "/shared/d.img", size: 1024, device: 1, inode: 5))
+        medium: sampleMedium(mark: 77))
     ],
     devices: [.init(name: "uart1", kind: "uart16550", version: 1)])
+}
+
+func sampleMedium(mark: UInt64?, inode: UInt64 = 5) -> MediumIdentity {
+  var medium = MediumIdentity(path: "/shared/d.img", size: 1024, device: 1, inode: inode)
+  medium.mark = mark
+  return medium
 }
 
 @Suite struct HardwareCheckTests {
   private func compare(_ source: HardwareDescription, _ target: HardwareDescription) -> [HardwareMismatch] {
     HardwareCheck.compare(source: source, target: target)
+  }
+
+  @Test(arguments: [
+    (sampleMedium(mark: nil), "lock is not seen"), (sampleMedium(mark: 78), "lock is not seen"),
+    (sampleMedium(mark: nil, inode: 6), "inode 6 instead of 5"),
+  ])
+  func samePathSizeAndInodeProveNothing(medium: MediumIdentity, reason: String) {
+    var target = sampleHardware()
+    target.storage[0].medium = medium
+    let found = compare(sampleHardware(), target)
+    #expect(found.count == 1)
+    #expect(found.first?.targetText.contains(reason) == true, "\(found)")
+  }
+
+  @Test func theMarkProvesTheFileWhateverItsPathAndNumbersAre() {
+    var target = sampleHardware()
+    target.storage[0].medium = sampleMedium(mark: 77, inode: 900)
+    target.storage[0].medium?.path = "/mnt/elsewhere"
+    #expect(compare(sampleHardware(), target).isEmpty)
+  }
+
+  @Test func anOlderSourceThatProvesNothingIsRefused() {
+    var source = sampleHardware()
+    source.storage[0].medium?.mark = nil
+    let found = compare(source, sampleHardware())
+    #expect(found.first?.targetText.contains("same vmctl") == true)
+  }
+
+  @Test func aMediumThatIsOnlyReadMayBeACopy() {
+    var source = sampleHardware()
+    source.storage[0].mode = .readonly
+    source.storage[0].medium = sampleMedium(mark: nil)
+    source.storage[0].medium?.samples = MediumSamples(blocks: [.init(offset: 0, checksum: 1)])
+    var target = source
+    target.storage[0].medium?.inode = 99
+    #expect(compare(source, target).isEmpty)
+    target.storage[0].medium?.samples?.blocks[0].checksum = 2
+    let found = compare(source, target)
+    #expect(found.first?.targetText.contains("at byte 0") == true)
   }
 
   @Test func equalMachinesMatch() { #expect(compare(sampleHardware(), sampleHardware()).isEmpty) }
@@ -48,8 +93,11 @@ func sampleHardware() -> HardwareDescription {
     }
     expected.append(.content(source: source.roms[0], target: target.roms[0]))
     expected.append(.content(source: source.boot[0], target: nil))
-    expected.append(.drive(source: source.storage[0], target: target.storage[0], controller: "IDE", isMissing: false))
-    expected.append(.drive(source: nil, target: empty, controller: "IDE", isMissing: false))
+    expected.append(
+      .drive(
+        source: source.storage[0], target: target.storage[0], controller: "IDE", isMissing: false,
+        doubt: source.storage[0].medium?.doubt(about: target.storage[0].medium!, isWritten: true)))
+    expected.append(.drive(source: nil, target: empty, controller: "IDE", isMissing: false, doubt: nil))
     let found = compare(source, target)
     for mismatch in expected { #expect(found.contains(mismatch), "\(mismatch)") }
     #expect(found.count == expected.count)
@@ -76,10 +124,14 @@ func sampleHardware() -> HardwareDescription {
     target.storage = []
     let slot = sampleHardware().storage[0]
     #expect(
-      compare(sampleHardware(), target) == [.drive(source: slot, target: nil, controller: "IDE", isMissing: true)])
+      compare(sampleHardware(), target) == [
+        .drive(source: slot, target: nil, controller: "IDE", isMissing: true, doubt: nil)
+      ])
     target.controllers = [.init(name: "PIIX", bus: .ide)]
     #expect(
-      compare(sampleHardware(), target) == [.drive(source: slot, target: nil, controller: "PIIX", isMissing: false)])
+      compare(sampleHardware(), target) == [
+        .drive(source: slot, target: nil, controller: "PIIX", isMissing: false, doubt: nil)
+      ])
     target.storage = sampleHardware().storage
     target.storage[0].controller = "PIIX"
     #expect(compare(sampleHardware(), target).isEmpty)

@@ -87,11 +87,47 @@ import Testing
     pair.target.stop()
   }
 
+  /// A target that says of another file what the source says of its own.
+  private static func deceived(_ other: SharedMedium) throws -> Pair {
+    let machines = Log<SmallMachine>()
+    let pair = try Pair(targetMedium: other) { machine in
+      machine.disguise = { machines.all.first?.image.identity ?? machine.image.identity }
+    }
+    machines.add(pair.machine)
+    return pair
+  }
+
+  @Test func aCopyOfTheMediumIsNotTheMediumThoughItsBytesAreEqual() async throws {
+    let other = try SharedMedium()
+    let pair = try Pair(targetMedium: other)
+    let source = pair.source()
+    await #expect { _ = try await onThread { try source.run() } } throws: {
+      "\($0)".contains("another file") && "\($0)".contains("inode")
+    }
+    await pair.expectKept("copy")
+    #expect(pair.targetRecords.all.isEmpty && other.isFree())
+    #expect(pair.machine.image.identity.mark == nil)
+    pair.target.stop()
+  }
+
+  @Test func aTargetThatReadsOtherBytesAtTheHandOverDoesNotGetTheMachine() async throws {
+    let other = try SharedMedium(size: 1 << 20)
+    let pair = try Self.deceived(other)
+    try pair.medium.write([1])
+    let source = pair.source()
+    await #expect { _ = try await onThread { try source.run() } } throws: { "\($0)".contains("byte 0 differs") }
+    await pair.expectKept("bytes")
+    #expect(await eventually { pair.targetStates.all.contains { $0.isDropped } })
+    #expect(!pair.targetRecords.all.contains { $0.step == .prepared || $0.step == .owned })
+    #expect(other.isFree())
+    pair.target.stop()
+  }
+
   @Test func aTargetThatCannotHaveTheMediumLeavesTheMachineToTheSource() async throws {
     let other = try SharedMedium()
     let thief = try other.open()
     try thief.lock()
-    let pair = try Pair(targetMedium: other)
+    let pair = try Self.deceived(other)
     let source = pair.source()
     await #expect { _ = try await onThread { try source.run() } } throws: { "\($0)".contains("in use") }
     await pair.expectKept("media")

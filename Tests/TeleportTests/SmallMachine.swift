@@ -10,15 +10,20 @@ import Testing
 /// The shared storage: an image that each machine opens for itself.
 final class SharedMedium: @unchecked Sendable {
   private let lock = NSLock()
-  private let path = FileManager.default.temporaryDirectory.appendingPathComponent("vmctl-\(UUID().uuidString)").path
+  let path = FileManager.default.temporaryDirectory.appendingPathComponent("vmctl-\(UUID().uuidString)").path
   /// Machines that run at this moment; more than one is the failure that must never be.
   private var running: Set<ObjectIdentifier> = []
   private(set) var mostRunning = 0
 
-  init() throws { try RawImage.createRaw(path: path, size: 512) }
+  init(size: UInt64 = 512) throws { try RawImage.createRaw(path: path, size: size) }
   deinit { unlink(path) }
 
   func open(readOnly: Bool = false) throws -> RawImage { try RawImage(path: path, readOnly: readOnly) }
+  func write(_ bytes: [UInt8], at offset: UInt64 = 0) throws {
+    let image = try open()
+    let result = bytes.withUnsafeBytes { bytes in Result { try image.write(at: offset, from: bytes) } }
+    try result.get()
+  }
   /// Whether a third machine would get it, for writing or for reading.
   func isFree(readOnly: Bool = false) -> Bool { (try? open(readOnly: readOnly).lock()) != nil }
   func runs(_ who: AnyObject, _ does: Bool) {
@@ -41,7 +46,11 @@ final class SmallMachine: TeleportableMachine, @unchecked Sendable {
 
   let memory: PhysicalMemory
   let medium: SharedMedium
-  private let image: RawImage
+  /// What it tells of its medium in place of the truth.
+  var disguise: (@Sendable () -> MediumIdentity)?
+  /// The drives whose discs were said to be others.
+  private(set) var replacedDiscs: [HardwareDescription.StorageSlot.Place] = []
+  let image: RawImage
   private let media: MachineMedia
   var hardware = sampleHardware()
   private let lifecycle = NSLock()
@@ -199,7 +208,26 @@ final class SmallMachine: TeleportableMachine, @unchecked Sendable {
     counts.withUnsafeMutableBytes { _ = section.blob.copyBytes(to: $0) }
   }
 
-  func hardwareDescription() throws -> HardwareDescription { hardware }
+  func hardwareDescription() throws -> HardwareDescription {
+    var told = hardware
+    told.storage[0].medium = disguise?() ?? image.identity
+    return told
+  }
+  func markMedia() throws { try image.setMark(UInt64.random(in: 1..<UInt64.max)) }
+  /// As the guest.
+  func write(_ bytes: [UInt8], at offset: UInt64) throws {
+    let result = bytes.withUnsafeBytes { bytes in Result { try image.write(at: offset, from: bytes) } }
+    try result.get()
+  }
+  func unmarkMedia() { try? image.setMark(nil) }
+  func sampleMedia(_ extent: MediumSamples.Extent) throws -> [MediumSample] {
+    [MediumSample(place: hardware.storage[0].place, samples: try image.samples(extent))]
+  }
+  func mediaDifference(from list: [MediumSample]) throws -> String? {
+    guard let theirs = list.first else { return "not sampled" }
+    return try image.firstDifference(from: theirs.samples).map { "byte \($0) differs" }
+  }
+  func discsWereReplaced(in places: [HardwareDescription.StorageSlot.Place]) { replacedDiscs = places }
   func lockMedia() throws { try media.take() }
   func shareMedia() throws { try media.share() }
   func claimMedia() { media.claim() }

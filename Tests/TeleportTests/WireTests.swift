@@ -87,12 +87,15 @@ private var stream: [UInt8] { Wire.preface + frames.flatMap(Wire.encode) }
     #expect(((try? Message.agree(1...1, hello, who: "target")) != nil) == fits)
   }
 
-  /// A target of version 1 cannot share the media; one of this build shares them with a source of version 1 as well.
+  /// A target of version 1 cannot share the media, one of version 2 takes any file for them; one of this build shares them
+  /// with a source of version 1 as well.
   @Test func aSourceWantsATargetThatSharesTheMedia() {
     let old = Message.Hello(
       minVersion: 1, maxVersion: 1, build: "vmctl 0", name: "n", uuid: "u", intent: .teleport, nonce: "",
       password: false, paused: false)
-    #expect((try? Message.agree(Wire.sourceVersions, old, who: "target")) == nil)
+    var second = old
+    second.maxVersion = 2
+    for target in [old, second] { #expect((try? Message.agree(Wire.sourceVersions, target, who: "target")) == nil) }
     #expect((try? Message.agree(Wire.versions, old, who: "source")) == 1)
   }
 

@@ -10,7 +10,8 @@ import Testing
       let isGuest = file.hasSuffix(".rom") || file.hasSuffix(".elf")
       // Walkers end only when the command line tells them so, and multiboot32 tries what only a loader hands over.
       let needsLoader = file.hasPrefix("walker") || file.hasPrefix("multiboot")
-      return isGuest && !(needsLoader && file.hasSuffix(".rom"))
+      // watch32 never ends.
+      return isGuest && !(needsLoader && file.hasSuffix(".rom")) && !file.hasPrefix("watch")
     }.sorted()
   }()
 
@@ -25,7 +26,9 @@ import Testing
     options += [file.hasSuffix(".rom") ? "--firmware" : "--kernel", Guests.bareMetal(file)]
     if name.hasPrefix("walker") { options += ["--append", "limit=60 pages=3000 beats=4"] }
     if name.hasPrefix("multiboot") {
-      options += ["--append", "answer=42", "--initrd", try host.write("module", Array("module content".utf8))]
+      let first = try host.write("module", Array("module content".utf8))
+      let second = try host.write("module2", Array("another module".utf8))
+      options += ["--append", "answer=42", "--initrd", "\(first) one,\(second) two"]
     }
     try host.create("guest", memory: 64, options)
     if ["disk", "walker-dma", "pci"].contains(where: name.hasPrefix) {

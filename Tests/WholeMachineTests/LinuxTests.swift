@@ -38,6 +38,22 @@ struct LinuxTests {
     #expect(try host.state("box") == "running", "what happens is the guest's to decide")
   }
 
+  @Test("an injected NMI is served by every CPU whose LINT1 takes it")
+  func injectedNMI() throws {
+    let host = try TestHost()
+    let console = try host.startLinux("box")
+    func count() throws -> Int {
+      Int(try console.shell("awk '/^ *NMI:/ { print $2 }' /proc/interrupts").filter(\.isNumber)) ?? -1
+    }
+    let before = try count()
+    try host.vmctl("controlvm", "box", "injectnmi")
+    try poll("the NMI in the guest") { try count() == before + 1 ? () : nil }
+    #expect(try console.shell("dmesg | grep -c 'NMI received'") == "1\n")
+    let wrong = try host.attempt(["controlvm", "box", "pause"])
+    #expect(wrong.status == 0)
+    #expect(try host.attempt(["controlvm", "box", "injectnmi"]).errors.contains("running"))
+  }
+
   @Test("a saved Linux goes on with the same shell and the same programs")
   func savedState() throws {
     let host = try TestHost()

@@ -186,9 +186,9 @@ _vmctl() {
 
 _vmctl_createvm() {
     repeating_flags=()
-    non_repeating_flags=(--default --version -h --help)
+    non_repeating_flags=(--register --default --version -h --help)
     repeating_options=()
-    non_repeating_options=(--name --memory --basefolder --uuid)
+    non_repeating_options=(--name --memory --basefolder --uuid --ostype --groups)
     __vmctl_offer_flags_options 0
 
     # Offer option value completions
@@ -204,6 +204,12 @@ _vmctl_createvm() {
         return
         ;;
     '--uuid')
+        return
+        ;;
+    '--ostype')
+        return
+        ;;
+    '--groups')
         return
         ;;
     esac
@@ -245,7 +251,7 @@ _vmctl_modifyvm() {
     repeating_flags=()
     non_repeating_flags=(--version -h --help)
     repeating_options=(--cpuid-set --uart1 --uart-mode1 --uartmode1 --uart2 --uart-mode2 --uartmode2 --uart3 --uart-mode3 --uartmode3 --uart4 --uart-mode4 --uartmode4)
-    non_repeating_options=(--name --description --memory --vram --firmware --rtc-use-utc --hpet --debug-ports --test-device --cpus --cpu-profile --accel --cpuid-remove --boot1 --boot2 --boot3 --boot4 --kernel --initrd --append --teleporter --teleporter-port --teleporter-address --teleporter-password --teleporter-password-file)
+    non_repeating_options=(--name --description --sandbox --memory --vram --firmware --rtc-use-utc --hpet --debug-ports --uart-strict --test-device --cpus --cpu-profile --accel --cpuid-remove --boot1 --boot2 --boot3 --boot4 --kernel --initrd --append --teleporter --teleporter-port --teleporter-address --teleporter-password --teleporter-password-file)
     __vmctl_offer_flags_options 1
 
     # Offer option value completions
@@ -254,6 +260,10 @@ _vmctl_modifyvm() {
         return
         ;;
     '--description')
+        return
+        ;;
+    '--sandbox')
+        __vmctl_add_completions -W 'on'$'\n''off'
         return
         ;;
     '--memory')
@@ -275,6 +285,10 @@ _vmctl_modifyvm() {
         return
         ;;
     '--debug-ports')
+        __vmctl_add_completions -W 'on'$'\n''off'
+        return
+        ;;
+    '--uart-strict')
         __vmctl_add_completions -W 'on'$'\n''off'
         return
         ;;
@@ -380,7 +394,7 @@ _vmctl_modifyvm() {
 
 _vmctl_list() {
     repeating_flags=()
-    non_repeating_flags=(-l --long --version -h --help)
+    non_repeating_flags=(-l --long -s --sorted --version -h --help)
     repeating_options=()
     non_repeating_options=(--format)
     __vmctl_offer_flags_options 1
@@ -396,7 +410,7 @@ _vmctl_list() {
     # Offer positional completions
     case "${positional_number}" in
     1)
-        __vmctl_add_completions -W 'vms'$'\n''runningvms'$'\n''cpu-profiles'$'\n''hostinfo'$'\n''uart-modes'
+        __vmctl_add_completions -W 'vms'$'\n''runningvms'$'\n''cpu-profiles'$'\n''hostinfo'$'\n''uart-modes'$'\n''ostypes'$'\n''hdds'$'\n''dvds'$'\n''floppies'$'\n''systemproperties'
         return
         ;;
     esac
@@ -404,7 +418,7 @@ _vmctl_list() {
 
 _vmctl_showvminfo() {
     repeating_flags=()
-    non_repeating_flags=(--machinereadable --version -h --help)
+    non_repeating_flags=(--machinereadable --details --version -h --help)
     repeating_options=()
     non_repeating_options=(--format --log)
     __vmctl_offer_flags_options 1
@@ -433,7 +447,7 @@ _vmctl_createmedium() {
     repeating_flags=()
     non_repeating_flags=(--version -h --help)
     repeating_options=()
-    non_repeating_options=(--filename --size --format)
+    non_repeating_options=(--filename --size --format --variant)
     __vmctl_offer_flags_options 1
 
     # Offer option value completions
@@ -447,6 +461,10 @@ _vmctl_createmedium() {
         ;;
     '--format')
         __vmctl_add_completions -W 'raw'
+        return
+        ;;
+    '--variant')
+        __vmctl_add_completions -W 'Standard'$'\n''Fixed'
         return
         ;;
     esac
@@ -488,7 +506,7 @@ _vmctl_storagectl() {
     repeating_flags=()
     non_repeating_flags=(--remove --version -h --help)
     repeating_options=()
-    non_repeating_options=(--name --add)
+    non_repeating_options=(--name --add --controller --bootable --hostiocache --portcount)
     __vmctl_offer_flags_options 1
 
     # Offer option value completions
@@ -498,6 +516,20 @@ _vmctl_storagectl() {
         ;;
     '--add')
         __vmctl_add_completions -W 'ide'
+        return
+        ;;
+    '--controller')
+        return
+        ;;
+    '--bootable')
+        __vmctl_add_completions -W 'on'$'\n''off'
+        return
+        ;;
+    '--hostiocache')
+        __vmctl_add_completions -W 'on'$'\n''off'
+        return
+        ;;
+    '--portcount')
         return
         ;;
     esac
@@ -513,9 +545,9 @@ _vmctl_storagectl() {
 
 _vmctl_storageattach() {
     repeating_flags=()
-    non_repeating_flags=(--version -h --help)
+    non_repeating_flags=(--forceunmount --version -h --help)
     repeating_options=()
-    non_repeating_options=(--storagectl --port --device --type --medium --mtype)
+    non_repeating_options=(--storagectl --port --device --type --medium --mtype --tempeject --nonrotational --discard --format)
     __vmctl_offer_flags_options 1
 
     # Offer option value completions
@@ -541,6 +573,22 @@ _vmctl_storageattach() {
         __vmctl_add_completions -W 'normal'$'\n''readonly'
         return
         ;;
+    '--tempeject')
+        __vmctl_add_completions -W 'on'$'\n''off'
+        return
+        ;;
+    '--nonrotational')
+        __vmctl_add_completions -W 'on'$'\n''off'
+        return
+        ;;
+    '--discard')
+        __vmctl_add_completions -W 'on'$'\n''off'
+        return
+        ;;
+    '--format')
+        __vmctl_add_completions -W 'raw'
+        return
+        ;;
     esac
 
     # Offer positional completions
@@ -554,7 +602,7 @@ _vmctl_storageattach() {
 
 _vmctl_startvm() {
     repeating_flags=()
-    non_repeating_flags=(--foreground --version -h --help)
+    non_repeating_flags=(--foreground --force --version -h --help)
     repeating_options=()
     non_repeating_options=(--type)
     __vmctl_offer_flags_options 1
@@ -562,7 +610,7 @@ _vmctl_startvm() {
     # Offer option value completions
     case "${prev}" in
     '--type')
-        __vmctl_add_completions -W 'headless'
+        __vmctl_add_completions -W 'headless'$'\n''gui'$'\n''sdl'$'\n''separate'
         return
         ;;
     esac
@@ -580,12 +628,12 @@ _vmctl_controlvm() {
     repeating_flags=()
     non_repeating_flags=(--version -h --help)
     repeating_options=()
-    non_repeating_options=(-h --host -p --port -d --maxdowntime --password --passwordfile --timeout)
+    non_repeating_options=(--host -p --port -d --maxdowntime --password --passwordfile --timeout)
     __vmctl_offer_flags_options -1
 
     # Offer option value completions
     case "${prev}" in
-    '-h'|'--host')
+    '--host')
         return
         ;;
     '-p'|'--port')
@@ -613,7 +661,7 @@ _vmctl_controlvm() {
         return
         ;;
     2)
-        __vmctl_add_completions -W 'pause'$'\n''resume'$'\n''reset'$'\n''poweroff'$'\n''acpipowerbutton'$'\n''savestate'$'\n''screenshotpng'$'\n''keyboardputscancode'$'\n''keyboardputstring'$'\n''teleport'$'\n''resolveteleport'
+        __vmctl_add_completions -W 'pause'$'\n''resume'$'\n''reset'$'\n''poweroff'$'\n''acpipowerbutton'$'\n''injectnmi'$'\n''savestate'$'\n''screenshotpng'$'\n''keyboardputscancode'$'\n''keyboardputstring'$'\n''teleport'$'\n''resolveteleport'
         return
         ;;
     *)
@@ -676,7 +724,7 @@ _vmctl_debugvm() {
         return
         ;;
     2)
-        __vmctl_add_completions -W 'getregisters'$'\n''info'$'\n''log'$'\n''statistics'$'\n''block'
+        __vmctl_add_completions -W 'getregisters'$'\n''info'$'\n''log'$'\n''statistics'$'\n''block'$'\n''sandbox'
         return
         ;;
     esac

@@ -88,6 +88,9 @@ _vmctl_createvm() {
         '--memory[Memory in MB.]:mb:'
         '--basefolder[The folder in which its folder is made.]:basefolder:_files -/'
         '--uuid[Its UUID, instead of a new one.]:uuid:'
+        '--register[As VBoxManage has it; a machine is always registered.]'
+        '--ostype[As VBoxManage has it; every guest gets the same board.]:type:'
+        '--groups[As VBoxManage has it; there are no groups.]:group:'
         '--default[Gives it an IDE controller and a console on a free port.]'
         '--version[Show the version.]'
         '(-h --help)'{-h,--help}'[Show help information.]'
@@ -124,9 +127,11 @@ _vmctl_unregistervm() {
 
 _vmctl_modifyvm() {
     local -i ret=1
+    local -ar ___sandbox=('on' 'off')
     local -ar ___rtc_use_utc=('on' 'off')
     local -ar ___hpet=('on' 'off')
     local -ar ___debug_ports=('on' 'off')
+    local -ar ___uart_strict=('on' 'off')
     local -ar ___test_device=('on' 'off')
     local -ar ___cpu_profile=('x86-64-v2' 'x86-64-v2-extended' 'i686')
     local -ar ___accel=('translator' 'interpreter')
@@ -139,12 +144,14 @@ _vmctl_modifyvm() {
         ':machine:{__vmctl_custom_complete ---completion modifyvm -- positional@0 "${current_word_index}" "$(__vmctl_cursor_index_in_current_word)"}'
         '--name[A new name.]:name:'
         '--description[A text for people.]:description:'
+        '--sandbox[Whether the machine'\''s process gives up what it does not need\: on or off.]:sandbox:{__vmctl_complete "${___sandbox[@]}"}'
         '--memory[Memory in MB.]:mb:'
         '--vram[Video memory in MB.]:mb:'
         '--firmware[bios for SeaBIOS, or the file of a ROM image.]:firmware:_files'
         '--rtc-use-utc[Whether the clock shows UTC\: on or off.]:rtc-use-utc:{__vmctl_complete "${___rtc_use_utc[@]}"}'
         '--hpet[Whether there is an HPET\: on or off.]:hpet:{__vmctl_complete "${___hpet[@]}"}'
-        '--debug-ports[The ports 0xE9 (log) and 0xF4 (exit) for bare-metal tests\: on or off.]:debug-ports:{__vmctl_complete "${___debug_ports[@]}"}'
+        '--debug-ports[The ports 0xE9 (log) and 0xF4 (exit), and the test device of public suites\: on or off.]:debug-ports:{__vmctl_complete "${___debug_ports[@]}"}'
+        '--uart-strict[Whether UART interrupts need OUT2, as on a PC\: on or off.]:uart-strict:{__vmctl_complete "${___uart_strict[@]}"}'
         '--test-device[A PCI device for tests of port and memory accesses\: on or off.]:test-device:{__vmctl_complete "${___test_device[@]}"}'
         '--cpus[The number of CPUs.]:cpus:'
         '--cpu-profile[The CPU model\: x86-64-v2, x86-64-v2-extended, i686.]:cpu-profile:{__vmctl_complete "${___cpu_profile[@]}"}'
@@ -156,7 +163,7 @@ _vmctl_modifyvm() {
         '--boot3[Boot device 3\: none, floppy, dvd, disk or net.]:boot3:{__vmctl_complete "${___boot3[@]}"}'
         '--boot4[Boot device 4\: none, floppy, dvd, disk or net.]:boot4:{__vmctl_complete "${___boot4[@]}"}'
         '--kernel[A Linux bzImage or multiboot ELF to start directly; none\: the firmware boots.]:kernel:_files'
-        '--initrd[The kernel'\''s initial RAM disk or multiboot module; none\: without.]:initrd:_files'
+        '--initrd[The kernel'\''s initial RAM disk, or multiboot modules\: "FILE ARGUMENTS,FILE ARGUMENTS"; none\: without.]:initrd:_files'
         '--append[The kernel'\''s command line.]:append:'
         '--uart1[Serial port 1\: off, or I/O base and interrupt, as 0x3f8 4.]:off|iobase irq:'
         '(--uart-mode1 --uartmode1)'{--uart-mode1,--uartmode1}'[What serial port 1 is connected to\: disconnected | tcpserver \[HOST\:\]PORT | tcpclient HOST\:PORT | file PATH | server SOCKETPATH.]:mode:'
@@ -181,12 +188,13 @@ _vmctl_modifyvm() {
 
 _vmctl_list() {
     local -i ret=1
-    local -ar _subject=('vms' 'runningvms' 'cpu-profiles' 'hostinfo' 'uart-modes')
+    local -ar _subject=('vms' 'runningvms' 'cpu-profiles' 'hostinfo' 'uart-modes' 'ostypes' 'hdds' 'dvds' 'floppies' 'systemproperties')
     local -ar ___format=('table' 'json')
     local -ar arg_specs=(
         ':subject:{__vmctl_complete "${_subject[@]}"}'
         '--format[How to print it.]:format:{__vmctl_complete "${___format[@]}"}'
         '(-l --long)'{-l,--long}'[Says more of each machine.]'
+        '(-s --sorted)'{-s,--sorted}'[As VBoxManage has it; lists are sorted.]'
         '--version[Show the version.]'
         '(-h --help)'{-h,--help}'[Show help information.]'
     )
@@ -201,6 +209,7 @@ _vmctl_showvminfo() {
     local -ar arg_specs=(
         ':machine:{__vmctl_custom_complete ---completion showvminfo -- positional@0 "${current_word_index}" "$(__vmctl_cursor_index_in_current_word)"}'
         '--machinereadable[Prints key="value" lines.]'
+        '--details[As VBoxManage has it; all details are always shown.]'
         '--format[How to print it.]:format:{__vmctl_complete "${___format[@]}"}'
         '--log[Prints its log instead\: 0 the present one, 1 the one before.]:n:'
         '--version[Show the version.]'
@@ -215,11 +224,13 @@ _vmctl_createmedium() {
     local -i ret=1
     local -ar _kind=('disk')
     local -ar ___format=('raw')
+    local -ar ___variant=('Standard' 'Fixed')
     local -ar arg_specs=(
         ':kind:{__vmctl_complete "${_kind[@]}"}'
         '--filename[The file to make.]:filename:_files'
         '--size[Its capacity in MB.]:mb:'
         '--format[Its format.]:format:{__vmctl_complete "${___format[@]}"}'
+        '--variant[As VBoxManage has it; a raw image is a sparse file.]:variant:{__vmctl_complete "${___variant[@]}"}'
         '--version[Show the version.]'
         '(-h --help)'{-h,--help}'[Show help information.]'
     )
@@ -245,11 +256,17 @@ _vmctl_showmediuminfo() {
 _vmctl_storagectl() {
     local -i ret=1
     local -ar ___add=('ide')
+    local -ar ___bootable=('on' 'off')
+    local -ar ___hostiocache=('on' 'off')
     local -ar arg_specs=(
         ':machine:{__vmctl_custom_complete ---completion storagectl -- positional@0 "${current_word_index}" "$(__vmctl_cursor_index_in_current_word)"}'
         '--name[The controller'\''s name.]:name:'
         '--add[Adds a controller of this kind.]:add:{__vmctl_complete "${___add[@]}"}'
         '--remove[Removes the controller with what is attached to it.]'
+        '--controller[PIIX3, PIIX4 or ICH6, as VBoxManage has it; it is the board'\''s PIIX3.]:chip:'
+        '--bootable[As VBoxManage has it; see modifyvm --boot1.]:bootable:{__vmctl_complete "${___bootable[@]}"}'
+        '--hostiocache[As VBoxManage has it; the host'\''s cache is always used.]:hostiocache:{__vmctl_complete "${___hostiocache[@]}"}'
+        '--portcount[As VBoxManage has it; IDE has two channels.]:portcount:'
         '--version[Show the version.]'
         '(-h --help)'{-h,--help}'[Show help information.]'
     )
@@ -262,6 +279,10 @@ _vmctl_storageattach() {
     local -i ret=1
     local -ar ___type=('hdd' 'dvddrive')
     local -ar ___mtype=('normal' 'readonly')
+    local -ar ___tempeject=('on' 'off')
+    local -ar ___nonrotational=('on' 'off')
+    local -ar ___discard=('on' 'off')
+    local -ar ___format=('raw')
     local -ar arg_specs=(
         ':machine:{__vmctl_custom_complete ---completion storageattach -- positional@0 "${current_word_index}" "$(__vmctl_cursor_index_in_current_word)"}'
         '--storagectl[The controller'\''s name.]:storagectl:'
@@ -270,6 +291,11 @@ _vmctl_storageattach() {
         '--type[The kind of drive.]:type:{__vmctl_complete "${___type[@]}"}'
         '--medium[The image'\''s file, emptydrive, or none to detach.]:medium:_files'
         '--mtype[How the image is used.]:mtype:{__vmctl_complete "${___mtype[@]}"}'
+        '--forceunmount[As VBoxManage has it; a disc is changed while the machine is off or saved.]'
+        '--tempeject[As VBoxManage has it; the guest may always open the tray.]:tempeject:{__vmctl_complete "${___tempeject[@]}"}'
+        '--nonrotational[As VBoxManage has it, without effect.]:nonrotational:{__vmctl_complete "${___nonrotational[@]}"}'
+        '--discard[As VBoxManage has it, without effect.]:discard:{__vmctl_complete "${___discard[@]}"}'
+        '--format[raw\: the image is taken as it is though it looks like another format.]:format:{__vmctl_complete "${___format[@]}"}'
         '--version[Show the version.]'
         '(-h --help)'{-h,--help}'[Show help information.]'
     )
@@ -280,11 +306,12 @@ _vmctl_storageattach() {
 
 _vmctl_startvm() {
     local -i ret=1
-    local -ar ___type=('headless')
+    local -ar ___type=('headless' 'gui' 'sdl' 'separate')
     local -ar arg_specs=(
         ':machine:{__vmctl_custom_complete ---completion startvm -- positional@0 "${current_word_index}" "$(__vmctl_cursor_index_in_current_word)"}'
-        '--type[headless\: no window.]:type:{__vmctl_complete "${___type[@]}"}'
+        '--type[headless\: no window. The other kinds start without one too, as there is none yet.]:type:{__vmctl_complete "${___type[@]}"}'
         '--foreground[Runs the machine in this process. ^C powers it off.]'
+        '--force[Goes on from a saved state though a disk has changed since\: the guest, which still has the old content in its memory, can then destroy the disk'\''s file systems.]'
         '--version[Show the version.]'
         '(-h --help)'{-h,--help}'[Show help information.]'
     )
@@ -295,12 +322,12 @@ _vmctl_startvm() {
 
 _vmctl_controlvm() {
     local -i ret=1
-    local -ar _verb=('pause' 'resume' 'reset' 'poweroff' 'acpipowerbutton' 'savestate' 'screenshotpng' 'keyboardputscancode' 'keyboardputstring' 'teleport' 'resolveteleport')
+    local -ar _verb=('pause' 'resume' 'reset' 'poweroff' 'acpipowerbutton' 'injectnmi' 'savestate' 'screenshotpng' 'keyboardputscancode' 'keyboardputstring' 'teleport' 'resolveteleport')
     local -ar arg_specs=(
         ':machine:{__vmctl_custom_complete ---completion controlvm -- positional@0 "${current_word_index}" "$(__vmctl_cursor_index_in_current_word)"}'
         ':verb:{__vmctl_complete "${_verb[@]}"}'
         '*:arguments:_files'
-        '(-h --host)'{-h,--host}'[Teleport\: the target'\''s host.]:host:'
+        '--host[Teleport\: the target'\''s host.]:host:'
         '(-p --port)'{-p,--port}'[Teleport\: the port the target waits on.]:port:'
         '(-d --maxdowntime)'{-d,--maxdowntime}'[Teleport\: how long the machine may stand still.]:ms:'
         '--password[Teleport\: the target'\''s password.]:password:'
@@ -341,7 +368,7 @@ _vmctl_console() {
 
 _vmctl_debugvm() {
     local -i ret=1
-    local -ar _verb=('getregisters' 'info' 'log' 'statistics' 'block')
+    local -ar _verb=('getregisters' 'info' 'log' 'statistics' 'block' 'sandbox')
     local -ar arg_specs=(
         ':machine:{__vmctl_custom_complete ---completion debugvm -- positional@0 "${current_word_index}" "$(__vmctl_cursor_index_in_current_word)"}'
         ':verb:{__vmctl_complete "${_verb[@]}"}'

@@ -11,7 +11,6 @@ enum { BOOT_LINUX = 0, BOOT_MULTIBOOT = 1, BOOT_NOTHING = 2 };
 #define SETUP ((uint8_t *)0x10000)
 #define COMMAND_LINE ((char *)0x20000)
 #define COMMAND_LINE_MAX 0xffff
-#define MULTIBOOT_INFO ((struct multiboot_info *)0x30000)
 #define KERNEL_START 0x100000u
 
 struct memory_range {
@@ -27,6 +26,10 @@ extern uint32_t map_count, lower_kib;
 extern const char *message;
 extern uint32_t multiboot_entry;
 extern struct multiboot_info *multiboot_info_address;
+extern struct low_piece *multiboot_pieces;
+extern uint32_t multiboot_jump_address;
+// Code of stage2.S that runs anywhere.
+extern const uint8_t multiboot_jump[], multiboot_jump_end[];
 
 // MARK: - Bytes and ports
 
@@ -251,96 +254,195 @@ struct multiboot_info {
 struct module {
   uint32_t start, end, string, reserved;
 };
+/// What stage2.S copies at last: a piece of a segment below 1 MiB, where the loader itself lies until then.
+struct low_piece {
+  uint32_t from, to, count, zeros;
+};
 
-/// Where the multiboot header lies in the file's first 8 KiB, or null.
-static const uint8_t *multiboot_header(const uint8_t *file, uint32_t size) {
+enum { MAX_MODULES = 64, MAX_PIECES = 64, MODULE_LINE_MAX = 1024 };
+
+/// What a multiboot kernel is handed, at the end of memory: nothing of it is in the way of a segment.
+struct handover {
+  struct multiboot_info info;
+  struct module modules[MAX_MODULES];
+  struct low_piece pieces[MAX_PIECES + 1];  // one of nothing ends them
+  struct memory_range map[64];
+  char loader_name[8];
+  uint8_t jump[256];
+  char module_lines[MAX_MODULES][MODULE_LINE_MAX];
+  char command_line[COMMAND_LINE_MAX + 1];
+};
+
+static uint32_t piece_count;
+
+/// The multiboot header in the file's first 8 KiB, or null. `damaged` says whether only its checksum is wrong.
+static const uint8_t *multiboot_header(const uint8_t *file, uint32_t size, int *damaged) {
   uint32_t limit = size < 8192 ? size : 8192;
-  for (uint32_t at = 0; at + 12 <= limit; at += 4)
-    if (get32(file + at) == 0x1badb002 && get32(file + at) + get32(file + at + 4) + get32(file + at + 8) == 0)
-      return file + at;
+  *damaged = 0;
+  for (uint32_t at = 0; at + 12 <= limit; at += 4) {
+    if (get32(file + at) != 0x1badb002) continue;
+    if (get32(file + at) + get32(file + at + 4) + get32(file + at + 8) == 0) return file + at;
+    *damaged = 1;
+  }
   return 0;
 }
 
-/// Copies `count` bytes of the file and clears up to `memory_size`; no if that leaves the file or the memory.
-static int place(const uint8_t *file, uint32_t size, uint32_t from, uint32_t count, uint32_t to, uint32_t memory_size,
-                 uint32_t limit) {
-  if (from > size || count > size - from || count > memory_size) return 0;
-  // Below 1 MiB only what the loader itself leaves free would be safe; kernels load above it.
-  if (to < KERNEL_START || to > limit || memory_size > limit - to) return 0;
+/// Puts `count` bytes of the file at `to` and zeros behind them, `memory` bytes in all: at once above 1 MiB, below it a piece
+/// for stage2.S. Null, or why it cannot be.
+static const char *place(struct handover *handover, const uint8_t *file, uint32_t size, uint32_t from, uint32_t count,
+                         uint32_t to, uint32_t memory, uint32_t limit) {
+  if (from > size || count > size - from) return "a segment of the multiboot kernel reaches beyond the end of its file";
+  if (count > memory) return "a segment of the multiboot kernel has more bytes in its file than in memory";
+  if (memory > 0u - 1 - to) return "a segment of the multiboot kernel reaches beyond 4 GiB";
+  if (to < KERNEL_START) {
+    const uint32_t low_end = lower_kib * 1024;
+    uint32_t low = memory < KERNEL_START - to ? memory : KERNEL_START - to;
+    // Linkers put an ELF file's headers into the first segment, before what begins at 1 MiB: nobody reads them there.
+    const int headers = to >= low_end && (low < memory || (from == 0 && file[0] == 0x7f));
+    if (!headers) {
+      if (to >= low_end || low > low_end - to)
+        return "a segment of the multiboot kernel lies between the end of low memory and 1 MiB, where devices and ROM are";
+      if (piece_count == MAX_PIECES) return "the multiboot kernel has too many segments below 1 MiB";
+      uint32_t copied = count < low ? count : low;
+      handover->pieces[piece_count++] = (struct low_piece){(uint32_t)file + from, to, copied, low - copied};
+    }
+    const uint32_t passed = count < low ? count : low;
+    from += passed, count -= passed, to += low, memory -= low;
+  }
+  if (memory == 0) return 0;
+  if (to > limit || memory > limit - to)
+    return "the multiboot kernel does not fit into memory where it wants to be; give the machine more memory";
   memcpy((void *)to, file + from, count);
-  memset((void *)(to + count), 0, memory_size - count);
-  return 1;
+  memset((void *)(to + count), 0, memory - count);
+  return 0;
+}
+
+/// Reads a text of at most `limit` bytes and ends it.
+static void read_text(struct blob blob, char *to, uint32_t limit) {
+  uint32_t length = blob.size < limit ? blob.size : limit;
+  if (length) {
+    select_key(blob.key);
+    read_bytes(to, length);
+  }
+  to[length] = 0;
+}
+
+/// Appends the decimal number below 100 to a name of fw_cfg.
+static const char *numbered(const char *prefix, uint32_t number) {
+  static char name[56];
+  char *p = name;
+  while (*prefix) *p++ = *prefix++;
+  if (number >= 10) *p++ = (char)('0' + number / 10);
+  *p++ = (char)('0' + number % 10);
+  *p = 0;
+  return name;
+}
+
+static const char *load_elf(struct handover *handover, const uint8_t *file, uint32_t size, uint32_t limit) {
+  if (file[4] != 1) return "the multiboot kernel is a 64-bit ELF file: make a 32-bit one of it (objcopy -O elf32-i386)";
+  if (size < 52 || get16(file + 18) != 3) return "the multiboot kernel is not an ELF file for x86";
+  uint32_t headers = get32(file + 28), each = get16(file + 42), count = get16(file + 44);
+  if (each < 32 || headers > size || each * count > size - headers)
+    return "the multiboot kernel's program headers lie beyond the end of its file";
+  uint32_t entry = get32(file + 24);
+  for (uint32_t i = 0; i < count; i++) {
+    const uint8_t *segment = file + headers + i * each;
+    if (get32(segment) != 1 || get32(segment + 20) == 0) continue;
+    uint32_t virtual = get32(segment + 8), physical = get32(segment + 12), memory = get32(segment + 20);
+    const char *why = place(handover, file, size, get32(segment + 4), get32(segment + 16), physical, memory, limit);
+    if (why) return why;
+    // e_entry is a virtual address; the kernel is started without paging.
+    if (get32(file + 24) - virtual < memory) entry = get32(file + 24) - virtual + physical;
+  }
+  multiboot_entry = entry;
+  return 0;
+}
+
+static const char *load_by_header(struct handover *handover, const uint8_t *file, uint32_t size, const uint8_t *header,
+                                  uint32_t limit) {
+  uint32_t header_at = get32(header + 12), load = get32(header + 16), load_end = get32(header + 20);
+  uint32_t bss_end = get32(header + 24), before = header_at - load, at = (uint32_t)(header - file);
+  if (header_at < load || before > at) return "the multiboot header's load address lies before the beginning of the file";
+  if (load_end && load_end < load) return "the multiboot header's load addresses contradict each other";
+  uint32_t offset = at - before, count = load_end ? load_end - load : size - offset;
+  uint32_t memory = bss_end > load + count ? bss_end - load : count;
+  multiboot_entry = get32(header + 28);
+  return place(handover, file, size, offset, count, load, memory, limit);
 }
 
 static int load_multiboot(struct blob kernel) {
-  struct blob initrd = find("opt/vmctl/initrd", KEY_INITRD_SIZE, KEY_INITRD_DATA);
-  uint32_t end = memory_end(), room = end - KERNEL_START;
-  if (kernel.size > room || initrd.size > room - kernel.size || room - kernel.size - initrd.size < 0x4000)
+  uint32_t end = memory_end(), top = end;
+  // Modules lie at the end of memory, below them what the kernel is handed, below that the file, whose segments are copied
+  // from there.
+  struct { uint32_t start, size; struct blob line; } found[MAX_MODULES];
+  uint32_t modules = 0;
+  for (; modules < MAX_MODULES; modules++) {
+    struct blob module = find_file(numbered("opt/vmctl/module/", modules));
+    if (!module.key && modules == 0) module = find("opt/vmctl/initrd", KEY_INITRD_SIZE, KEY_INITRD_DATA);
+    if (!module.key || (!module.size && module.key == KEY_INITRD_DATA)) break;
+    if (module.size > top - KERNEL_START) return fail("the multiboot kernel's modules do not fit into memory; give the machine more memory");
+    top = (top - module.size) & ~0xfffu;
+    select_key(module.key);
+    read_bytes((void *)top, module.size);
+    found[modules].start = top, found[modules].size = module.size;
+    found[modules].line = find_file(numbered("opt/vmctl/module-line/", modules));
+  }
+  if (top - KERNEL_START < sizeof(struct handover) + 0x2000 ||
+      kernel.size > top - KERNEL_START - sizeof(struct handover) - 0x2000)
     return fail(no_room);
-  // Both files go to the end of memory; the kernel's segments are copied from there, the module stays.
-  uint32_t module_start = (end - initrd.size) & ~0xfffu;
-  uint32_t staging = (module_start - kernel.size) & ~0xfffu;
-  uint8_t *file = (uint8_t *)staging;
+  struct handover *handover = (struct handover *)((top - sizeof(struct handover)) & ~0xfffu);
+  uint8_t *file = (uint8_t *)(((uint32_t)handover - kernel.size) & ~0xfffu);
+  memset(handover, 0, sizeof *handover);
   select_key(kernel.key);
   read_bytes(file, kernel.size);
-  if (initrd.size) {
-    select_key(initrd.key);
-    read_bytes((void *)module_start, initrd.size);
-  }
 
-  const uint8_t *header = multiboot_header(file, kernel.size);
-  if (!header) return fail("the kernel is neither a Linux bzImage nor a multiboot image");
+  int damaged;
+  const uint8_t *header = multiboot_header(file, kernel.size, &damaged);
+  if (!header)
+    return fail(damaged ? "the checksum of the kernel's multiboot header is wrong"
+                        : "the kernel is neither a Linux bzImage nor a multiboot image");
   uint32_t flags = get32(header + 4);
   if (flags & 0xfff8) return fail("the multiboot kernel demands a feature this loader does not have");
 
-  static const char broken[] = "the multiboot kernel's segments leave its file or the memory";
-  if (file[0] == 0x7f && file[1] == 'E' && file[2] == 'L' && file[3] == 'F' && !(flags & MB_ADDRESSES)) {
-    if (file[4] != 1 || get16(file + 18) != 3) return fail("the multiboot kernel is not a 32-bit x86 ELF file");
-    uint32_t headers = get32(file + 28), each = get16(file + 42), count = get16(file + 44);
-    if (each < 32 || headers > kernel.size || each * count > kernel.size - headers) return fail(broken);
-    uint32_t entry = get32(file + 24);
-    for (uint32_t i = 0; i < count; i++) {
-      const uint8_t *segment = file + headers + i * each;
-      if (get32(segment) != 1 || get32(segment + 20) == 0) continue;
-      uint32_t virtual = get32(segment + 8), physical = get32(segment + 12), memory = get32(segment + 20);
-      if (!place(file, kernel.size, get32(segment + 4), get32(segment + 16), physical, memory, staging))
-        return fail(broken);
-      // e_entry is a virtual address; the kernel is started without paging.
-      if (get32(file + 24) - virtual < memory) entry = get32(file + 24) - virtual + physical;
-    }
-    multiboot_entry = entry;
-  } else if (flags & MB_ADDRESSES) {
-    uint32_t header_at = get32(header + 12), load = get32(header + 16), load_end = get32(header + 20);
-    uint32_t bss_end = get32(header + 24), offset = (uint32_t)(header - file) - (header_at - load);
-    if (header_at < load || offset > kernel.size) return fail(broken);
-    uint32_t count = load_end ? load_end - load : kernel.size - offset;
-    uint32_t memory = bss_end > load + count ? bss_end - load : count;
-    if (!place(file, kernel.size, offset, count, load, memory, staging)) return fail(broken);
-    multiboot_entry = get32(header + 28);
-  } else {
-    return fail("the multiboot kernel is no ELF file and names no load addresses");
-  }
+  const char *why;
+  const uint32_t limit = (uint32_t)file;
+  if (flags & MB_ADDRESSES) why = load_by_header(handover, file, kernel.size, header, limit);
+  else if (file[0] == 0x7f && file[1] == 'E' && file[2] == 'L' && file[3] == 'F')
+    why = load_elf(handover, file, kernel.size, limit);
+  else why = "the multiboot kernel is no ELF file and names no load addresses";
+  if (why) return fail(why);
 
-  struct multiboot_info *info = MULTIBOOT_INFO;
-  memset(info, 0, sizeof *info);
-  info->flags = 1 << 0 | 1 << 2 | 1 << 6 | 1 << 9;  // memory, command line, memory map, loader name
+  struct multiboot_info *info = &handover->info;
+  info->flags = 1 << 0 | 1 << 2 | 1 << 3 | 1 << 6 | 1 << 9;  // memory, command line, modules, memory map, loader name
   info->mem_lower = lower_kib;
-  info->mem_upper = room / 1024;
-  read_command_line(COMMAND_LINE_MAX);
-  info->cmdline = (uint32_t)COMMAND_LINE;
-  info->mmap_length = map_count * sizeof(struct memory_range);
-  info->mmap_addr = (uint32_t)memory_map;
-  static const char name[] = "vmctl";
-  info->boot_loader_name = (uint32_t)name;
-  if (initrd.size) {
-    struct module *module = (struct module *)(info + 1);
-    static const char module_name[] = "initrd";
-    *module = (struct module){module_start, module_start + initrd.size, (uint32_t)module_name, 0};
-    info->flags |= 1 << 3;
-    info->mods_count = 1;
-    info->mods_addr = (uint32_t)module;
+  info->mem_upper = (end - KERNEL_START) / 1024;
+  // The command line begins with the kernel's name, as a shell's does.
+  struct blob name = find_file("opt/vmctl/kernel-name");
+  read_text(name, handover->command_line, MODULE_LINE_MAX);
+  uint32_t length = name.size < MODULE_LINE_MAX ? name.size : MODULE_LINE_MAX;
+  struct blob line = find("opt/vmctl/cmdline", KEY_COMMAND_LINE_SIZE, KEY_COMMAND_LINE_DATA);
+  if (line.size && length) handover->command_line[length++] = ' ';
+  read_text(line, handover->command_line + length, COMMAND_LINE_MAX - length);
+  info->cmdline = (uint32_t)handover->command_line;
+
+  for (uint32_t i = 0; i < modules; i++) {
+    read_text(found[i].line, handover->module_lines[i], MODULE_LINE_MAX - 1);
+    handover->modules[i] =
+      (struct module){found[i].start, found[i].start + found[i].size, (uint32_t)handover->module_lines[i], 0};
   }
+  info->mods_count = modules;
+  info->mods_addr = (uint32_t)handover->modules;
+  memcpy(handover->map, memory_map, map_count * sizeof(struct memory_range));
+  info->mmap_length = map_count * sizeof(struct memory_range);
+  info->mmap_addr = (uint32_t)handover->map;
+  memcpy(handover->loader_name, "vmctl", 6);
+  info->boot_loader_name = (uint32_t)handover->loader_name;
+
+  // The last steps run beside the information, since the pieces may cover the loader.
+  memcpy(handover->jump, multiboot_jump, (uint32_t)(multiboot_jump_end - multiboot_jump));
   multiboot_info_address = info;
+  multiboot_pieces = handover->pieces;
+  multiboot_jump_address = (uint32_t)handover->jump;
   return BOOT_MULTIBOOT;
 }
 

@@ -70,11 +70,31 @@ protected:
 // Multiboot Specification 0.6.96, 3.2: machine state.
 start_multiboot:
     movl    multiboot_info_address, %ebx
-    movl    multiboot_entry, %ecx
-    xorl    %esi, %esi
+    movl    multiboot_entry, %edx
+    movl    multiboot_pieces, %ebp
+    jmp     *multiboot_jump_address
+
+// Runs from a copy above 1 MiB, without a stack: the pieces that it puts below 1 MiB may cover all that was there.
+    .global multiboot_jump, multiboot_jump_end
+multiboot_jump:
+    cld
+1:  movl    0(%ebp), %esi
+    movl    4(%ebp), %edi
+    movl    8(%ebp), %ecx
+    movl    %ecx, %eax
+    orl     12(%ebp), %eax
+    jz      2f
+    rep movsb
+    movl    12(%ebp), %ecx
+    xorl    %eax, %eax
+    rep stosb
+    addl    $16, %ebp
+    jmp     1b
+2:  xorl    %esi, %esi
     xorl    %edi, %edi
     movl    $0x2badb002, %eax
-    jmp     *%ecx
+    jmp     *%edx
+multiboot_jump_end:
 
     .code16
 to_real:
@@ -160,6 +180,7 @@ gdt_pointer:
 
     .balign 4
     .global memory_map, map_count, lower_kib, message, multiboot_entry, multiboot_info_address
+    .global multiboot_pieces, multiboot_jump_address
 map_count:
     .long   0
 lower_kib:
@@ -169,5 +190,9 @@ message:
 multiboot_entry:
     .long   0
 multiboot_info_address:
+    .long   0
+multiboot_pieces:
+    .long   0
+multiboot_jump_address:
     .long   0
     .set    memory_map, stage2 + 0x8000 // 64 entries of 24 bytes, past the image and its variables (see boot.ld)

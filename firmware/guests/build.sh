@@ -35,3 +35,8 @@ for guest in guests/*.c; do
     build_guest "$guest$bits" "$bits" "guests/$guest.c"
   done
 done
+
+# Multiboot kernels of other shapes, for the boot ROM alone.
+compile32 guests/low.S "$work/low.o"
+"$linker" -m elf_i386 -z noexecstack --image-base=0x7000 -Ttext=0x8000 -Tdata=0x9000 -Tbss=0xa000 -s -o "$work/out/guests/low.elf" "$work/low.o"
+"$linker" -m elf_i386 -z noexecstack --image-base=0xff000 -Ttext=0x100000 -s -o "$work/out/guests/high.elf" "$work/low.o"

@@ -47,10 +47,18 @@ for name in "${names[@]}"; do
         printf 'module content' >"$work/module"
         arguments=("${arguments[@]/-kernel/-option-rom}")
         arguments=("${arguments[@]/multiboot32.elf/../boot/vmctl-boot.bin,bootindex=0}")
-        arguments+=(-fw_cfg "name=opt/vmctl/kernel,file=$name.elf" -fw_cfg "name=opt/vmctl/initrd,file=$work/module"
+        printf 'another module' >"$work/module2"
+        arguments+=(-fw_cfg "name=opt/vmctl/kernel,file=$name.elf" -fw_cfg "name=opt/vmctl/kernel-name,string=$name.elf"
+          -fw_cfg "name=opt/vmctl/module/0,file=$work/module" -fw_cfg "name=opt/vmctl/module-line/0,string=module one"
+          -fw_cfg "name=opt/vmctl/module/1,file=$work/module2" -fw_cfg "name=opt/vmctl/module-line/1,string=module2 two"
           -fw_cfg name=opt/vmctl/cmdline,string=answer=42)
         ;;
       multiboot32.rom) continue ;;
+      low.elf | high.elf)
+        arguments=("${arguments[@]/-kernel/-option-rom}")
+        arguments=("${arguments[@]/$name.elf/../boot/vmctl-boot.bin,bootindex=0}")
+        arguments+=(-fw_cfg "name=opt/vmctl/kernel,file=$name.elf")
+        ;;
     esac
     case $name in
       # ends by ACPI power-off: QEMU's own status is 0

@@ -7,4 +7,5 @@
 #include "fpu.h"
 #include "code_memory.h"
 #include "runs.h"
+#include "sandbox.h"
 #endif

@@ -109,6 +109,7 @@ enum {
   VM_PENDING_CODE = 1 << 6,        ///< drop code that DMA or another CPU has overwritten
   VM_PENDING_DEBUG = 1 << 7,       ///< TF, or a data breakpoint was hit: set and cleared by the CPU itself
   VM_PENDING_SHADOW = 1 << 8,      ///< one instruction of interrupt shadow is to be counted out
+  VM_PENDING_SECOND_NMI = 1 << 9,  ///< a second NMI waits behind the one of VM_PENDING_NMI
 };
 
 /// `vm_cpu_state.activity`.
@@ -249,7 +250,7 @@ typedef struct vm_block {
   uint8_t crossings;      ///< times that accesses checked together lay in two pages
   uint8_t careful;        ///< that is no surprise: code for it is emitted, too
   uint8_t wanders;        ///< its indirect branch leads to many places: no inline cache for it
-  uint8_t reserved;
+  uint8_t refused;        ///< the verifier has refused its code: it is interpreted
   uint64_t code;          ///< emitted code, or 0
   vm_code_link *incoming; ///< branches linked to it
   struct vm_block *older;  ///< translated before it into the same region of code memory

@@ -17,7 +17,7 @@ struct VGARenderer {
   func render(blinkOn: Bool) -> Frame {
     if core.dispiEnabled { return renderDispi() }
     let width = dotsPerLine
-    let height = scanLines
+    let height = pictureLines
     // Screen off (sequencer clocking mode bit 5), palette in the CPU's hands, or registers not set up: black.
     let isOff = state.sequencer[1] & 0x20 != 0 || state.attributeIndex & 0x20 == 0
     guard !isOff, state.sequencer[0] & 3 == 3 else { return Frame(width: width, height: height) }
@@ -38,6 +38,12 @@ struct VGARenderer {
   private var scanLines: Int {
     let overflow = Int(state.crtc[7])
     return (Int(state.crtc[0x12]) | (overflow & 2) << 7 | (overflow & 0x40) << 3) + 1
+  }
+
+  /// The scan lines that hold whole rows of characters or pixels: a row that the end of the display cuts is not shown.
+  private var pictureLines: Int {
+    let row = linesPerRow * doubleScan
+    return max(scanLines / row, 1) * row
   }
 
   private var lineCompare: Int {
@@ -66,7 +72,7 @@ struct VGARenderer {
 
   /// A 4-bit colour through the attribute controller's palette and the DAC (AR14, AR10 bit 7).
   private func colour(_ value: Int) -> UInt32 {
-    let index = value & Int(state.attribute[0x12] & 0xF)
+    let index = value & enabledPlanes
     var entry = Int(state.attribute[index] & 0x3F)
     if state.attribute[0x10] & 0x80 != 0 {
       entry = entry & 0xF | Int(state.attribute[0x14] & 0xF) << 4
@@ -74,6 +80,13 @@ struct VGARenderer {
       entry |= Int(state.attribute[0x14] & 0xC) << 4
     }
     return colours[entry & Int(state.dacMask)]
+  }
+
+  /// Colour plane enable (AR12). Text modes show all planes when none is enabled: systems that leave the register at 0 are
+  /// readable on the adapters that guests know.
+  private var enabledPlanes: Int {
+    let planes = Int(state.attribute[0x12] & 0xF)
+    return planes == 0 && !isGraphics ? 0xF : planes
   }
 
   private var palette16: [UInt32] { (0..<16).map { colour($0) } }
@@ -101,7 +114,7 @@ struct VGARenderer {
   }
 
   private func renderText(blinkOn: Bool) -> Frame {
-    var canvas = Canvas(width: dotsPerLine, height: scanLines)
+    var canvas = Canvas(width: dotsPerLine, height: pictureLines)
     let colours = palette16
     let fonts = fontOffsets
     let rowHeight = linesPerRow * doubleScan
@@ -110,7 +123,7 @@ struct VGARenderer {
     let cursorLines = Int(state.crtc[0xA] & 0x1F)...max(Int(state.crtc[0xA] & 0x1F), Int(state.crtc[0xB] & 0x1F))
     let showsCursor = state.crtc[0xA] & 0x20 == 0 && blinkOn && state.crtc[0xB] & 0x1F >= state.crtc[0xA] & 0x1F
     let split = lineCompare
-    for y in 0..<scanLines {
+    for y in 0..<pictureLines {
       let isBelowSplit = y > split
       let line = isBelowSplit ? y - split - 1 : y + Int(state.crtc[8] & 0x1F)
       let row = line / rowHeight
@@ -157,7 +170,7 @@ struct VGARenderer {
   }
 
   private func renderGraphics() -> Frame {
-    var canvas = Canvas(width: dotsPerLine, height: scanLines)
+    var canvas = Canvas(width: dotsPerLine, height: pictureLines)
     let colours = palette16
     let split = lineCompare
     let is256 = state.graphics[5] & 0x40 != 0
@@ -165,7 +178,7 @@ struct VGARenderer {
     let rowHeight = linesPerRow * doubleScan
     // Panning counts dots, or half dots in the 256-colour modes; below the split it stops if AR10 bit 5 says so.
     let panning = Int(state.attribute[0x13] & (is256 ? 6 : 7))
-    for y in 0..<scanLines {
+    for y in 0..<pictureLines {
       let isBelowSplit = y > split
       let line = isBelowSplit ? y - split - 1 : y
       let scan = line / doubleScan % linesPerRow

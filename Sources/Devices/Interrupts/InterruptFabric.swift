@@ -75,14 +75,14 @@ public final class InterruptFabric: MemoryMappedIO {
   // MARK: The window
 
   public func readMemory(offset: UInt64, size: Int) -> UInt64 {
-    guard currentCPU < locals.count else { return .max }
+    guard currentCPU < locals.count, locals[currentCPU].answersMemory else { return .max }
     let value = locals[currentCPU].read(Int(offset) & 0xFF0)
     return UInt64(value) >> ((offset & 15) * 8 & 31)
   }
 
   public func writeMemory(offset: UInt64, size: Int, value: UInt64) {
     // Registers are 32 bits wide, on 16-byte boundaries; narrower or misaligned writes are undefined and dropped.
-    guard currentCPU < locals.count, offset & 15 == 0, size >= 4 else { return }
+    guard currentCPU < locals.count, locals[currentCPU].answersMemory, offset & 15 == 0, size >= 4 else { return }
     locals[currentCPU].write(Int(offset), UInt32(truncatingIfNeeded: value))
   }
 }

@@ -72,7 +72,12 @@ public final class LocalAPIC: Device {
   /// IA32_APIC_BASE was written. Moves the window, and changes between off, xAPIC and x2APIC.
   public func setBase(_ value: UInt64) {
     let old = core.state.base
+    let wasEnabled = core.isHardwareEnabled
     core.state.base = value & 0x000F_FFFF_FFFF_FC00 | old & 0x100
+    if wasEnabled && !core.isHardwareEnabled {
+      core.disable()
+      timer?.cancel()
+    }
     if core.isX2APIC && old & LocalAPICCore.baseX2APIC == 0 {
       core.state.logicalDestination = core.x2LogicalID
     }
@@ -166,6 +171,9 @@ public final class LocalAPIC: Device {
   }
 
   // MARK: Registers
+
+  /// Whether the page of registers is there: neither when IA32_APIC_BASE disables it nor in x2APIC mode (11.4.3, 11.12.2).
+  var answersMemory: Bool { core.isHardwareEnabled && !core.isX2APIC }
 
   func read(_ offset: Int) -> UInt32 {
     switch offset {

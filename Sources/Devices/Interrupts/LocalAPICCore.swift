@@ -86,6 +86,17 @@ public struct LocalAPICCore: Sendable {
     if state.base & Self.baseX2APIC != 0 { state.logicalDestination = x2LogicalID }
   }
 
+  /// IA32_APIC_BASE bit 11 was cleared: all is lost, so that the APIC is as after a reset when it is enabled again, its ID
+  /// included (11.4.3).
+  mutating func disable() {
+    let old = state
+    powerOn()
+    state.base = old.base
+    state.lint0 = old.lint0
+    state.lint1 = old.lint1
+    state.output = old.output
+  }
+
   mutating func refreshHighest() {
     highestRequest = state.requests.highest.map(Int.init) ?? -1
     highestInService = state.inService.highest.map(Int.init) ?? -1

@@ -129,6 +129,9 @@ public final class PIIX4PM: PCIDevice, Device, PortIO {
 
   // MARK: Board side
 
+  /// First port of the power management block, where firmware has put it.
+  public var portBase: UInt16? { powerBase }
+
   /// A short press of the power button.
   public func pressPowerButton() {
     state.status |= PM1.powerButton

@@ -28,7 +28,7 @@ public final class UART16550: Device, PortIO {
   /// Called with the machine lock held when there is room in the queue again after `receive` could not take all.
   public var onReceiveRoom: () -> Void = {}
 
-  private var core = UART16550Core()
+  private var core: UART16550Core
   private let clock: GuestClock
   private let line: InterruptLine
   private var queue: [UInt8] = []
@@ -43,8 +43,13 @@ public final class UART16550: Device, PortIO {
   /// The ports and interrupts of COM1 to COM4.
   public static let defaults: [(ioBase: UInt16, interrupt: Int)] = [(0x3F8, 4), (0x2F8, 3), (0x3E8, 4), (0x2E8, 3)]
 
-  /// - Parameter line: the wire to the interrupt controller's input `interruptNumber`.
-  public init(name: String, ioBase: UInt16, interruptNumber: Int, line: InterruptLine, clock: GuestClock) {
+  /// - Parameters:
+  ///   - line: the wire to the interrupt controller's input `interruptNumber`.
+  ///   - isStrict: the interrupt line passes a gate that OUT2 opens, as on a PC.
+  public init(
+    name: String, ioBase: UInt16, interruptNumber: Int, line: InterruptLine, clock: GuestClock, isStrict: Bool = false
+  ) {
+    core = UART16550Core(isStrict: isStrict)
     self.name = name
     self.ioBase = ioBase
     self.interruptNumber = interruptNumber

@@ -69,7 +69,13 @@ struct UART16550Core {
   /// What the wires from the other side say (high nibble of the modem status).
   var modemInputs: ModemStatus = .connected
 
-  init() { state.modemStatus = modemInputs.rawValue }
+  /// The gate that OUT2 opens is there.
+  let isStrict: Bool
+
+  init(isStrict: Bool = false) {
+    self.isStrict = isStrict
+    state.modemStatus = modemInputs.rawValue
+  }
 
   mutating func reset() {
     let divisor = State().divisor
@@ -120,9 +126,12 @@ struct UART16550Core {
     return 1
   }
 
-  /// The level of the interrupt line. In loopback OUT2's pin is inactive, but drivers probe their IRQ that way, and
-  /// clones keep the interrupt working.
-  var interruptLevel: Bool { identification != 1 && state.modemControl & ModemControl.out2.rawValue != 0 }
+  /// The level of the interrupt line. On a PC it passes a gate that OUT2 opens; systems that leave the modem control register
+  /// alone find their interrupts all the same unless the gate is asked for. In loopback OUT2's pin is inactive, but drivers
+  /// probe their IRQ that way, and clones keep the interrupt working.
+  var interruptLevel: Bool {
+    identification != 1 && (!isStrict || state.modemControl & ModemControl.out2.rawValue != 0)
+  }
 
   /// When the character timeout strikes, if nothing is received or read before (8.4.1).
   var timeoutDeadline: UInt64? {

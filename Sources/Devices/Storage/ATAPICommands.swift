@@ -203,12 +203,13 @@ extension IDEDriveCore {
     case 0x46: getConfiguration()
     case 0x4A: getEventStatus()
     case 0x51: readDiscInformation()
+    case 0x52: readTrackInformation()
     case 0xBD: mechanismStatus()
     default: check(Fault.invalidOpcode)
     }
   }
 
-  private static let needsMedium: Set<UInt8> = [0x00, 0x25, 0x28, 0xA8, 0xBE, 0xB9, 0x43, 0x51, 0x2B, 0x2F]
+  private static let needsMedium: Set<UInt8> = [0x00, 0x25, 0x28, 0xA8, 0xBE, 0xB9, 0x43, 0x51, 0x52, 0x2B, 0x2F]
 
   private mutating func requestSense() {
     let allocation = Int(buffer[4])
@@ -338,6 +339,24 @@ extension IDEDriveCore {
     reply(34, allocation: allocation)
   }
 
+  /// READ TRACK INFORMATION: of the one track, named by a sector, its number or its session (MMC-4, 6.31).
+  private mutating func readTrackInformation() {
+    let allocation = word(7)
+    let place = long(2)
+    switch buffer[1] & 3 {
+    case 0 where place < discSectors, 1 where place == 1, 2 where place == 1: break
+    default: return check(Fault.invalidField)
+    }
+    clearBuffer(36)
+    putWord(0, 34)
+    buffer[2] = 1  // track
+    buffer[3] = 1  // session
+    buffer[5] = 0x04  // a data track
+    buffer[6] = 0x01  // mode 1
+    putLong(24, discSectors)
+    reply(36, allocation: allocation)
+  }
+
   private func putTrackAddress(_ index: Int, _ sector: UInt64, time: Bool) {
     guard time else { return putLong(index, sector) }
     let frames = sector &+ 150
@@ -371,6 +390,22 @@ extension IDEDriveCore {
     case 1:
       clearBuffer(4)
       putTrack(1, 0)
+    case 2:
+      // The lead-in's Q sub-channel, whose addresses are always minutes, seconds and frames: first and last track, the
+      // start of the lead-out, and the track.
+      guard first <= 1 else { return check(Fault.invalidField) }
+      clearBuffer(4)
+      for point: UInt8 in [0xA0, 0xA1, 0xA2, 1] {
+        (buffer + length).update(repeating: 0, count: 11)
+        buffer[length] = 1  // session
+        buffer[length + 1] = 0x14
+        buffer[length + 3] = point
+        switch point {
+        case 0xA0, 0xA1: buffer[length + 8] = 1  // the track; the disc type of A0 is 0: CD-ROM
+        default: putTrackAddress(length + 7, point == 0xA2 ? discSectors : 0, time: true)
+        }
+        length += 11
+      }
     default: return check(Fault.invalidField)
     }
     putWord(0, length - 2)

@@ -67,6 +67,19 @@ public final class IDEDrive {
     return true
   }
 
+  /// After a load: the disc in the drive, if there is one, is not the one that was in it when the state was saved. The guest
+  /// learns of it as of a change by hand; a read that was under way fails.
+  public func discWasReplaced() {
+    guard isCDROM else { return }
+    core.state.isLocked = false
+    core.state.trayOpen = false
+    core.complete(success: false)
+    // What is left of a read whose first part has come lies on no disc.
+    core.state.position = 1 << 50
+    core.state.mediaEvent = 3
+    core.mediumArrived()
+  }
+
   // MARK: Host I/O
 
   /// Where the worker leaves how it went; read after it is done.

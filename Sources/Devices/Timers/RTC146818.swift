@@ -3,8 +3,8 @@ import SavedState
 
 /// The real-time clock and its 128 bytes of CMOS memory, at ports 0x70 and 0x71.
 ///
-/// Source: Motorola MC146818A data sheet. The date is guest time plus an offset that was fixed when the machine was
-/// powered on: it stands still while the machine is paused.
+/// Source: Motorola MC146818A data sheet. The date is guest time plus an offset. While the machine is paused or saved guest
+/// time stands still, but a clock with a battery does not: when the machine goes on, the date goes on to what it would be.
 public final class RTC146818: Device, BytePortIO {
   enum Register {
     static let a = 10
@@ -45,12 +45,19 @@ public final class RTC146818: Device, BytePortIO {
     /// Guest time of the next periodic interrupt; 0: none.
     var periodicDeadline: UInt64 = 0
     var irq = false
+    /// By how much the date is ahead of the host's wall clock, in nanoseconds: the time zone, and what the guest has
+    /// set. nil in states of version 1.
+    var ahead: Int64?
   }
 
   public let name = "rtc"
   private var state: State
   private let clock: GuestClock
   private let irq: InterruptLine
+  /// Nanoseconds since 1970, UTC, on the host.
+  private let wallClock: (() -> Int64)?
+  /// `State.ahead` of a clock that the guest has not set.
+  private let aheadAtPowerOn: Int64
   private var secondTimer: ClockTimer?
   private var periodicTimer: ClockTimer?
   /// Bit 7 of port 0x70 changed: whether NMIs are held back.
@@ -58,12 +65,18 @@ public final class RTC146818: Device, BytePortIO {
 
   /// - Parameters:
   ///   - irq: IRQ 8 (through the HPET's legacy replacement, where there is one).
-  ///   - date: seconds since 1970-01-01 UTC at power-on.
-  public init(ports: PortBus, clock: GuestClock, irq: InterruptLine, date: Int64) {
+  ///   - date: seconds since 1970-01-01 at power-on, in the time zone that the clock is to show.
+  ///   - wallClock: the host's, in nanoseconds since 1970 UTC. nil: the date stands still while the machine does.
+  public init(
+    ports: PortBus, clock: GuestClock, irq: InterruptLine, date: Int64, wallClock: (() -> Int64)? = nil
+  ) {
     self.clock = clock
     self.irq = irq
+    self.wallClock = wallClock
     let bounded = min(max(date, 0), 7_000_000_000)
-    state = State(memory: Data(repeating: 0, count: 128), offset: bounded * 1_000_000_000, seen: bounded)
+    aheadAtPowerOn = wallClock.map { bounded * 1_000_000_000 - $0() } ?? 0
+    state = State(
+      memory: Data(repeating: 0, count: 128), offset: bounded * 1_000_000_000, seen: bounded, ahead: aheadAtPowerOn)
     state.memory[Register.a] = 0x26  // 32.768 kHz, 1024 Hz
     state.memory[Register.b] = ControlB.hour24
     state.memory[Register.d] = 0x80  // the battery is good
@@ -132,6 +145,22 @@ public final class RTC146818: Device, BytePortIO {
     let now = Int64(truncatingIfNeeded: clock.now & 0x3FFF_FFFF_FFFF_FFFF)
     state.offset = epoch * 1_000_000_000 + max(fraction, 0) - now
     state.seen = epoch
+    noteAhead()
+  }
+
+  private func noteAhead() {
+    if let wallClock { state.ahead = time &- wallClock() }
+  }
+
+  /// Brings the date to what it would be had guest time not stood still. It never goes back: a host whose clock is behind
+  /// does not take a guest into its past.
+  private func goOn() {
+    guard let wallClock, !isHeld else { return }
+    let due = wallClock() &+ (state.ahead ?? aheadAtPowerOn)
+    let missing = due &- time
+    guard missing >= 1_000_000_000, (0..<7_000_000_000 * 1_000_000_000).contains(due) else { return }
+    state.offset &+= missing
+    catchUp()
   }
 
   /// Whether an update is in progress or due within 244 us (data sheet, "Update Cycle").
@@ -326,16 +355,17 @@ public final class RTC146818: Device, BytePortIO {
   }
 
   public func save() throws -> StateSection {
-    try StateSection(name: name, kind: "rtc146818", version: 1, state: state)
+    try StateSection(name: name, kind: "rtc146818", version: 2, state: state)
   }
 
   public func load(_ section: StateSection) throws {
-    let loaded = try section.decode(State.self, kind: "rtc146818", upTo: 1)
+    let loaded = try section.decode(State.self, kind: "rtc146818", upTo: 2)
     try requireValid(loaded.memory.count == 128, in: section, "CMOS memory has 128 bytes")
     try requireValid(loaded.index < 128, in: section, "no such register")
     try requireValid(loaded.offset.magnitude < 1 << 62, in: section, "the date is out of range")
     try requireValid((0...8_000_000_000).contains(loaded.seen), in: section, "the date is out of range")
     try requireValid(loaded.periodicDeadline < 1 << 62, in: section, "the next interrupt is out of range")
+    try requireValid((loaded.ahead ?? 0).magnitude < 1 << 62, in: section, "the date is out of range")
     state = loaded
     state.memory = Data(loaded.memory)
     irq.restore(loaded.irq)
@@ -352,5 +382,8 @@ public final class RTC146818: Device, BytePortIO {
   }
 
   public func pause() {}
-  public func resume() { rearm() }
+  public func resume() {
+    goOn()
+    rearm()
+  }
 }

@@ -1,4 +1,5 @@
 import Devices
+import GuestMemory
 
 /// A kind of device that a setting puts on the board. To add one: its file in Sources/Devices, its setting, and a line in
 /// `AddOn.all` (docs/recipes/add-a-device.md).
@@ -6,7 +7,7 @@ struct AddOn {
   /// Where a device can be plugged in.
   struct Sockets {
     let bench: Workbench
-    let wires: InterruptWires
+    let interrupts: InterruptPart
     let pci: PCIBus
   }
 
@@ -14,9 +15,20 @@ struct AddOn {
   let make: @Sendable (MachineConfiguration, Sockets) -> (any Device)?
 
   static let all: [AddOn] = [
+    // Before the debug ports, one of which lies among its own.
+    AddOn { $0.debugPorts ? TestDevice(ports: $1.bench.ports, memory: $1.bench.memory, $1.interrupts) : nil },
     AddOn { $0.debugPorts ? DebugPorts(ports: $1.bench.ports, requests: $1.bench.requests) : nil },
     AddOn { $0.testDevice ? PCITestDevice(memory: $1.bench.memory, ports: $1.bench.ports, on: $1.pci, slot: 30) : nil },
   ]
+}
+
+extension TestDevice {
+  fileprivate convenience init(ports: PortBus, memory: PhysicalMemory, _ interrupts: InterruptPart) {
+    let (wires, ioapic) = (interrupts.wires, interrupts.ioapic)
+    self.init(ports: ports, memory: memory) { [unowned wires, unowned ioapic] line, level in
+      if line < 16 { wires.setISA(line, level) } else { ioapic.setPin(line, level) }
+    }
+  }
 }
 
 extension DebugPorts {

@@ -21,18 +21,18 @@ final class Board {
   /// Every device with state, in the order of saving and resetting.
   let devices: [any Device]
 
-  init(_ configuration: MachineConfiguration, lock: MachineLock) throws {
+  init(_ configuration: MachineConfiguration, identity: MachineIdentity, lock: MachineLock) throws {
     bench = try Workbench(configuration, lock: lock)
     interrupts = InterruptPart(bench)
     pci = PCIPart(bench, interrupts)
     let timers = TimerPart(bench, interrupts)
     platform = PlatformPart(bench, interrupts)
-    firmware = try FirmwarePart(bench)
+    firmware = try FirmwarePart(bench, pci, identity: identity)
     storage = try StoragePart(bench, interrupts, pci)
     graphics = GraphicsPart(bench, pci, bios: firmware.vgaBIOS)
     let network = NetworkPart(bench, interrupts, pci)
     serial = SerialPart(bench, interrupts)
-    let sockets = AddOn.Sockets(bench: bench, wires: interrupts.wires, pci: pci.bus)
+    let sockets = AddOn.Sockets(bench: bench, interrupts: interrupts, pci: pci.bus)
     let addOns = AddOn.all.compactMap { $0.make(configuration, sockets) }
     processors = try CPUPart(bench, interrupts, platform)
     let parts: [any BoardPart] = [
@@ -61,6 +61,13 @@ final class Board {
 
   func pressPowerButton() { pci.power.pressPowerButton() }
 
+  func injectNMI() {
+    for apic in interrupts.apics {
+      apic.setLINT1(true)
+      apic.setLINT1(false)
+    }
+  }
+
   // MARK: What is on it
 
   var memory: PhysicalMemory { bench.memory }
@@ -75,7 +82,9 @@ final class Board {
   var uarts: [Int: SerialPort] { serial.ports }
   var pciDescription: String { pci.description }
   var images: [any DiskImage] { storage.images }
+  var media: [(slot: HardwareDescription.StorageSlot, image: any DiskImage)] { storage.media }
   var storageSlots: [HardwareDescription.StorageSlot] { storage.slots }
+  func drive(at place: HardwareDescription.StorageSlot.Place) -> IDEDrive? { storage.drive(at: place) }
   var roms: [HardwareDescription.Blob] { firmware.roms }
   var bootFiles: [HardwareDescription.Blob] { firmware.bootBlobs }
 }

@@ -39,7 +39,10 @@ final class BoardEnvironment: CPUEnvironment {
     apic.onInterrupt = { [unowned self] level in
       if level { post(VM_PENDING_INTERRUPT) } else { cpu.withdraw(UInt32(VM_PENDING_INTERRUPT)) }
     }
-    apic.onNMI = { [unowned self] in post(VM_PENDING_NMI) }
+    apic.onNMI = { [unowned self] in
+      cpu.signalNMI()
+      wake()
+    }
     apic.onINIT = { [unowned self] in post(VM_PENDING_INIT) }
     apic.onSIPI = { [unowned self] vector in
       cpu.s.pointee.startup_vector = UInt32(vector)

@@ -1,6 +1,7 @@
 import Devices
 import Foundation
 import GuestMemory
+import X86
 
 /// What the firmware is told through fw_cfg: memory, CPUs, boot order, and a kernel to start without a boot loader.
 enum BootItems {
@@ -13,11 +14,20 @@ enum BootItems {
       return []
     }
     var files = [try GuestFile(name: "kernel", setting: "kernel", path: kernel)]
-    guard isBootable(files[0].bytes) else {
-      throw .notAKernel(path: kernel)
-    }
+    let isLinux = hasLinuxHeader(files[0].bytes)
+    if !isLinux { try checkMultiboot(files[0].bytes, kernel) }
     if let initrd = configuration.initrd {
-      files.append(try GuestFile(name: "initrd", setting: "initrd", path: initrd))
+      let modules = BootModule.list(initrd)
+      guard modules.count == 1 || !isLinux else {
+        throw .severalInitrds(text: initrd, count: modules.count)
+      }
+      guard modules.count <= moduleLimit else {
+        throw .tooManyModules(count: modules.count, limit: moduleLimit)
+      }
+      for (index, module) in modules.enumerated() {
+        let name = index == 0 ? "initrd" : "module \(index)"
+        files.append(try GuestFile(name: name, setting: "initrd", path: module.path))
+      }
     }
     if let append = configuration.append {
       files.append(GuestFile(name: "command line", setting: "append", bytes: Array(append.utf8)))
@@ -25,18 +35,64 @@ enum BootItems {
     return files
   }
 
-  /// Whether the boot ROM knows it: the signature of a bzImage's header (Linux, Documentation/arch/x86/boot.rst) or, on a
-  /// multiple of 4 in the first 8 KiB, that of multiboot (specification 0.6.96, 3.1).
-  private static func isBootable(_ kernel: [UInt8]) -> Bool {
-    if kernel.count > 0x206 && kernel[0x202..<0x206].elementsEqual([0x48, 0x64, 0x72, 0x53]) { return true }
+  private static let moduleLimit = 64
+
+  /// The signature of a bzImage's header (Linux, Documentation/arch/x86/boot.rst).
+  private static func hasLinuxHeader(_ kernel: [UInt8]) -> Bool {
+    kernel.count > 0x206 && kernel[0x202..<0x206].elementsEqual([0x48, 0x64, 0x72, 0x53])
+  }
+
+  /// The boot ROM looks for the multiboot header on a multiple of 4 in the first 8 KiB (specification 0.6.96, 3.1). What it
+  /// says of the kernel's segments it says on the machine's console.
+  private static func checkMultiboot(_ kernel: [UInt8], _ path: String) throws(MachineError) {
     let magic: [UInt8] = [0x02, 0xB0, 0xAD, 0x1B]
-    let end = min(kernel.count, 8192) - 12
-    return stride(from: 0, through: end, by: 4).contains { kernel[$0..<$0 + 4].elementsEqual(magic) }
+    func isHeader(_ offset: Int) -> Bool { kernel[offset..<offset + 4].elementsEqual(magic) }
+    let reach = 8192
+    if stride(from: 0, through: min(kernel.count, reach) - 12, by: 4).contains(where: isHeader) { return }
+    if let late = stride(from: reach - 8, through: min(kernel.count, 1 << 20) - 12, by: 4).first(where: isHeader) {
+      throw .multibootHeaderLate(path: path, offset: late, reach: reach)
+    }
+    throw .notAKernel(path: path)
   }
 
   /// The bootstrap code that starts a kernel: see firmware/boot/README.md.
   static var bootROM: GuestFile {
     GuestFile(name: "boot ROM", setting: "", bytes: PackageResources.vmctl_boot_bin)
+  }
+
+  /// Hands the firmware the board's tables: ACPI and MP by its loader's script, SMBIOS as two files.
+  ///
+  /// - Parameter powerBase: first port of the power management block; asked when the firmware, which sets it, reads the
+  ///   tables.
+  static func addTables(
+    _ config: FirmwareConfig, _ configuration: MachineConfiguration, identity: MachineIdentity, profile: CPUProfile,
+    memory: PhysicalMemory, powerBase: @escaping () -> UInt16?
+  ) {
+    let board = DSDT.Board(
+      cpus: configuration.cpus, uarts: configuration.uarts.map { ($0.slot, $0.ioBase, $0.irq) },
+      hasHPET: configuration.hpet, pciMemoryStart: memory.lowSize <= 0x8000_0000 ? 0x8000_0000 : 0xC000_0000)
+    func tables(_ loader: inout TableLoader) -> ACPITables {
+      ACPITables(board, powerBase: powerBase() ?? 0x600, loader: &loader)
+    }
+    var loader = TableLoader()
+    let acpi = tables(&loader)
+    let processors = MPTable(
+      cpus: configuration.cpus, signature: profile.signature, features: profile.query(1, 0).edx, loader: &loader)
+    config.add(file: TableLoader.fileName, data: Data(loader.bytes))
+    config.add(file: ACPITables.rootFile, data: Data(acpi.root.bytes))
+    config.add(file: ACPITables.tablesFile, size: acpi.tables.count) {
+      var unused = TableLoader()
+      return Data(tables(&unused).tables.bytes)
+    }
+    config.add(file: MPTable.fileName, data: Data(processors.bytes.bytes))
+
+    let smbios = SMBIOSTables(
+      identity, cpus: configuration.cpus, profile: profile,
+      memory: ramRanges(memory).map { $0.0..<$0.0 + $0.1 })
+    config.add(file: SMBIOSTables.tablesFile, data: Data(smbios.tables.bytes))
+    config.add(file: SMBIOSTables.anchorFile, data: Data(smbios.anchor.bytes))
+    let uuid = withUnsafeBytes(of: identity.uuid.uuid) { Data($0) }
+    config.add(key: FirmwareConfig.Key.uuid, data: uuid)
   }
 
   private static let bootROMName = "genroms/vmctl-boot.bin"
@@ -64,9 +120,23 @@ enum BootItems {
     if !order.isEmpty {
       config.add(file: "bootorder", data: Data((order.joined(separator: "\n") + "\nHALT\0").utf8))
     }
-    let names = ["kernel": "opt/vmctl/kernel", "initrd": "opt/vmctl/initrd", "command line": "opt/vmctl/cmdline"]
+    let isLinux = files.first.map { hasLinuxHeader($0.bytes) } ?? true
+    var module = 0
     for file in files {
-      if let name = names[file.name] { config.add(file: name, data: Data(file.bytes)) }
+      let data = Data(file.bytes)
+      switch file.setting {
+      case "kernel":
+        config.add(file: "opt/vmctl/kernel", data: data)
+        let name = URL(fileURLWithPath: file.path ?? "").lastPathComponent
+        config.add(file: "opt/vmctl/kernel-name", data: Data(name.utf8))
+      case "append": config.add(file: "opt/vmctl/cmdline", data: data)
+      case "initrd" where isLinux: config.add(file: "opt/vmctl/initrd", data: data)
+      default:
+        config.add(file: "opt/vmctl/module/\(module)", data: data)
+        let line = BootModule.list(configuration.initrd ?? "")[module].line
+        config.add(file: "opt/vmctl/module-line/\(module)", data: Data(line.utf8))
+        module += 1
+      }
     }
   }
 
@@ -85,12 +155,17 @@ enum BootItems {
       .map { "/pci@i0cf8/ide@1,1/drive@\($0.port)/disk@\($0.device)" }
   }
 
-  /// RAM as E820 entries: base, length, type 1, each little-endian.
-  private static func memoryMap(_ memory: PhysicalMemory) -> Data {
+  /// Base and length of the RAM below and above 4 GiB.
+  private static func ramRanges(_ memory: PhysicalMemory) -> [(UInt64, UInt64)] {
     var ranges: [(UInt64, UInt64)] = [(0, memory.lowSize)]
     if memory.size > memory.lowSize { ranges.append((PhysicalMemory.highBase, memory.size - memory.lowSize)) }
+    return ranges
+  }
+
+  /// RAM as E820 entries: base, length, type 1, each little-endian.
+  private static func memoryMap(_ memory: PhysicalMemory) -> Data {
     var data = Data()
-    for (base, length) in ranges {
+    for (base, length) in ramRanges(memory) {
       withUnsafeBytes(of: base.littleEndian) { data.append(contentsOf: $0) }
       withUnsafeBytes(of: length.littleEndian) { data.append(contentsOf: $0) }
       withUnsafeBytes(of: UInt32(1).littleEndian) { data.append(contentsOf: $0) }

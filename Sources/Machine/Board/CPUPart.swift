@@ -37,7 +37,8 @@ final class CPUPart {
     platform.onA20 = { [unowned self] in setA20($0) }
   }
 
-  private static func profile(of configuration: MachineConfiguration) throws(MachineError) -> CPUProfile {
+  /// - Throws: `MachineError` when there is no such profile.
+  static func profile(of configuration: MachineConfiguration) throws(MachineError) -> CPUProfile {
     guard var profile = CPUProfile.named(configuration.cpuProfile) else {
       throw .noSuchCPUProfile(configuration.cpuProfile, known: CPUProfile.all.map(\.name))
     }

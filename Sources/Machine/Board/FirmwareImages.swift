@@ -55,7 +55,7 @@ private final class DigestOnce: @unchecked Sendable {
 
 /// Where Debian's `seabios` package puts its images, and ROM images of the user's.
 enum FirmwareImages {
-  private static let folders = ["/usr/share/seabios", "/usr/local/share/seabios", "/usr/share/qemu"]
+  static let folders = ["/usr/share/seabios", "/usr/local/share/seabios", "/usr/share/qemu"]
 
   /// The system BIOS: the user's file or the distribution's SeaBIOS.
   static func systemBIOS(_ path: String?) throws(MachineError) -> GuestFile {

@@ -11,13 +11,18 @@ final class FirmwarePart: BoardPart {
 
   var devices: [any Device] { [config] }
 
+  /// - Parameter identity: what the guest's firmware tables say who it is.
   /// - Throws: `MachineError` for a file that is missing or not what it should be.
-  init(_ bench: Workbench) throws {
+  init(_ bench: Workbench, _ pci: PCIPart, identity: MachineIdentity) throws {
     bios = try FirmwareImages.systemBIOS(bench.configuration.firmware)
     vgaBIOS = try FirmwareImages.vgaBIOS()
     bootFiles = try BootItems.files(of: bench.configuration)
     config = FirmwareConfig(ports: bench.ports, memory: bench.memory)
     BootItems.fill(config, bench.configuration, files: bootFiles, memory: bench.memory)
+    let profile = try CPUPart.profile(of: bench.configuration)
+    BootItems.addTables(config, bench.configuration, identity: identity, profile: profile, memory: bench.memory) {
+      [unowned power = pci.power] in power.portBase
+    }
     // The ROM ends at 4 GiB; its last 128 KiB also lie below 1 MiB.
     image = ROMImage(bios.bytes)
     let size = UInt64(image.count)

@@ -14,7 +14,7 @@ final class SerialPart: BoardPart {
     for uart in bench.configuration.uarts {
       let device = UART16550(
         name: "uart\(uart.slot)", ioBase: uart.ioBase, interruptNumber: uart.irq, line: lines.line(uart.irq),
-        clock: bench.clock)
+        clock: bench.clock, isStrict: bench.configuration.uartStrict)
       device.attach(to: bench.ports)
       ports[uart.slot] = SerialPort(uart: device, lock: bench.lock)
     }

@@ -4,9 +4,7 @@ import DiskImages
 /// The IDE controller with its drives, and the thread that does their work.
 final class StoragePart: BoardPart {
   let disks: any DiskWorker
-  /// Every drive as the guest sees it.
-  let slots: [HardwareDescription.StorageSlot]
-  let images: [any DiskImage]
+  private let attached: [(slot: HardwareDescription.StorageSlot, image: (any DiskImage)?)]
   private let ide: PIIX3IDE
 
   var devices: [any Device] { [ide] }
@@ -38,12 +36,11 @@ final class StoragePart: BoardPart {
         }
         let slot = HardwareDescription.StorageSlot(
           controller: controller.name, bus: controller.bus, port: attachment.port, device: attachment.device,
-          kind: attachment.kind, mode: attachment.mode, medium: image?.identity)
+          kind: attachment.kind, mode: attachment.mode, medium: nil)
         attached.append((slot, image))
       }
     }
-    slots = attached.map(\.slot)
-    images = attached.compactMap(\.image)
+    self.attached = attached
     ide = PIIX3IDE(
       drives: drives, lines: (interrupts.wires.line(14), interrupts.wires.line(15)), memory: bench.memory,
       ports: bench.ports, worker: worker)
@@ -52,6 +49,26 @@ final class StoragePart: BoardPart {
 
   private static func open(_ attachment: MachineConfiguration.Attachment) throws -> (any DiskImage)? {
     guard let path = attachment.medium else { return nil }
-    return try RawImage(path: path, readOnly: attachment.kind == .dvddrive || attachment.mode == .readonly)
+    return try RawImage(
+      path: path, readOnly: attachment.kind == .dvddrive || attachment.mode == .readonly,
+      insists: attachment.format == .raw)
+  }
+
+  var images: [any DiskImage] { attached.compactMap(\.image) }
+  var media: [(slot: HardwareDescription.StorageSlot, image: any DiskImage)] {
+    attached.compactMap { slot, image in image.map { (slot, $0) } }
+  }
+
+  /// Every drive as the guest sees it, with what is in it now.
+  var slots: [HardwareDescription.StorageSlot] {
+    attached.map { slot, image in
+      var slot = slot
+      slot.medium = image?.identity
+      return slot
+    }
+  }
+
+  func drive(at place: HardwareDescription.StorageSlot.Place) -> IDEDrive? {
+    ide.drive(channel: place.port, device: place.device)
   }
 }

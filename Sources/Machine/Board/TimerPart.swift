@@ -22,14 +22,23 @@ final class TimerPart: BoardPart {
     pit = PIT8254(ports: bench.ports, clock: bench.clock, irq: hpet?.pitInput ?? wires.line(0))
     rtc = RTC146818(
       ports: bench.ports, clock: bench.clock, irq: hpet?.rtcInput ?? wires.line(8),
-      date: Self.hostDate(utc: configuration.rtcUseUTC))
+      date: Self.hostDate(utc: configuration.rtcUseUTC), wallClock: Self.wallClock)
     CMOSLayout.fill(rtc, configuration, memory: bench.memory)
+  }
+
+  /// The host's wall clock, nanoseconds since 1970, UTC.
+  private static func wallClock() -> Int64 {
+    var now = timespec()
+    clock_gettime(CLOCK_REALTIME, &now)
+    return Int64(now.tv_sec) * 1_000_000_000 + Int64(now.tv_nsec)
   }
 
   /// Seconds since 1970 for the clock chip: UTC, or the host's local time.
   private static func hostDate(utc: Bool) -> Int64 {
-    let now = Date()
-    let offset = utc ? 0 : TimeZone.current.secondsFromGMT(for: now)
-    return Int64(now.timeIntervalSince1970) + Int64(offset)
+    // As the host's own programs take TZ, which Foundation reads otherwise ("UTC-3" is east of Greenwich).
+    var now = time(nil)
+    var local = tm()
+    localtime_r(&now, &local)
+    return Int64(now) + (utc ? 0 : Int64(local.tm_gmtoff))
   }
 }

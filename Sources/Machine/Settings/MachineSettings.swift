@@ -40,7 +40,9 @@ extension MachineConfiguration {
     .file(
       "initrd", \.initrd, none: "none",
       .init(
-        "Initial RAM disk", "The kernel's initial RAM disk or multiboot module; none: without.", group: .boot,
+        "Initial RAM disk",
+        "The kernel's initial RAM disk, or multiboot modules: \"FILE ARGUMENTS,FILE ARGUMENTS\"; none: without.",
+        group: .boot,
         notice: .content)),
     .text(
       "append", \.append, .init("Kernel command line", "The kernel's command line.", group: .boot, notice: .content)),
@@ -48,7 +50,12 @@ extension MachineConfiguration {
     .flag("hpet", \.hpet, .init("HPET", "Whether there is an HPET")),
     .flag(
       "debug-ports", \.debugPorts,
-      .init("Debug ports", "The ports 0xE9 (log) and 0xF4 (exit) for bare-metal tests", fact: "debugports")),
+      .init(
+        "Debug ports", "The ports 0xE9 (log) and 0xF4 (exit), and the test device of public suites", fact: "debugports")
+    ),
+    .flag(
+      "uart-strict", \.uartStrict,
+      .init("Strict UARTs", "Whether UART interrupts need OUT2, as on a PC", fact: "uartstrict")),
     .flag(
       "test-device", \.testDevice,
       .init("Test device", "A PCI device for tests of port and memory accesses", fact: "testdevice")),
@@ -166,5 +173,11 @@ extension MachineConfiguration.Attachment {
   static let fields: [SettingField<Self>] = [
     .number("port", 0...1, \.port).identity, .number("device", 0...1, \.device).identity,
     .choice("type", \.kind).required, .text("medium", \.medium), .choice("mode", \.mode),
+    SettingField(
+      SettingKey("format", .choice(MachineConfiguration.Attachment.Format.allCases.map(\.rawValue))),
+      read: { attachment in attachment.format.map { .text($0.rawValue) } },
+      write: { attachment, value in
+        if case .text(let text) = value { attachment.format = MachineConfiguration.Attachment.Format(rawValue: text) }
+      }),
   ]
 }

@@ -26,10 +26,47 @@ final class ConsoleEndpoint: Sendable {
 
   func close() { stop() }
 
-  /// Opens the host's side of a uart. A port in use or a file that cannot be written is an error here and now.
-  static func open(_ uart: MachineConfiguration.Uart, group: any EventLoopGroup, logger: Logger) throws
-    -> ConsoleEndpoint
-  {
+  /// What of a uart's host side lies in the file system, opened: a file, a listening socket, or nothing.
+  ///
+  /// Apart from `open`, since a VM process opens these before it gives the rest of the file system up, which it does before it
+  /// has an event loop.
+  final class Named: Sendable {
+    private let descriptor: NIOLockedValueBox<Int32>
+
+    /// - Throws: what keeps the file from being written or the socket from being made.
+    init(_ uart: MachineConfiguration.Uart) throws {
+      switch uart.mode {
+      case .file(let path):
+        let file = Glibc.open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o600)
+        guard file >= 0 else {
+          throw ManagementError.system(
+            "cannot open \(path) for uart \(uart.slot)",
+            remedy: "choose another with vmctl modifyvm --uart-mode\(uart.slot) file PATH")
+        }
+        descriptor = NIOLockedValueBox(file)
+      case .unixServer(let path): descriptor = NIOLockedValueBox(try UnixSocket.listen(path: path))
+      case .disconnected, .tcpServer, .tcpClient: descriptor = NIOLockedValueBox(-1)
+      }
+    }
+
+    deinit {
+      let rest = take()
+      if rest >= 0 { Glibc.close(rest) }
+    }
+
+    /// The descriptor, which is then the caller's.
+    func take() -> Int32 {
+      descriptor.withLockedValue { value in
+        defer { value = -1 }
+        return value
+      }
+    }
+  }
+
+  /// Opens the host's side of a uart. A port in use is an error here and now.
+  static func open(
+    _ uart: MachineConfiguration.Uart, _ named: Named, group: any EventLoopGroup, logger: Logger
+  ) throws -> ConsoleEndpoint {
     let console = SerialConsole(slot: uart.slot, eventLoop: group.next())
     switch uart.mode {
     case .disconnected:
@@ -43,10 +80,9 @@ final class ConsoleEndpoint: Sendable {
         client.stop()
       }
     case .file(let path):
-      let writer = try FileWriter(console: console, path: path, logger: logger)
+      let writer = FileWriter(console: console, path: path, descriptor: named.take(), logger: logger)
       return ConsoleEndpoint(console: console, summary: "uart \(uart.slot) writes to \(path)") { writer.stop() }
-    case .unixServer(let path):
-      return try unixServer(console, path: path)
+    case .unixServer(let path): return try unixServer(console, path: path, listener: named.take())
     }
   }
 
@@ -84,10 +120,11 @@ final class ConsoleEndpoint: Sendable {
     }
   }
 
-  private static func unixServer(_ console: SerialConsole, path: String) throws -> ConsoleEndpoint {
-    let listener = try UnixSocket.listen(path: path)
+  private static func unixServer(_ console: SerialConsole, path: String, listener: Int32) throws -> ConsoleEndpoint {
     let channel = try bootstrap(console, telnet: false).withBoundSocket(listener).wait()
     return ConsoleEndpoint(console: console, summary: "uart \(console.slot) listens on \(path)") {
+      // Outside of the VM's folder a process in its sandbox removes nothing: the socket stays, dead, and the next start
+      // replaces it.
       unlink(path)
       try? channel.close().wait()
     }
@@ -184,16 +221,12 @@ private final class FileWriter: @unchecked Sendable {
   private var position = 0
   private var failed = false
 
-  init(console: SerialConsole, path: String, logger: Logger) throws {
+  /// - Parameter descriptor: of the file at `path`, and from now on this object's.
+  init(console: SerialConsole, path: String, descriptor: Int32, logger: Logger) {
     self.console = console
     self.path = path
+    self.descriptor = descriptor
     self.logger = logger
-    descriptor = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o600)
-    guard descriptor >= 0 else {
-      throw ManagementError.system(
-        "cannot open \(path) for uart \(console.slot)",
-        remedy: "choose another with vmctl modifyvm --uart-mode\(console.slot) file PATH")
-    }
     console.watch(ObjectIdentifier(self)) { [weak self] in self?.wake() }
   }
 

@@ -37,7 +37,7 @@ public final class ControlClient: @unchecked Sendable {
     try post(request)
     while true {
       let line = try readLine(request.command)
-      guard let reply = try? JSONDecoder().decode(ControlReply.self, from: Data(line)) else {
+      guard var reply = try? JSONDecoder().decode(ControlReply.self, from: Data(line)) else {
         throw ManagementError(
           "the VM process answers in a way this vmctl does not understand", remedy: "use one version of both")
       }
@@ -46,8 +46,34 @@ public final class ControlClient: @unchecked Sendable {
         continue
       }
       if let error = reply.error { throw ManagementError(error) }
+      if let count = reply.dataLength { reply.data = try readData(count, request.command) }
       return reply
     }
+  }
+
+  private func readData(_ count: Int, _ command: ControlRequest.Command) throws -> [UInt8] {
+    guard (0...Self.dataLimit).contains(count) else {
+      throw ManagementError(
+        "the VM process announces \(count) bytes for \(command.rawValue)", remedy: "use one version of both")
+    }
+    var data = [UInt8](repeating: 0, count: count)
+    var done = 0
+    while done < count {
+      let got = data.withUnsafeMutableBytes { read(descriptor, $0.baseAddress! + done, count - done) }
+      if got < 0 && errno == EINTR { continue }
+      guard got > 0 else { throw Self.ended(command) }
+      done += got
+    }
+    return data
+  }
+
+  /// The largest picture of a screen is less.
+  private static let dataLimit = 256 << 20
+
+  private static func ended(_ command: ControlRequest.Command) -> ManagementError {
+    ManagementError(
+      "the VM process ended before it answered to \(command.rawValue)",
+      remedy: "see its log with vmctl showvminfo NAME --log 0")
   }
 
   /// Byte by byte: what follows the answer to a console request is the console's.
@@ -57,11 +83,7 @@ public final class ControlClient: @unchecked Sendable {
     while true {
       let count = read(descriptor, &byte, 1)
       if count < 0 && errno == EINTR { continue }
-      guard count == 1, line.count < 16 << 20 else {
-        throw ManagementError(
-          "the VM process ended before it answered to \(command.rawValue)",
-          remedy: "see its log with vmctl showvminfo NAME --log 0")
-      }
+      guard count == 1, line.count < 16 << 20 else { throw Self.ended(command) }
       if byte == 10 { return line }
       line.append(byte)
     }

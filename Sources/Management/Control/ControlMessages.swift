@@ -5,12 +5,16 @@ import Teleport
 /// only other line that is heard is `cancel`.
 public struct ControlRequest: Codable, Sendable {
   public enum Command: String, Codable, CaseIterable, Sendable {
-    case status, pause, resume, reset, poweroff, acpipowerbutton, savestate, screenshotpng, keyboardputscancode
-    case keyboardputstring, teleport, resolveteleport, console, getregisters, info, statistics, block, cancel
+    case status, pause, resume, reset, poweroff, acpipowerbutton, injectnmi, savestate, screenshotpng,
+      keyboardputscancode
+    case keyboardputstring, teleport, resolveteleport, console, getregisters, info, statistics, block, sandbox, cancel
   }
 
   public var command: Command
+  /// sandbox: a file that the client can read and write.
   public var path: String?
+  /// sandbox: the client.
+  public var process: Int32?
   public var text: String?
   public var scancodes: [UInt8]?
   public var uart: Int?
@@ -42,12 +46,25 @@ public struct ControlReply: Codable, Sendable {
   public var teleport: TeleportProgress?
   public var text: String?
   public var status: StatusRecord?
+  /// How many bytes follow the line.
+  public var dataLength: Int?
+  /// They themselves: what no line of text should hold, such as a picture.
+  public var data: [UInt8] = []
+
+  private enum CodingKeys: CodingKey { case isLast, error, progress, teleport, text, status, dataLength }
 
   init(isLast: Bool) { self.isLast = isLast }
 
   static func done(_ text: String? = nil) -> ControlReply {
     var reply = ControlReply(isLast: true)
     reply.text = text
+    return reply
+  }
+
+  static func done(data: [UInt8]) -> ControlReply {
+    var reply = ControlReply(isLast: true)
+    reply.data = data
+    reply.dataLength = data.count
     return reply
   }
 

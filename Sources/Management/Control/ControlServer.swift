@@ -46,8 +46,9 @@ final class ControlSession: @unchecked Sendable {
     encoder.outputFormatting = [.sortedKeys]
     guard var bytes = try? encoder.encode(reply) else { return }
     bytes.append(10)
-    var buffer = channel.allocator.buffer(capacity: bytes.count)
+    var buffer = channel.allocator.buffer(capacity: bytes.count + reply.data.count)
     buffer.writeBytes(bytes)
+    buffer.writeBytes(reply.data)
     channel.writeAndFlush(buffer, promise: nil)
   }
 

@@ -11,6 +11,9 @@ extension VMDefinition {
       write: { definition, value in
         if case .text(let text)? = value { definition.description = text } else { definition.description = "" }
       }),
+    .flag(
+      "sandbox", \.sandbox,
+      .init("Sandbox", "Whether the machine's process gives up what it does not need", notice: .none)),
     .table("hardware", \.hardware, MachineConfiguration.settings),
     .table("teleporter", \.teleporter, Teleporter.settings),
   ]
@@ -35,7 +38,10 @@ extension VMDefinition {
       }
       var words = words
       if case .file(let none) = setting.form, words.count == 1, let path = words.first, path != none, !path.isEmpty {
-        words = [try Paths.readable(path, what: setting.label)]
+        words = [
+          name == "initrd"
+            ? try Paths.modules(path, what: setting.label) : try Paths.readable(path, what: setting.label)
+        ]
       }
       try setting.set(&self, words)
     } catch let failure as SettingFailure {

@@ -5,6 +5,19 @@ import Machine
 public enum Paths {
   public static func absolute(_ path: String) -> String { HostPath.absolute(path) }
 
+  /// A list of boot modules (`BootModule.list`), each an existing file, made absolute.
+  /// - Throws: `ManagementError` when one cannot be read.
+  static func modules(_ text: String, what: String) throws -> String {
+    BootModule.text(
+      try BootModule.list(text).map { module in
+        guard !module.path.isEmpty else {
+          throw ManagementError(
+            "\"\(text)\" names a module without a file", remedy: "give it as \"FILE ARGUMENTS,FILE\"")
+        }
+        return BootModule(path: try readable(module.path, what: what), arguments: module.arguments)
+      })
+  }
+
   /// An existing file, made absolute, so that the machine finds it from any folder.
   /// - Throws: `ManagementError` when it cannot be read.
   static func readable(_ path: String, what: String) throws -> String {

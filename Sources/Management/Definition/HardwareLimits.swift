@@ -6,6 +6,8 @@ import X86
 public enum HardwareLimits {
   /// The names of the CPU models, the same on every host.
   public static let cpuProfiles = CPUProfile.all.map(\.name)
+  /// How many CPUs a machine may have.
+  static let maximumCPUs = CPUGroup.maximum
 
   /// Everything that is wrong with the hardware. Paths are those of the definition file.
   static func problems(_ hardware: MachineConfiguration, hostMemoryMB: Int = Host.memoryMB) -> [DefinitionProblem] {

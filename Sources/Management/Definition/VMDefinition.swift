@@ -8,6 +8,8 @@ public struct VMDefinition: Equatable, Sendable {
   public var description: String
   public var hardware: MachineConfiguration
   public var teleporter: Teleporter
+  /// Whether the VM's process gives up what it does not need (`Sandbox`).
+  public var sandbox = true
 
   public init(name: String, uuid: UUID = UUID(), hardware: MachineConfiguration = MachineConfiguration()) {
     self.name = name

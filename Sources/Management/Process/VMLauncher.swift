@@ -14,13 +14,14 @@ public enum VMLauncher {
 
   /// - Returns: what the VM process has to say to the user.
   /// - Throws: what kept it from starting, in its own words.
-  public static func start(_ entry: VMEntry, registry: Registry) throws -> [String] {
+  /// - Parameter force: as `VMProcess` takes it.
+  public static func start(_ entry: VMEntry, registry: Registry, force: Bool = false) throws -> [String] {
     var ends: [Int32] = [0, 0]
     guard pipe(&ends) == 0 else { throw ManagementError.system("cannot make a pipe") }
     for end in ends { _ = fcntl(end, F_SETFD, FD_CLOEXEC) }
     defer { close(ends[0]) }
     do {
-      try spawn(entry, registry, report: ends[1])
+      try spawn(entry, registry, force: force, report: ends[1])
       close(ends[1])
     } catch {
       close(ends[1])
@@ -43,7 +44,7 @@ public enum VMLauncher {
     return report.summary
   }
 
-  private static func spawn(_ entry: VMEntry, _ registry: Registry, report: Int32) throws {
+  private static func spawn(_ entry: VMEntry, _ registry: Registry, force: Bool, report: Int32) throws {
     var attributes = posix_spawnattr_t()
     posix_spawnattr_init(&attributes)
     defer { posix_spawnattr_destroy(&attributes) }
@@ -65,7 +66,8 @@ public enum VMLauncher {
     posix_spawn_file_actions_adddup2(&actions, report, reportDescriptor)
 
     let program = try FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")
-    let arguments = ["vmctl", subcommand, "--", entry.definition.uuid.uuidString.lowercased()]
+    let arguments =
+      ["vmctl", subcommand] + (force ? ["--force"] : []) + ["--", entry.definition.uuid.uuidString.lowercased()]
     var environment = ProcessInfo.processInfo.environment
     environment["VMCTL_HOME"] = registry.home
     let words = arguments.map { strdup($0) } + [nil]
@@ -77,7 +79,7 @@ public enum VMLauncher {
   }
 
   /// The life of a VM process, from its first instruction to its exit status.
-  public static func runDetached(_ name: String, registry: Registry) -> Int32 {
+  public static func runDetached(_ name: String, registry: Registry, force: Bool = false) -> Int32 {
     _ = fcntl(reportDescriptor, F_SETFD, FD_CLOEXEC)
     func report(_ report: StartReport) {
       if let bytes = try? JSONEncoder().encode(report) {
@@ -88,7 +90,7 @@ public enum VMLauncher {
     signal(SIGPIPE, SIG_IGN)
     let process: VMProcess
     do {
-      process = try VMProcess(try registry.find(name), detached: true)
+      process = try VMProcess(try registry.find(name), detached: true, force: force)
       let signals = SignalWatch([SIGTERM, SIGINT, SIGHUP]) { process.terminate() }
       defer { withExtendedLifetime(signals) {} }
       let summary = try process.start()

@@ -23,9 +23,13 @@ extension VMProcess {
     case .acpipowerbutton:
       try step("asked to power off", from: [.running], to: nil) { $0.pressPowerButton() }
       return .done()
+    case .injectnmi:
+      try step("sent an NMI", from: [.running], to: nil) { $0.injectNMI() }
+      return .done()
     case .poweroff: return try powerOff()
     case .savestate: return try saveState(session)
-    case .screenshotpng: return try screenshot(request)
+    // The client writes the file: this process may not.
+    case .screenshotpng: return .done(data: try machine("pictured").screenshotPNG())
     case .keyboardputscancode:
       let codes = request.scancodes ?? []
       try step("typed at", from: [.running], to: nil) { try $0.pressKeys(scancodes: codes) }
@@ -40,6 +44,7 @@ extension VMProcess {
     case .info: return .done(try machine("inspected").info(request.text ?? ""))
     case .statistics: return .done(statistics())
     case .block: return .done(try machine("inspected").translatedBlock(request.text))
+    case .sandbox: return try probeSandbox(request)
     case .console, .cancel: return .done()
     }
   }
@@ -145,14 +150,12 @@ extension VMProcess {
     return .done()
   }
 
-  private func screenshot(_ request: ControlRequest) throws -> ControlReply {
-    guard let path = request.path else { throw ManagementError("screenshotpng needs a file") }
-    let bytes = try machine("pictured").screenshotPNG()
-    let descriptor = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o666)
-    guard descriptor >= 0 else { throw ManagementError.system("cannot write \(path)") }
-    defer { close(descriptor) }
-    try Files.writeAll(descriptor, bytes, path: path)
-    return .done()
+  private func probeSandbox(_ request: ControlRequest) throws -> ControlReply {
+    guard let file = request.path, let process = request.process else {
+      throw ManagementError("sandbox needs a file and a process to try its strength on")
+    }
+    let state = lock.withLock { inner.record.sandbox } ?? "not yet"
+    return .done("sandbox: \(state)\n" + SandboxProbe.report(.init(file: file, process: process)))
   }
 
   private func statistics() -> String {

@@ -14,13 +14,17 @@ public final class VMProcess: @unchecked Sendable {
   let definition: VMDefinition
   let logger: Logger
 
+  private let force: Bool
   private let fileLock: FileLock
   private let logFile: LogFile
-  private let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
+  private let group: MultiThreadedEventLoopGroup
   /// Work that must not run on a thread of the machine or of the network.
   private let queue = DispatchQueue(label: "vmctl.process")
   private let ended = DispatchSemaphore(value: 0)
+  /// What the uarts have in the file system, by their order, or why not.
+  private var named: Result<[ConsoleEndpoint.Named], any Error>
   private var consoles: [ConsoleEndpoint] = []
+  private var sandbox: Sandbox
   private var control: ControlServer?
 
   /// The files of the record are written by one thread at a time.
@@ -44,10 +48,14 @@ public final class VMProcess: @unchecked Sendable {
   /// What the VM comes from.
   private enum Origin { case powerOn, savedState, teleport }
 
-  /// Takes the VM's lock. When this throws, nothing has changed.
+  /// Takes the VM's lock, and gives up all files that are none of the VM's. When this throws, nothing has changed.
+  ///
+  /// To be called while the process has no other thread yet (`Sandbox.closeFiles`).
   /// - Parameter detached: standard output and error go to the log.
-  public init(_ entry: VMEntry, detached: Bool) throws {
+  /// - Parameter force: a saved state goes on with disks that have changed since.
+  public init(_ entry: VMEntry, detached: Bool, force: Bool = false) throws {
     self.entry = entry
+    self.force = force
     folder = entry.folder
     let fileLock = try FileLock(path: folder.lock)
     self.fileLock = fileLock
@@ -62,6 +70,23 @@ public final class VMProcess: @unchecked Sendable {
     inner = Inner(record: folder.restingStatus())
     logFile = try LogFile(folder: folder, takesOutput: detached)
     logger = logFile.logger()
+    let uarts = definition.hardware.uarts
+    named = Result { try uarts.map { try ConsoleEndpoint.Named($0) } }
+    sandbox = Sandbox(isWanted: definition.sandbox)
+    sandbox.closeFiles(Sandbox.rules(folder, definition))
+    group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
+  }
+
+  /// Gives up the system calls of a process that still has something to open. From here on a guest's code may run.
+  private func closeSystem() {
+    sandbox.closeSystem()
+    if sandbox.isWhole {
+      logger.info("sandbox: \(sandbox.description)")
+    } else {
+      logger.warning("sandbox: \(sandbox.description)")
+    }
+    lock.withLock { inner.record.sandbox = sandbox.description }
+    writeRecord()
   }
 
   // MARK: Starting
@@ -89,15 +114,22 @@ public final class VMProcess: @unchecked Sendable {
       case .powerOn:
         let vm = try build()
         try vm.lockMedia()
+        closeSystem()
         try run(vm)
         summary = ["the machine \"\(entry.name)\" has started"]
       case .savedState:
-        try restore()
-        summary = ["the machine \"\(entry.name)\" goes on from its saved state"]
+        let notes = try restore()
+        summary = ["the machine \"\(entry.name)\" goes on from its saved state"] + notes
       case .teleport:
         summary = [try waitForTeleport()]
       }
-      summary += consoles.compactMap(\.summary)
+      let ways = consoles.compactMap(\.summary)
+      summary += ways
+      if ways.isEmpty && origin != .teleport {
+        summary.append(
+          "it has no console: see its screen with vmctl controlvm \"\(entry.name)\" screenshotpng FILE, or give it one with "
+            + "vmctl modifyvm \"\(entry.name)\" --uart-mode1 tcpserver 0")
+      }
       for line in summary { logger.info("\(line)") }
       return summary
     } catch {
@@ -156,8 +188,8 @@ public final class VMProcess: @unchecked Sendable {
   }
 
   private func openConsoles() throws {
-    for uart in definition.hardware.uarts {
-      consoles.append(try ConsoleEndpoint.open(uart, group: group, logger: logger))
+    for (uart, named) in zip(definition.hardware.uarts, try named.get()) {
+      consoles.append(try ConsoleEndpoint.open(uart, named, group: group, logger: logger))
     }
     lock.withLock {
       for endpoint in consoles { inner.record.consolePorts[endpoint.console.slot] = endpoint.port }
@@ -165,8 +197,9 @@ public final class VMProcess: @unchecked Sendable {
     writeRecord()
   }
 
-  private func build() throws -> VirtualMachine {
-    let vm = try VirtualMachine(definition.hardware)
+  private func build(_ hardware: MachineConfiguration? = nil) throws -> VirtualMachine {
+    let vm = try VirtualMachine(
+      hardware ?? definition.hardware, identity: MachineIdentity(name: definition.name, uuid: definition.uuid))
     vm.onEvent = { [weak self, weak vm] event in self?.machine(vm, event) }
     for endpoint in consoles {
       let console = endpoint.console
@@ -191,15 +224,23 @@ public final class VMProcess: @unchecked Sendable {
     vm.start(paused: false)
   }
 
-  private func restore() throws {
-    let vm = try build()
+  /// - Returns: what the user should know.
+  private func restore() throws -> [String] {
+    // A guest goes on without its CD as it would when somebody takes it out.
+    let (hardware, notes) = Media.withoutMissingDiscs(definition.hardware)
+    let vm = try build(hardware)
+    closeSystem()
+    var loaded: [String]
     do {
+      try vm.lockMedia()
       do {
-        try loadMachine(vm, from: folder.state)
+        loaded = try loadMachine(vm, from: folder.state, force: force)
       } catch let error as SavedHardwareDiffers {
         throw ManagementError(ManagementError.text(for: error, machine: definition.name))
+      } catch let error as ChangedMediaError {
+        throw ManagementError(ManagementError.text(for: error, machine: definition.name))
       }
-      try vm.lockMedia()
+      for note in loaded { logger.warning("\(note)") }
       try run(vm)
     } catch {
       vm.powerOff()
@@ -207,6 +248,7 @@ public final class VMProcess: @unchecked Sendable {
     }
     // From the record on the saved state is history: a disk may have changed since.
     unlink(folder.state)
+    return notes + loaded
   }
 
   private func waitForTeleport() throws -> String {
@@ -230,6 +272,7 @@ public final class VMProcess: @unchecked Sendable {
     lock.withLock { inner.target = target }
     try change(.teleportingin)
     let port = try target.listen()
+    closeSystem()
     lock.withLock {
       inner.record.teleporterPort = port
       inner.record.teleporterAddress = address

@@ -176,7 +176,10 @@ public struct Registry: Sendable {
       try change(&new)
       guard new != old else { return }
       let changed = VMDefinition.settings.filter { $0.text(old) != $0.text(new) }
-      switch changed.map(\.change).min() {
+      // Where an image lies may change, and which disc is in a CD-ROM drive: whether a hard disk is still the one that
+      // the state was saved with is seen when it goes on.
+      let isOfMedia = old.hardware.withoutMedia == new.hardware.withoutMedia
+      switch changed.map({ $0.name == "storage" && isOfMedia ? .whenSaved : $0.change }).min() {
       case .whenOff: try Self.refuse(folder, name: old.name, doing: "changed", whileSaved: true, changed.map(\.name))
       case .whenSaved: try Self.refuse(folder, name: old.name, doing: "changed", whileSaved: false)
       case .always, nil: break
@@ -249,6 +252,33 @@ extension VMEntry {
       record.step = takeBack ? .keptHere : .handedOver
       try record.write(to: folder.teleport)
       if !takeBack { try folder.write(StatusRecord(state: .teleported)) }
+    }
+  }
+}
+
+extension Registry {
+  /// Limits and folders, as `list systemproperties` has them.
+  public var properties: [(String, String)] {
+    [
+      ("Default machine folder", machines), ("Minimum guest RAM size", "1 MB"),
+      ("Maximum guest RAM size", "\(Host.memoryMB) MB"),
+      ("Maximum video RAM size", "256 MB"), ("Maximum guest CPU count", "\(HardwareLimits.maximumCPUs)"),
+      ("Maximum number of serial ports", "4"), ("Maximum IDE controllers", "1"), ("Maximum IDE port count", "2"),
+      ("Maximum devices per IDE port", "2"), ("Default hard disk format", "raw"),
+    ]
+  }
+}
+
+extension MachineConfiguration {
+  /// Drives keep their places and kinds.
+  fileprivate var withoutMedia: [StorageController] {
+    storageControllers.map { controller in
+      var controller = controller
+      for index in controller.attachments.indices {
+        controller.attachments[index].medium = nil
+        controller.attachments[index].format = nil
+      }
+      return controller
     }
   }
 }

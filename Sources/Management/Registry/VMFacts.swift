@@ -9,6 +9,9 @@ public struct VMFact: Equatable, Sendable {
   public var label: String
   public var value: String
   var isNumber = false
+  /// As `--machinereadable` writes it: in quotes where it has a place's dashes, as VBoxManage does.
+  public var quotedKey: String { isPlace ? "\"\(key)\"" : key }
+  var isPlace = false
 
   /// The value as VBoxManage writes it: numbers bare, texts in quotes.
   public var quoted: String {
@@ -71,6 +74,7 @@ public enum VMFacts {
     default: break
     }
     var value = setting.words(definition)?.joined(separator: ",")
+    if setting.name == "sandbox" { value = status.sandbox ?? value }
     if setting.name == "teleporter-address" { value = status.teleporterAddress ?? value }
     if setting.isSecret { value = value == nil ? "none" : "set" }
     // No file is worth a line only where it means another one.
@@ -107,13 +111,31 @@ public enum VMFacts {
           key: "storagecontrollertype\(index)", label: "Storage controller \(index) kind",
           value: controller.bus.rawValue),
       ]
-        + controller.attachments.map { attachment in
-          let place = "\(controller.name)-\(attachment.port)-\(attachment.device)"
-          let medium = attachment.medium ?? "emptydrive"
-          return VMFact(
-            key: place, label: place, value: "\(medium) (\(attachment.kind.rawValue), \(attachment.mode.rawValue))")
-        }
+        + places(controller)
     }
+  }
+
+  /// As VBoxManage has them: every place, and its image alone.
+  private static func places(_ controller: MachineConfiguration.StorageController) -> [VMFact] {
+    var facts: [VMFact] = []
+    for port in 0...1 {
+      for device in 0...1 {
+        let place = "\(controller.name)-\(port)-\(device)"
+        func tell(_ what: String, _ value: String?) {
+          guard let value else { return }
+          let label = what.isEmpty ? place : "\(place) \(what.dropLast())"
+          let key = "\(controller.name)-\(what)\(port)-\(device)"
+          facts.append(VMFact(key: key, label: label, value: value, isPlace: true))
+        }
+        let attachment = controller.attachments.first { $0.port == port && $0.device == device }
+        tell("", attachment.map { $0.medium ?? "emptydrive" } ?? "none")
+        guard let attachment else { continue }
+        tell("type-", attachment.kind.rawValue)
+        tell("mode-", attachment.mode.rawValue)
+        tell("format-", attachment.format?.rawValue)
+      }
+    }
+    return facts
   }
 }
 

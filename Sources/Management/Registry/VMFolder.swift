@@ -96,6 +96,7 @@ public struct VMFolder: Equatable, Sendable {
       record.consolePorts = [:]
       record.teleporterPort = nil
       record.teleporterAddress = nil
+      record.sandbox = nil
     }
     return record
   }

@@ -38,6 +38,8 @@ public struct StatusRecord: Codable, Equatable, Sendable {
   public var consolePorts: [Int: Int]
   public var teleporterPort: Int?
   public var teleporterAddress: String?
+  /// What the process has given up (`Sandbox.description`).
+  public var sandbox: String?
 
   public init(state: VMState, since: Date = Date()) {
     self.state = state

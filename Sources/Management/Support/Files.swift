@@ -95,3 +95,14 @@ enum Files {
     return cocoa.localizedDescription
   }
 }
+
+extension Paths {
+  /// Writes a file that the user has named, over what is there.
+  public static func write(_ path: String, _ bytes: [UInt8]) throws {
+    let full = Files.absolute(path)
+    let descriptor = open(full, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o666)
+    guard descriptor >= 0 else { throw ManagementError.system("cannot write \(full)") }
+    defer { close(descriptor) }
+    try Files.writeAll(descriptor, bytes, path: full)
+  }
+}

@@ -27,26 +27,29 @@ public enum Media {
 
   public static func information(_ path: String) throws -> Information {
     let full = Files.absolute(path)
-    let image = try RawImage(path: full, readOnly: true)
+    let format = try RawImage.foreignFormat(of: full)
+    let image = try RawImage(path: full, readOnly: true, insists: true)
     var status = stat()
     guard stat(full, &status) == 0 else { throw ManagementError.system("cannot look at \(full)") }
     var inUse = false
-    if let writable = try? RawImage(path: full) {
+    if let writable = try? RawImage(path: full, insists: true) {
       do {
         try writable.lock()
         writable.unlock()
-      } catch DiskImageError.inUse {
+      } catch {
+        guard case .inUse = error else { throw error }
         inUse = true
       }
     }
     return Information(
-      path: full, format: "raw", capacity: image.size, allocated: UInt64(status.st_blocks) * 512, inUse: inUse)
+      path: full, format: format?.name ?? "raw", capacity: image.size, allocated: UInt64(status.st_blocks) * 512,
+      inUse: inUse)
   }
 
   /// The words of `storageattach` as an attachment. nil: the place becomes free.
   public static func attachment(
     port: Int, device: Int, kind: MachineConfiguration.Attachment.Kind?, medium: String,
-    mode: MachineConfiguration.Attachment.Mode
+    mode: MachineConfiguration.Attachment.Mode, format: MachineConfiguration.Attachment.Format? = nil
   ) throws -> MachineConfiguration.Attachment? {
     if medium == "none" { return nil }
     guard let kind else {
@@ -62,7 +65,27 @@ public enum Media {
     }
     let full = Files.absolute(medium)
     let isReadOnly = kind == .dvddrive || mode == .readonly
-    _ = try RawImage(path: full, readOnly: isReadOnly)
-    return .init(port: port, device: device, kind: kind, medium: full, mode: mode)
+    _ = try RawImage(path: full, readOnly: isReadOnly, insists: format == .raw)
+    return .init(port: port, device: device, kind: kind, medium: full, mode: mode, format: format)
+  }
+
+  /// A machine's hardware with those CD-ROM drives empty whose image cannot be opened.
+  /// - Returns: it, and what is missing, for the user.
+  static func withoutMissingDiscs(_ hardware: MachineConfiguration) -> (MachineConfiguration, notes: [String]) {
+    var hardware = hardware
+    var notes: [String] = []
+    for index in hardware.storageControllers.indices {
+      for number in hardware.storageControllers[index].attachments.indices {
+        let attachment = hardware.storageControllers[index].attachments[number]
+        guard attachment.kind == .dvddrive, let path = attachment.medium else { continue }
+        do {
+          _ = try RawImage(path: path, readOnly: true, insists: attachment.format == .raw)
+        } catch {
+          hardware.storageControllers[index].attachments[number].medium = nil
+          notes.append("without the CD \(path), which cannot be opened: the drive is empty")
+        }
+      }
+    }
+    return (hardware, notes)
   }
 }

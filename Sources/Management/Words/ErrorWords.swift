@@ -28,6 +28,12 @@ extension ManagementError {
   private static func remedy(for error: any Error, machine name: String) -> String? {
     switch error {
     case let error as MachineError: remedy(for: error, machine: name)
+    case is ChangedMediaError:
+      "put back what was there, or drop the state and boot with vmctl discardstate \(name), or go on with "
+        + "vmctl startvm \(name) --force: the guest, which still has the old content in its memory, can then destroy "
+        + "the disk's file systems"
+    case DiskImageError.foreign(let path, let format):
+      "make a raw image of it with \(format.conversion(of: path)), or insist with vmctl storageattach --format raw"
     case let error as TeleportError: remedy(for: error)
     case DiskImageError.notFound(let path):
       "make one with vmctl createmedium disk --filename \(ShellWord.quote(path)) --size MB, or attach another"
@@ -44,6 +50,9 @@ extension ManagementError {
       "attach one with vmctl storageattach \(name) --storagectl \(ShellWord.quote(controller)) --port \(port) "
         + "--device \(device) --type hdd --medium FILE"
     case .initrdWithoutKernel: "name one with vmctl modifyvm \(name) --kernel FILE"
+    case .multibootHeaderLate: "link it so that the header comes first, or strip what lies before it"
+    case .severalInitrds: "name one with vmctl modifyvm \(name) --initrd FILE"
+    case .tooManyModules: "name fewer with vmctl modifyvm \(name) --initrd"
     case .notAKernel: "correct it with vmctl modifyvm \(name) --kernel FILE"
     case .fileUnreadable(let setting, _, _, _):
       setting.isEmpty
@@ -70,14 +79,5 @@ extension ManagementError {
       "give --maxdowntime \(max(milliseconds * 2, allowed + 1)) or more, or a faster connection"
     default: nil
     }
-  }
-}
-
-/// A word as a shell takes it.
-enum ShellWord {
-  static func quote(_ text: String) -> String {
-    let plain = text.allSatisfy { $0.isASCII && ($0.isLetter || $0.isNumber || "-_./:+,=@%".contains($0)) }
-    return plain && !text.isEmpty
-      ? text : "'" + text.split(separator: "'", omittingEmptySubsequences: false).joined(separator: "'\\''") + "'"
   }
 }

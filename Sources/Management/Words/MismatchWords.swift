@@ -1,3 +1,4 @@
+import DiskImages
 import Machine
 import Teleport
 
@@ -32,13 +33,17 @@ enum MismatchWords {
     case .cpuid(let leaf, let subleaf, nil, _):
       return "\(modify) --cpuid-remove \(HardwareMismatch.key(leaf, subleaf))"
     case .content(let source, let target): return content(source, target, modify)
-    case .drive(let source?, _, let controller, let isMissing):
+    case .drive(let source?, let target?, _, _, .some)
+    where source.kind == target.kind && source.mode == target.mode && source.medium?.path == target.medium?.path
+      && source.medium?.size == target.medium?.size:
+      return source.isWritten ? sharedStorage : "make \(source.medium?.path ?? "it") a copy of the source's file"
+    case .drive(let source?, _, let controller, let isMissing, _):
       let new = ShellWord.quote(controller)
       let add = isMissing ? "vmctl storagectl \(machine) --name \(new) --add \(source.bus.rawValue); " : ""
       let medium = source.medium.map { ShellWord.quote($0.path) } ?? "emptydrive"
       return add + attach(source, controller, medium, machine)
-    case .drive(nil, let target?, let controller, _): return attach(target, controller, "none", machine)
-    case .drive(nil, nil, _, _): return ""
+    case .drive(nil, let target?, let controller, _, _): return attach(target, controller, "none", machine)
+    case .drive(nil, nil, _, _, _): return ""
     }
   }
 
@@ -55,6 +60,10 @@ enum MismatchWords {
   }
 
   private static let sameVersion = "install the same version of it as on the source (Debian's seabios package; vmctl)"
+
+  private static let sharedStorage =
+    "mount the storage with the source's file at that path, such that both hosts lock it together (NFS: without nolock and "
+    + "local_lock), and start the target anew"
 
   private static func attach(
     _ slot: HardwareDescription.StorageSlot, _ controller: String, _ medium: String, _ machine: String

@@ -124,6 +124,10 @@ extension CPU {
     let known = available < 15 && code.crossing.matches(offset, mode, bytes)
     var status = known ? .needsMoreBytes : decodeScratch(op, bytes, available, mode)
     if status == .needsMoreBytes && available < 15 {
+      // The limit comes before the paging of what lies beyond it.
+      if mode & UInt32(VM_MODE_CODE64) == 0, rip &+ UInt64(available) > UInt64(s.pointee.segments.1.limit) {
+        throw .protection(0)
+      }
       try fetchBytes(linear &+ UInt64(available), into: &bytes, from: available, count: 15 - available)
       if known && bytes.prefix(Int(code.crossing.op.length)) == code.crossing.bytes {
         op.initialize(to: code.crossing.op)

@@ -9,6 +9,12 @@ enum DecodeStatus {
   case tooLong
 }
 
+/// Why the decoder cannot have the next byte. Bytes are asked for in order, so an instruction of more than 15 bytes is
+/// too long only when the first 15 are there: before that, the fetch of a missing one comes first.
+private enum MissingByte: Error {
+  case notAvailable, beyondLimit
+}
+
 /// Turns the bytes of one instruction into a `vm_op`: prefixes, opcode, ModRM, SIB, displacement, immediate (Intel SDM
 /// vol. 2A, chapter 2). `Lowering` then picks the executor's kind.
 struct Decoder {
@@ -58,20 +64,30 @@ struct Decoder {
 
   // MARK: Bytes
 
-  private mutating func byte() -> UInt8 {
-    let value = position < available && position < 15 ? bytes[position] : 0
+  /// The next byte, which stays the next one. All bytes are read here, so that nothing is ever decided by a byte that is
+  /// not there.
+  @inline(__always)
+  private func peek() throws(MissingByte) -> UInt8 {
+    if position >= 15 { throw .beyondLimit }
+    if position >= available { throw .notAvailable }
+    return bytes[position]
+  }
+
+  @inline(__always)
+  private mutating func byte() throws(MissingByte) -> UInt8 {
+    let value = try peek()
     position += 1
     return value
   }
 
-  private mutating func little(_ count: Int) -> UInt64 {
+  private mutating func little(_ count: Int) throws(MissingByte) -> UInt64 {
     var value: UInt64 = 0
-    for index in 0..<count { value |= UInt64(byte()) &<< UInt64(index * 8) }
+    for index in 0..<count { value |= UInt64(try byte()) &<< UInt64(index * 8) }
     return value
   }
 
-  private mutating func signed(_ count: Int) -> Int64 {
-    let value = little(count)
+  private mutating func signed(_ count: Int) throws(MissingByte) -> Int64 {
+    let value = try little(count)
     let shift = UInt64(64 - count * 8)
     return Int64(bitPattern: value &<< shift) &>> Int64(shift)
   }
@@ -79,23 +95,26 @@ struct Decoder {
   // MARK: The instruction
 
   mutating func decode() -> DecodeStatus {
-    readPrefixes()
-    readOpcode()
-    if op.kind == OpKind.simd.rawValue && row.family == .simd {
-      // Operands were read with the table's help.
-    } else {
-      readOperands()
+    do throws(MissingByte) {
+      try readPrefixes()
+      try readOpcode()
+      if let encoding = try vectorEncoding() {
+        try readVectorOperands(encoding)
+      } else {
+        try readRow()
+        try readOperands()
+      }
+    } catch {
+      return error == .beyondLimit ? .tooLong : .needsMoreBytes
     }
-    if position > 15 { return .tooLong }
-    if position > available { return .needsMoreBytes }
     op.length = UInt8(position)
     finish()
     return .complete
   }
 
-  private mutating func readPrefixes() {
-    while position < 15 {
-      let next = byte()
+  private mutating func readPrefixes() throws(MissingByte) {
+    while true {
+      let next = try peek()
       switch next {
       case 0x26: segmentOverride = is64 ? segmentOverride : UInt8(VM_ES)
       case 0x2e: segmentOverride = is64 ? segmentOverride : UInt8(VM_CS)
@@ -109,52 +128,59 @@ struct Decoder {
       case 0xf2: repeatPrefix = UInt8(VM_PREFIX_REPNE)
       case 0xf3: repeatPrefix = UInt8(VM_PREFIX_REP)
       case 0x40...0x4f where is64:
+        position += 1
         rex = next
         continue
-      default:
-        position -= 1
-        return
+      default: return
       }
+      position += 1
       // A REX prefix counts only right before the opcode.
       rex = 0
-      if position >= available { return }
     }
   }
 
-  private mutating func readOpcode() {
-    opcode = byte()
-    if opcode == 0x0f {
-      opcode = byte()
-      map = 1
-      if opcode == 0x38 || opcode == 0x3a {
-        map = opcode == 0x38 ? 2 : 3
-        opcode = byte()
-      }
-      if position > available { return }
-      let next = position < available ? bytes[position] : 0
-      if repeatPrefix == UInt8(VM_PREFIX_REP) {
-        simdPrefix = .f3
-      } else if repeatPrefix == UInt8(VM_PREFIX_REPNE) {
-        simdPrefix = .f2
-      } else if operandSizePrefix {
-        simdPrefix = ._66
-      }
-      // A memory operand's or register's ModRM byte may lie on the next page: then more bytes are asked for.
-      let found = SIMDTable.lookup(map: map, opcode: opcode, prefix: simdPrefix, modrm: next, rexW: rex & 8 != 0)
-      if let encoding = found {
-        row = InstructionRow()
-        row.family = .simd
-        op.kind = OpKind.simd.rawValue
-        op.sub = encoding.sub
-        setSizes()
-        if opcode != 0x77 || map != 1 { readModRM(immediate: encoding.hasImmediate ? 1 : 0) }
-        if encoding.hasImmediate { op.imm = Int64(byte()) }
-        return
-      }
+  private mutating func readOpcode() throws(MissingByte) {
+    opcode = try byte()
+    guard opcode == 0x0f else { return }
+    opcode = try byte()
+    map = 1
+    if opcode == 0x38 || opcode == 0x3a {
+      map = opcode == 0x38 ? 2 : 3
+      opcode = try byte()
     }
+    if repeatPrefix == UInt8(VM_PREFIX_REP) {
+      simdPrefix = .f3
+    } else if repeatPrefix == UInt8(VM_PREFIX_REPNE) {
+      simdPrefix = .f2
+    } else if operandSizePrefix {
+      simdPrefix = ._66
+    }
+  }
+
+  /// The MMX or SSE instruction, when it is one.
+  private func vectorEncoding() throws(MissingByte) -> SIMDEncoding? {
+    guard map != 0, SIMDTable.holds(map: map, opcode: opcode, prefix: simdPrefix) else { return nil }
+    let next = isEMMS ? 0 : try peek()
+    return SIMDTable.lookup(map: map, opcode: opcode, prefix: simdPrefix, modrm: next, rexW: rex & 8 != 0)
+  }
+
+  /// The only MMX or SSE instruction without a ModRM byte.
+  private var isEMMS: Bool { map == 1 && opcode == 0x77 }
+
+  private mutating func readVectorOperands(_ encoding: SIMDEncoding) throws(MissingByte) {
+    row.family = .simd
+    op.kind = OpKind.simd.rawValue
+    op.sub = encoding.sub
+    setSizes()
+    if !isEMMS { try readModRM(immediate: encoding.hasImmediate ? 1 : 0) }
+    if encoding.hasImmediate { op.imm = Int64(try byte()) }
+  }
+
+  /// The row of every other instruction.
+  private mutating func readRow() throws(MissingByte) {
     let entry = table.maps[map << 8 | Int(opcode)]
     if entry & InstructionTable.groupFlag != 0 {
-      let next = position < available ? bytes[position] : 0
+      let next = try peek()
       let group = Int(entry & ~InstructionTable.groupFlag) * InstructionTable.groupSize
       let member = next >= 0xc0 ? 8 + Int(next & 63) : Int(next >> 3 & 7)
       row = table.rows[Int(table.groups[group + member])]
@@ -162,12 +188,23 @@ struct Decoder {
       row.hasModRM = true
     } else {
       row = table.rows[Int(entry)]
+      if entry == 0 { row.hasModRM = undefinedHasModRM }
     }
     if map == 0 && opcode == 0x63 && is64 {
       row.family = .movsx
       row.first = .Gv
       row.second = .Ed
       row.attributes = []
+    }
+  }
+
+  /// Whether an opcode that no row has is followed by a ModRM byte: #UD comes when all of the instruction has been
+  /// fetched (AMD APM vol. 3, appendix A: the opcode maps).
+  private var undefinedHasModRM: Bool {
+    switch (map, opcode) {
+    case (0, _): false
+    case (1, 0x04...0x0c), (1, 0x0e), (1, 0x24...0x27), (1, 0x30...0x3f), (1, 0x77), (1, 0xa6...0xa7), (1, 0xaa): false
+    default: true
     }
   }
 
@@ -185,14 +222,14 @@ struct Decoder {
     }
   }
 
-  private mutating func readOperands() {
+  private mutating func readOperands() throws(MissingByte) {
     setSizes()
-    if row.hasModRM { readModRM(immediate: immediateBytes) }
+    if row.hasModRM { try readModRM(immediate: immediateBytes) }
     // An opcode that does not exist has no immediates.
     if is64 && row.attributes.contains(.not64) { return }
-    readOperand(row.first)
-    readOperand(row.second)
-    readOperand(row.third)
+    try readOperand(row.first)
+    try readOperand(row.second)
+    try readOperand(row.third)
   }
 
   /// Bytes that follow the displacement: a RIP-relative operand counts from behind them.
@@ -209,7 +246,7 @@ struct Decoder {
     }
   }
 
-  private mutating func readOperand(_ form: OperandForm) {
+  private mutating func readOperand(_ form: OperandForm) throws(MissingByte) {
     switch form {
     case .none, .M, .Ma, .Mp, .Mq, .Mv, .DX, .one, .Ev, .Ew, .Gv, .Gw, .CL, .AX, .Xv, .Yv: break
     case .Eb, .Mb:
@@ -230,21 +267,21 @@ struct Decoder {
     case .Zv: op.rm = opcode & 7 | (rex & 1) << 3
     case .AL, .Xb, .Yb: op.operand_size = 1
     case .ES, .CS, .SS, .DS, .FS, .GS: op.reg = form.rawValue - OperandForm.ES.rawValue
-    case .Ib: readImmediate(UInt64(byte()), form)
-    case .Ibs: op.imm = signed(1)
-    case .Iw: readImmediate(little(2), form)
-    case .Iz: op.imm = op.operand_size == 2 ? signed(2) : signed(4)
-    case .Iv: op.imm = signed(Int(op.operand_size))
-    case .Jb: readBranch(1)
-    case .Jz: readBranch(op.operand_size == 2 ? 2 : 4)
+    case .Ib: readImmediate(UInt64(try byte()), form)
+    case .Ibs: op.imm = try signed(1)
+    case .Iw: readImmediate(try little(2), form)
+    case .Iz: op.imm = op.operand_size == 2 ? try signed(2) : try signed(4)
+    case .Iv: op.imm = try signed(Int(op.operand_size))
+    case .Jb: try readBranch(1)
+    case .Jz: try readBranch(op.operand_size == 2 ? 2 : 4)
     case .Ob, .Ov:
       if form == .Ob { op.operand_size = 1 }
-      op.disp = Int64(bitPattern: little(Int(op.address_size)))
+      op.disp = Int64(bitPattern: try little(Int(op.address_size)))
       op.prefixes |= UInt8(VM_PREFIX_MEMORY)
       op.segment = segmentOverride == 0xff ? UInt8(VM_DS) : segmentOverride
     case .Ap:
-      op.imm = Int64(bitPattern: little(Int(op.operand_size)))
-      op.disp = Int64(little(2))
+      op.imm = Int64(bitPattern: try little(Int(op.operand_size)))
+      op.disp = Int64(try little(2))
     }
   }
 
@@ -269,8 +306,8 @@ struct Decoder {
     }
   }
 
-  private mutating func readBranch(_ size: Int) {
-    let displacement = signed(size)
+  private mutating func readBranch(_ size: Int) throws(MissingByte) {
+    let displacement = try signed(size)
     op.imm = displacement &+ Int64(position) &+ Int64(op.offset)
     op.disp = op.operand_size == 2 ? 0xffff : (op.operand_size == 4 ? 0xffff_ffff : -1)
   }
@@ -280,9 +317,9 @@ struct Decoder {
     rex == 0 && number >= 4 ? (number - 4) * 8 + 1 : number * 8
   }
 
-  private mutating func readModRM(immediate: Int) {
+  private mutating func readModRM(immediate: Int) throws(MissingByte) {
     hasModRM = true
-    modrm = byte()
+    modrm = try byte()
     op.reg = modrm >> 3 & 7 | (rex & 4) << 1
     if modrm >= 0xc0 || row.first == .Ry || row.second == .Ry && row.family == .system {
       op.rm = modrm & 7 | (rex & 1) << 3
@@ -291,14 +328,14 @@ struct Decoder {
     op.prefixes |= UInt8(VM_PREFIX_MEMORY)
     var segment = UInt8(VM_DS)
     if op.address_size == 2 {
-      readAddress16(&segment)
+      try readAddress16(&segment)
     } else {
-      readAddress(&segment, immediate)
+      try readAddress(&segment, immediate)
     }
     op.segment = segmentOverride == 0xff ? segment : segmentOverride
   }
 
-  private mutating func readAddress16(_ segment: inout UInt8) {
+  private mutating func readAddress16(_ segment: inout UInt8) throws(MissingByte) {
     let bx: UInt8 = 3, bp: UInt8 = 5, si: UInt8 = 6, di: UInt8 = 7
     let none = UInt8(VM_SLOT_ZERO)
     let mod = modrm >> 6
@@ -313,25 +350,25 @@ struct Decoder {
     default: (op.base, op.index) = (bx, none)
     }
     if op.base == bp { segment = UInt8(VM_SS) }
-    if mod == 1 { op.disp = signed(1) }
-    if mod == 2 || mod == 0 && modrm & 7 == 6 { op.disp = signed(2) }
+    if mod == 1 { op.disp = try signed(1) }
+    if mod == 2 || mod == 0 && modrm & 7 == 6 { op.disp = try signed(2) }
   }
 
-  private mutating func readAddress(_ segment: inout UInt8, _ immediate: Int) {
+  private mutating func readAddress(_ segment: inout UInt8, _ immediate: Int) throws(MissingByte) {
     let none = UInt8(VM_SLOT_ZERO)
     let mod = modrm >> 6
     if modrm & 7 == 4 {
-      let sib = byte()
+      let sib = try byte()
       let index = sib >> 3 & 7 | (rex & 2) << 2
       op.index = index == 4 ? none : index
       op.scale = op.index == none ? 0 : sib >> 6
       if sib & 7 == 5 && mod == 0 {
-        op.disp = signed(4)
+        op.disp = try signed(4)
         return
       }
       op.base = sib & 7 | (rex & 1) << 3
     } else if modrm & 7 == 5 && mod == 0 {
-      op.disp = signed(4)
+      op.disp = try signed(4)
       if is64 {
         op.base = UInt8(VM_SLOT_RIP)
         op.disp &+= Int64(position + immediate) &+ Int64(op.offset)
@@ -341,8 +378,8 @@ struct Decoder {
       op.base = modrm & 7 | (rex & 1) << 3
     }
     if op.base == 4 || op.base == 5 { segment = UInt8(VM_SS) }
-    if mod == 1 { op.disp = signed(1) }
-    if mod == 2 { op.disp = signed(4) }
+    if mod == 1 { op.disp = try signed(1) }
+    if mod == 2 { op.disp = try signed(4) }
   }
 
   // MARK: Validity and the executor's view

@@ -50,6 +50,12 @@ enum SIMDTable {
     ((map &- 1) &* 4 &+ Int(prefix)) &* 256 &+ Int(opcode)
   }
 
+  /// Whether an opcode in map 1, 2 or 3 has rows at all: then the ModRM byte says which of them, if any.
+  @inline(__always)
+  static func holds(map: Int, opcode: UInt8, prefix: SIMDPrefix) -> Bool {
+    first[slot(map: map, prefix: prefix.rawValue, opcode: opcode)] != 0
+  }
+
   /// The instruction of an opcode in map 1 (0F), 2 (0F 38) or 3 (0F 3A), or nil when it is no MMX or SSE instruction.
   static func lookup(map: Int, opcode: UInt8, prefix: SIMDPrefix, modrm: UInt8, rexW: Bool) -> SIMDEncoding? {
     guard map >= 1, map <= 3 else { return nil }

@@ -206,7 +206,13 @@ extension CPU {
     guard elements > 1 else { return 0 }
     let bytes = Int(elements) &* walk.size
     guard fits(op, nil, to, bytes) else { return 0 }
-    guard let host = try hostPointerForUpdate(target, size: bytes) else { return 0 }
+    guard let host = try hostPointerForUpdate(target, size: bytes) else {
+      // What is written where nothing is goes nowhere.
+      let isEmpty = try reach(dataLinear(target), write: true, set: Int(s.pointee.mmu)).target.isEmpty
+      guard isEmpty && !latches.watchesData else { return 0 }
+      advance(7, op, UInt64(bytes))
+      return elements
+    }
     let pattern = fillPattern(walk.size)
     if pattern == (pattern & 0xff) &* 0x0101_0101_0101_0101 {
       memset(host, Int32(pattern & 0xff), bytes)

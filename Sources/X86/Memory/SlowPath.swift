@@ -34,6 +34,7 @@ extension CPU {
     if entry.pointee.read_tag == page && (!write || known & TLBFlag.writable != 0) {
       physical = known & ~0xfff
       flags = known & 0xfff
+      if flags & TLBFlag.empty != 0 { return PageReach(physical: physical, target: memory.empty) }
     } else {
       var access = PageAccess()
       access.write = write
@@ -106,7 +107,8 @@ extension CPU {
     }
     let addend = UInt64(UInt(bitPattern: read)) &- page
     entry.pointee = vm_tlb_entry(
-      read_tag: page, write_tag: mayWrite ? page : invalid, addend: addend, physical: physical | flags)
+      read_tag: page, write_tag: mayWrite ? page : invalid, addend: addend,
+      physical: physical | flags | (target.isEmpty ? TLBFlag.empty : 0))
     pageAddends[set &* CPU.dataSetSize &+ slot] = addend
     noteUse(set: set, slot: slot, flags: flags)
     if flags & UInt64(VM_TLB_GLOBAL) != 0 && CPU.isLow(page) { latches.lowGlobals = true }
@@ -231,6 +233,7 @@ extension CPU {
       noteWrite(reach.target.ramPage, physical, size)
       return
     }
+    if reach.target.isEmpty { return }
     var done = 0
     while done < size {
       let piece = CPU.busPiece(size &- done)

@@ -15,6 +15,8 @@ struct SystemLatches {
   var debugHits: UInt64 = 0
   /// TF was set when the running instruction began.
   var traceArmed = false
+  /// RIP of that instruction.
+  var traceStart: UInt64 = 0
   /// The last instruction loaded SS: debug traps wait for the next one.
   var stackShadow = false
   /// The running instruction has switched tasks: what faults from here on belongs to the new task.

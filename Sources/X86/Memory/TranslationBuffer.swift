@@ -19,6 +19,8 @@ enum TLBFlag {
   /// Bits 2-3: 0 for a 4 KiB page, else a piece of a 2 MiB, 4 MiB or 1 GiB page.
   static let sizeShift: UInt64 = 2
   static let sizeMask: UInt64 = 3 << 2
+  /// There is neither memory nor a device: writes are dropped.
+  static let empty: UInt64 = 1 << 4
 }
 
 /// The size of a page as `TLBFlag` writes it.

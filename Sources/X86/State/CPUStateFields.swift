@@ -72,6 +72,8 @@ struct CPUStateFields: Codable, Equatable {
   var activity: UInt32
   var nmiBlocked: Bool
   var nmiPending: Bool
+  /// Two of them; absent in states of before.
+  var secondNMI: Bool?
   var initPending: Bool
   var startupPending: Bool
   var startupVector: UInt8

@@ -49,7 +49,9 @@ extension CPU {
       cr4: state.cr4, xcr0: state.xcr0, pdpte: [pdpte.0, pdpte.1, pdpte.2, pdpte.3],
       debug: array(debugRegisters, 8), a20Mask: state.a20_mask, msr: modelSpecificFields(), fpu: floatingPointFields(),
       activity: state.activity, nmiBlocked: state.nmi_blocked != 0,
-      nmiPending: pending & UInt32(VM_PENDING_NMI) != 0, initPending: pending & UInt32(VM_PENDING_INIT) != 0,
+      nmiPending: pending & UInt32(VM_PENDING_NMI) != 0,
+      secondNMI: pending & UInt32(VM_PENDING_SECOND_NMI) != 0 ? true : nil,
+      initPending: pending & UInt32(VM_PENDING_INIT) != 0,
       startupPending: pending & UInt32(VM_PENDING_SIPI) != 0,
       startupVector: UInt8(truncatingIfNeeded: state.startup_vector), interruptShadow: state.shadow,
       shadowOfStack: latches.stackShadow, debugHits: latches.debugHits, instructions: state.instructions)
@@ -121,6 +123,7 @@ extension CPU {
     // `servicePending` whatever the activity is.
     var pending = UInt32(VM_PENDING_INTERRUPT) | UInt32(VM_PENDING_SHADOW)
     if fields.nmiPending { pending |= UInt32(VM_PENDING_NMI) }
+    if fields.secondNMI == true { pending |= UInt32(VM_PENDING_SECOND_NMI) }
     if fields.initPending { pending |= UInt32(VM_PENDING_INIT) }
     if fields.startupPending { pending |= UInt32(VM_PENDING_SIPI) }
     post(pending)

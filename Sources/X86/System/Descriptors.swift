@@ -210,7 +210,8 @@ extension CPU {
     guard descriptor.isPresent else { throw .notPresent(selector.errorCode) }
   }
 
-  /// After a return to an outer level: data segments that the new CPL may not use become null.
+  /// After a return to an outer level: data segments that the new CPL may not use become null. The hidden base stays what
+  /// it was (Intel SDM vol. 2A, IRET: the selector and the valid bit are cleared): 64-bit code goes on using that of FS and GS.
   func dropInnerDataSegments(cpl: UInt32) {
     for segment in [Seg.es, Seg.ds, Seg.fs, Seg.gs] {
       let register = segmentRegister(segment)
@@ -220,7 +221,6 @@ extension CPU {
       if isNull || (!isConformingCode && UInt32(attributes &>> 5 & 3) < cpl) {
         register.pointee.selector = 0
         register.pointee.attributes = 0
-        if isNull == false { register.pointee.base = 0 }
       }
     }
   }

@@ -73,7 +73,10 @@ extension CPU {
   }
 
   private func raise(_ fault: GuestFault) throws(GuestFault) {
-    if fault.vector == 1 { debugRegisters[7] &= ~(1 << 13) }
+    if fault.vector == 1 {
+      debugRegisters[7] &= ~(1 << 13)
+      s.pointee.debugctl &= ~DebugControl.branchTrapFlag
+    }
     let code: UInt32? = fault.hasErrorCode ? fault.errorCode : nil
     try interrupt(fault.vector, errorCode: code, source: .exception, next: s.pointee.rip)
   }

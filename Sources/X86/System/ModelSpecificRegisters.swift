@@ -31,6 +31,12 @@ enum MSR {
   static let tscAux: UInt32 = 0xc000_0103
 }
 
+/// Bits of IA32_DEBUGCTL (Intel SDM vol. 3B, 18.4.1).
+enum DebugControl {
+  /// TF traps behind taken branches only. A debug exception clears it.
+  static let branchTrapFlag: UInt64 = 1 << 1
+}
+
 extension CPU {
   func executeModelSpecific(_ operation: SystemOp) throws(GuestFault) {
     switch operation {

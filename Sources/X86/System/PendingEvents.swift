@@ -36,14 +36,16 @@ extension CPU {
       withdraw(UInt32(VM_PENDING_SHADOW))
       return .shutdown
     case VM_WAIT_FOR_SIPI:
-      withdraw(UInt32(VM_PENDING_SHADOW) | UInt32(VM_PENDING_NMI) | UInt32(VM_PENDING_INTERRUPT))
+      withdraw(
+        UInt32(VM_PENDING_SHADOW | VM_PENDING_NMI | VM_PENDING_SECOND_NMI | VM_PENDING_INTERRUPT))
       return .halted
     default: break
     }
 
     if s.pointee.shadow == 0 {
-      if pending & UInt32(VM_PENDING_NMI) != 0 && s.pointee.nmi_blocked == 0 {
-        withdraw(UInt32(VM_PENDING_NMI))
+      let nmis = pending & UInt32(VM_PENDING_NMI | VM_PENDING_SECOND_NMI)
+      if nmis != 0 && s.pointee.nmi_blocked == 0 {
+        withdraw(nmis & UInt32(VM_PENDING_SECOND_NMI) != 0 ? UInt32(VM_PENDING_SECOND_NMI) : UInt32(VM_PENDING_NMI))
         s.pointee.nmi_blocked = 1
         deliverInterrupt(vector: 2)
       } else if pending & UInt32(VM_PENDING_INTERRUPT) != 0 {
@@ -61,7 +63,8 @@ extension CPU {
     } else if s.pointee.shadow == 0 && pending & UInt32(VM_PENDING_SHADOW) != 0 {
       withdraw(UInt32(VM_PENDING_SHADOW))
     }
-    if latches.watchesCode && s.pointee.eflags & EFLAGS.rf == 0 {
+    // The instruction behind MOV SS and POP SS has no instruction breakpoint either (Intel SDM vol. 3A, 6.8.3).
+    if latches.watchesCode && s.pointee.eflags & EFLAGS.rf == 0 && !latches.stackShadow {
       let hits = instructionBreakpoints(codeLinear)
       if hits != 0 {
         debugRegisters[6] = debugRegisters[6] & ~0xf | hits
@@ -69,7 +72,25 @@ extension CPU {
       }
     }
     latches.traceArmed = s.pointee.eflags & EFLAGS.tf != 0
+    latches.traceStart = s.pointee.rip
     return nil
+  }
+
+  /// An NMI has come. The one that is served blocks others until IRET, and one more waits: of several that come before
+  /// the first is taken two are served, and of those that come while one is served one. Callable from any thread.
+  public func signalNMI() {
+    if vm_load_relaxed(&s.pointee.pending) & UInt32(VM_PENDING_NMI) == 0 {
+      post(UInt32(VM_PENDING_NMI))
+    } else if s.pointee.nmi_blocked == 0 {
+      post(UInt32(VM_PENDING_SECOND_NMI))
+    }
+  }
+
+  /// Whether the instruction that ran alone was a branch that was taken, for DEBUGCTL.BTF.
+  private var hasBranched: Bool {
+    let op = code.scratch.ops
+    let next = latches.traceStart &+ UInt64(op.pointee.length)
+    return CPU.endsBlock(OpKind(trusted: op.pointee.kind)) && s.pointee.rip != (isCode64 ? next : next & 0xffff_ffff)
   }
 
   /// Linear address of the next instruction.
@@ -113,7 +134,7 @@ extension CPU {
     if latches.watchesCode && !latches.resumes { s.pointee.eflags &= ~EFLAGS.rf }
     latches.resumes = false
     var traps = latches.debugHits
-    if latches.traceArmed { traps |= 1 << 14 }
+    if latches.traceArmed && (s.pointee.debugctl & DebugControl.branchTrapFlag == 0 || hasBranched) { traps |= 1 << 14 }
     latches.traceArmed = false
     if traps != 0 {
       if latches.stackShadow {

@@ -142,9 +142,9 @@ extension CPU {
 
   /// Loads the new task's registers, then its segments with their checks.
   private func enterTask(_ new: TaskImage, wide: Bool, nested: Bool, ext: UInt32) throws(GuestFault) {
-    for index in 0..<8 {
-      slots[index] = wide ? new.registers[index] : slots[index] & 0xffff_0000 | new.registers[index]
-    }
+    // The upper halves are not kept by a 16-bit TSS (Intel SDM vol. 3A, 7.6: modified and not maintained): all ones is what
+    // processors leave (Bochs, cpu/tasking.cc, and QEMU).
+    for index in 0..<8 { slots[index] = wide ? new.registers[index] : 0xffff_0000 | new.registers[index] }
     s.pointee.rip = new.rip
     var flags = new.flags
     if nested { flags |= EFLAGS.nt }

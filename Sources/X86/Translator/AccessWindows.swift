@@ -272,7 +272,9 @@ extension BlockTranslator {
     let disp = it.address.base == GuestRegisters.rsp && it.address.isPlain ? it.disp + stackRun.bytes : it.disp
     // In 32-bit code a base that has moved may have wrapped.
     let mayWrap = !is64 && it.moved != leader.moved
-    if !it.address.isPlain || mayWrap { return addressed(it, disp, leader, aligned: aligned) }
+    if !it.address.isPlain || !leader.address.isPlain || mayWrap {
+      return addressed(it, disp, leader, aligned: aligned)
+    }
     let base = value(it.address.base, second)
     if aligned {
       a.address(second, base, disp)
@@ -343,7 +345,17 @@ extension BlockTranslator {
         break
       }
     }
+    if !is64 { cutMoved() }
     return found
+  }
+
+  /// In 32-bit code a register that moves between accesses may wrap: what is checked for them all is the address as it is cut
+  /// to 32 bits, for it is so that they are made. Uncut it might lie in another page, above 4 GiB, that 64-bit code of the
+  /// same address space has.
+  private mutating func cutMoved() {
+    for each in references where each.leader >= 0 && each.moved != references[each.leader].moved {
+      references[each.leader].address.isPlain = false
+    }
   }
 
   /// Behind the instruction just emitted: where what its leaders have checked lies now.

@@ -62,7 +62,9 @@ extension CPU {
       if entry.tag == linear & ~0xfff && entry.host != 0 { return UnsafePointer(bitPattern: UInt(entry.host)) }
     }
     guard let physical = probe(linear) else { return nil }
-    return memory.target(physical & ~0xfff).read.map { UnsafePointer($0.assumingMemoryBound(to: UInt8.self)) }
+    let target = memory.target(physical & ~0xfff)
+    if target.isEmpty { return nil }
+    return target.read.map { UnsafePointer($0.assumingMemoryBound(to: UInt8.self)) }
   }
 
   /// Blocks that start at `offset` in the page, and others that contain it, in order.

@@ -124,6 +124,7 @@ struct BlockTranslator {
   /// Emits the block's code. `translator.makeRoom` has been called.
   mutating func translate() {
     let entry = a.cursor
+    let firstLink = translator.linkCount
     planExchanges()
     let start = self
     emitBodies()
@@ -152,6 +153,10 @@ struct BlockTranslator {
     emitEntryStubs()
 
     let used = a.cursor - entry
+    guard translator.accepts(block, code: entry, length: used, firstLink: firstLink) else {
+      block.pointee.refused = 1
+      return
+    }
     block.pointee.code = translator.executable(entry)
     block.pointee.code_bytes = UInt32(used)
     translator.enter(block, end: a.cursor)

@@ -9,18 +9,24 @@ extension CPU {
   func transferQuickly(_ op: Op, _ next: UInt64, _ translator: Translator) -> UInt64 {
     guard op.pointee.kind == OpKind.system.rawValue else { return 0 }
     let sub = op.pointee.sub
-    guard sub >= SystemOp.syscall.rawValue && sub <= SystemOp.sysexit.rawValue else { return 0 }
+    let isFastCall = sub >= SystemOp.syscall.rawValue && sub <= SystemOp.sysexit.rawValue
+    let isEvent = sub == SystemOp.int.rawValue || sub == SystemOp.interruptReturn.rawValue
+    guard isFastCall || isEvent else { return 0 }
     // Debugging and alignment checks take the long way, and so does a wait for other CPUs' stores.
     let rare = EFLAGS.tf | EFLAGS.rf | EFLAGS.vm | EFLAGS.ac
     guard s.pointee.eflags & rare == 0, shared.pointee.awaited == 0, !latches.alignmentChecks,
-      vm_load_relaxed(&s.pointee.pending) & UInt32(VM_PENDING_DEBUG) == 0, isLongMode
+      vm_load_relaxed(&s.pointee.pending) & UInt32(VM_PENDING_DEBUG) == 0
     else { return 0 }
     let done: Bool
-    switch sub {
-    case SystemOp.syscall.rawValue: done = quickSystemCall(next)
-    case SystemOp.sysret.rawValue: done = quickSystemReturn(op, rare)
-    case SystemOp.sysenter.rawValue: done = quickSystemEnter()
-    default: done = false
+    if !isLongMode {
+      done = transferQuickly32(SystemOp(rawValue: sub), op, next, rare)
+    } else {
+      switch sub {
+      case SystemOp.syscall.rawValue: done = quickSystemCall(next)
+      case SystemOp.sysret.rawValue: done = quickSystemReturn(op, rare)
+      case SystemOp.sysenter.rawValue: done = quickSystemEnter()
+      default: done = false
+      }
     }
     guard done else { return 0 }
     translator.statistics.steps &+= 1

@@ -125,7 +125,12 @@ extension BlockTranslator {
     case .flag: return flagInstruction(op)
     case .simd: return vector(op)
     case .x87: return floating(op)
-    case .system: return system(op)
+    case .system:
+      let before = misses.count
+      let isEmitted = system(op)
+      // The interpreter's turn at it may change translations, and yet goes on behind it.
+      if misses.count > before { epoch += 1 }
+      return isEmitted
     case .cmpxchg8b: return compareExchangeWide(op, 8)
     case .cmpxchg16b: return compareExchangeWide(op, 16)
     default: return false

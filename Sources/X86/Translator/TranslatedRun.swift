@@ -19,6 +19,11 @@ extension CPU {
         jumpCache: jumpCache, codeBytes: codeMemory, emptyTag: emptyMicroTag, step: CPU.stepFromCode)
       {
         translator = made
+        made.verifiesCode = verifiesCode
+        made.onRefusal = { [environment, index, unowned made] refusal in
+          guard made.statistics.refusedBlocks == 1 else { return }
+          environment.log("cpu \(index): host code was refused, and its block is interpreted: \(refusal)")
+        }
         if translationThreshold == 0 { made.turnsBeforeStrides = 1 }
         code.translator = made
         return made
@@ -52,6 +57,7 @@ extension CPU {
       cpu \(index) exits by an interpreted instruction: \(now.stepExits)
       cpu \(index) interpreted instructions within host code: \(now.steps)
       cpu \(index) interpreted turns between: \(now.interpretedBlocks)
+      cpu \(index) blocks verified: \(now.verifiedBlocks), refused: \(now.refusedBlocks)\(now.lastRefusal.map { ", the last at \($0)" } ?? "")
       """
   }
 
@@ -260,6 +266,7 @@ extension CPU {
   private func warm(
     _ block: UnsafeMutablePointer<vm_block>, _ translator: Translator
   ) -> UnsafeMutablePointer<vm_block> {
+    if block.pointee.refused != 0 { return block }
     if block.pointee.heat < translationThreshold {
       block.pointee.heat &+= 1
       return block

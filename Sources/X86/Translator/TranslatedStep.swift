@@ -61,9 +61,16 @@ extension CPU {
   ) -> UInt64 {
     let behind = (blockRip &+ UInt64(op.pointee.offset) &+ UInt64(op.pointee.length)) & mask
     if s.pointee.micro_exhausted != 0 { noteExhausted(op, block) }
-    let quick = transferQuickly(op, behind, translator)
-    if quick != 0 { return quick }
+    // Where instructions are counted those behind it in a region are taken back below.
+    if !translator.counts || Int(block.pointee.count) &- index == 1 {
+      let quick = transferQuickly(op, behind, translator)
+      if quick != 0 { return quick }
+    }
     if readTimeQuickly(op, translator) { return 0 }
+    if moveSegmentQuickly(op) {
+      translator.statistics.steps &+= 1
+      return 0
+    }
     s.lazyFlagsFromRaw()
     translator.statistics.steps &+= 1
     s.slots[VM_SLOT_RIP] = blockRip

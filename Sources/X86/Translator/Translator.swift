@@ -18,6 +18,12 @@ public struct TranslatorStatistics: Equatable, Sendable {
   public var instructions = 0
   /// Bytes of host code that were emitted.
   public var bytes = 0
+  /// Blocks whose code the verifier has accepted.
+  public var verifiedBlocks = 0
+  /// Blocks whose code the verifier has refused; they are interpreted.
+  public var refusedBlocks = 0
+  /// What was refused last.
+  public var lastRefusal: CodeRefusal?
   /// Times all code was dropped, with what it was decoded from.
   public var flushes = 0
   /// Times the oldest part of the code made room for new.
@@ -123,6 +129,16 @@ final class Translator {
   static let hasRotate = vm_host_has_bmi2() != 0
 
   var statistics = TranslatorStatistics()
+
+  /// Whether code is proved before it runs.
+  var verifiesCode = false {
+    didSet { verifier = verifiesCode ? verifier ?? CodeVerifier(self) : nil }
+  }
+  private var verifier: CodeVerifier?
+  /// Is told of each refusal.
+  var onRefusal: (CodeRefusal) -> Void = { _ in }
+  /// For tests: may change code before it is looked at.
+  var beforeVerifying: ((UnsafeMutablePointer<UInt8>, Int) -> Void)?
 
   /// Nil when the host refuses executable memory.
   ///
@@ -252,6 +268,32 @@ final class Translator {
   private func advance(to: UnsafeMutablePointer<UInt8>) {
     let bytes = (UInt(bitPattern: to) &+ 15) & ~15
     cursor = UnsafeMutablePointer(bitPattern: bytes).unsafelyUnwrapped
+  }
+
+  /// Links made so far of the region that is being filled.
+  var linkCount: Int { linksUsed[region] }
+
+  /// Whether the code of `block`, which has just been emitted, may run: the verifier has proved it, or is off.
+  ///
+  /// - Parameter firstLink: the first of the code's links.
+  func accepts(
+    _ block: UnsafeMutablePointer<vm_block>, code: UnsafeMutablePointer<UInt8>, length: Int, firstLink: Int
+  ) -> Bool {
+    guard let verifier else { return true }
+    beforeVerifying?(code, length)
+    let own = UnsafeBufferPointer(
+      start: links + (region * Self.regionLinks + firstLink), count: linksUsed[region] - firstLink)
+    do throws(CodeRefusal) {
+      try verifier.verify(EmittedBlock(code: code, length: length, block: block, links: own))
+      statistics.verifiedBlocks += 1
+      return true
+    } catch {
+      statistics.refusedBlocks += 1
+      statistics.lastRefusal = error
+      linksUsed[region] = firstLink
+      onRefusal(error)
+      return false
+    }
   }
 
   func makeLink(

@@ -5,7 +5,7 @@ import Management
 /// `controlvm NAME VERB ...`: the machine's name comes before the verb, as VBoxManage's users type it.
 struct ControlVM: ParsableCommand {
   enum Verb: String, ExpressibleByArgument, CaseIterable {
-    case pause, resume, reset, poweroff, acpipowerbutton, savestate, screenshotpng, keyboardputscancode,
+    case pause, resume, reset, poweroff, acpipowerbutton, injectnmi, savestate, screenshotpng, keyboardputscancode,
       keyboardputstring
     case teleport, resolveteleport
   }
@@ -13,7 +13,7 @@ struct ControlVM: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "controlvm", abstract: "Controls a running machine.",
     discussion: """
-      controlvm NAME pause | resume | reset | poweroff | acpipowerbutton | savestate
+      controlvm NAME pause | resume | reset | poweroff | acpipowerbutton | injectnmi | savestate
       controlvm NAME screenshotpng FILE
       controlvm NAME keyboardputscancode HEX...
       controlvm NAME keyboardputstring TEXT...
@@ -26,7 +26,7 @@ struct ControlVM: ParsableCommand {
   @OptionGroup var machine: MachineArgument
   @Argument(help: "What to do.") var verb: Verb
   @Argument(help: "What it is done with.", completion: .file()) var arguments: [String] = []
-  @Option(name: [.customShort("h"), .long], help: "Teleport: the target's host.") var host: String?
+  @Option(help: "Teleport: the target's host.") var host: String?
   @Option(name: [.customShort("p"), .long], help: "Teleport: the port the target waits on.") var port: Int?
   @Option(
     name: [.customShort("d"), .long],
@@ -80,9 +80,7 @@ struct ControlVM: ParsableCommand {
       defer { line.finish() }
       _ = try client.request(ControlRequest(.savestate)) { line.show($0.progress ?? "") }
     case .screenshotpng:
-      var request = ControlRequest(.screenshotpng)
-      request.path = Paths.absolute(arguments[0])
-      try client.request(request)
+      try Paths.write(arguments[0], try client.request(ControlRequest(.screenshotpng)).data)
     case .keyboardputscancode:
       var request = ControlRequest(.keyboardputscancode)
       request.scancodes = try arguments.flatMap { $0.split(separator: " ") }.map { code in
@@ -107,7 +105,10 @@ struct ControlVM: ParsableCommand {
   }
 
   private func teleport(_ client: ControlClient) throws {
-    var wish = TeleportRequest(host: host ?? "", port: port ?? 0, maxDowntimeMS: maxdowntime)
+    // An IPv6 address in a URL's brackets.
+    var host = host ?? ""
+    if host.hasPrefix("["), host.hasSuffix("]") { host = String(host.dropFirst().dropLast()) }
+    var wish = TeleportRequest(host: host, port: port ?? 0, maxDowntimeMS: maxdowntime)
     wish.password = try passwordfile.map { try PasswordFile.read($0) } ?? password
     wish.timeoutMS = timeout
     var request = ControlRequest(.teleport)

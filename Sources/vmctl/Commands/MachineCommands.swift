@@ -9,6 +9,10 @@ struct CreateVM: ParsableCommand {
   @Option(help: ArgumentHelp("Memory in MB.", valueName: "mb")) var memory: Int?
   @Option(help: "The folder in which its folder is made.", completion: .directory) var basefolder: String?
   @Option(help: "Its UUID, instead of a new one.") var uuid: String?
+  @Flag(help: "As VBoxManage has it; a machine is always registered.") var register = false
+  @Option(help: ArgumentHelp("As VBoxManage has it; every guest gets the same board.", valueName: "type")) var ostype:
+    String?
+  @Option(help: ArgumentHelp("As VBoxManage has it; there are no groups.", valueName: "group")) var groups: String?
   @Flag(name: .customLong("default"), help: "Gives it an IDE controller and a console on a free port.")
   var usesDefaults = false
 
@@ -64,11 +68,13 @@ struct List: ParsableCommand {
     case cpuProfiles = "cpu-profiles"
     case hostinfo
     case uartModes = "uart-modes"
+    case ostypes, hdds, dvds, floppies, systemproperties
   }
   static let configuration = CommandConfiguration(abstract: "Lists machines, or what there is to choose from.")
   @Argument var subject: Subject
   @Option(help: "How to print it.") var format: OutputFormat?
   @Flag(name: [.customShort("l"), .long], help: "Says more of each machine.") var long = false
+  @Flag(name: [.customShort("s"), .long], help: "As VBoxManage has it; lists are sorted.") var sorted = false
 
   private struct Row: Encodable {
     var name: String
@@ -85,13 +91,48 @@ struct List: ParsableCommand {
     case .runningvms: try listMachines { $0.isLive }
     case .cpuProfiles: try listNames(HardwareLimits.cpuProfiles)
     case .uartModes: try listNames(MachineConfiguration.UartMode.forms.components(separatedBy: " | "))
-    case .hostinfo:
-      let facts = Host.facts
-      if format == .json {
-        try Terminal.json(Dictionary(facts, uniquingKeysWith: { first, _ in first }))
-      } else {
-        for fact in facts { Terminal.line("\(fact.0): \(fact.1)") }
+    case .ostypes: try listFacts([("ID", "Other"), ("Description", "Any system: every guest gets the same board")])
+    case .hdds: try listMedia(.hdd)
+    case .dvds: try listMedia(.dvddrive)
+    case .floppies: try listNames([])
+    case .systemproperties: try listFacts(try Registry.fromEnvironment().properties)
+    case .hostinfo: try listFacts(Host.facts)
+    }
+  }
+
+  private func listFacts(_ facts: [(String, String)]) throws {
+    if format == .json {
+      try Terminal.json(Dictionary(facts, uniquingKeysWith: { first, _ in first }))
+    } else {
+      for fact in facts { Terminal.line("\(fact.0): \(fact.1)") }
+    }
+  }
+
+  private struct MediumRow: Encodable {
+    var location: String
+    var usedBy: [String]
+    var state: String
+  }
+
+  /// The images that machines have.
+  private func listMedia(_ kind: MachineConfiguration.Attachment.Kind) throws {
+    var users: [String: [String]] = [:]
+    for entry in try Registry.fromEnvironment().list().entries {
+      for attachment in entry.definition.hardware.storageControllers.flatMap(\.attachments)
+      where attachment.kind == kind {
+        if let path = attachment.medium { users[path, default: []].append(entry.name) }
       }
+    }
+    let rows = users.sorted { $0.key < $1.key }.map { path, names in
+      MediumRow(
+        location: path, usedBy: names,
+        state: FileManager.default.fileExists(atPath: path) ? "created" : "inaccessible")
+    }
+    if format == .json { return try Terminal.json(rows) }
+    for row in rows {
+      Terminal.line("Location: \(row.location)")
+      Terminal.line("State: \(row.state)")
+      Terminal.line("In use by: \(row.usedBy.joined(separator: ", "))\n")
     }
   }
 

@@ -5,15 +5,22 @@ import Management
 extension MachineConfiguration.StorageController.Bus: ExpressibleByArgument {}
 extension MachineConfiguration.Attachment.Kind: ExpressibleByArgument {}
 extension MachineConfiguration.Attachment.Mode: ExpressibleByArgument {}
+extension MachineConfiguration.Attachment.Format: ExpressibleByArgument {}
 
 struct CreateMedium: ParsableCommand {
   enum Kind: String, ExpressibleByArgument, CaseIterable { case disk }
-  enum Format: String, ExpressibleByArgument, CaseIterable { case raw }
+  enum Variant: String, ExpressibleByArgument, CaseIterable { case standard = "Standard", fixed = "Fixed" }
+  enum Format: String, ExpressibleByArgument, CaseIterable {
+    case raw
+    /// VBoxManage's users write it in capitals.
+    init?(argument: String) { self.init(rawValue: argument.lowercased()) }
+  }
   static let configuration = CommandConfiguration(commandName: "createmedium", abstract: "Makes an empty disk image.")
-  @Argument(help: "disk") var kind: Kind
+  @Argument(help: "disk") var kind: Kind = .disk
   @Option(help: "The file to make.", completion: .file()) var filename: String
   @Option(help: ArgumentHelp("Its capacity in MB.", valueName: "mb")) var size: Int
   @Option(help: "Its format.") var format: Format = .raw
+  @Option(help: "As VBoxManage has it; a raw image is a sparse file.") var variant: Variant?
 
   func run() throws {
     Terminal.line("the disk \(try Media.createRaw(filename, megabytes: size)) is made, \(size) MB, \(format.rawValue)")
@@ -43,6 +50,11 @@ struct StorageCtl: ParsableCommand {
   @Option(help: "The controller's name.") var name: String
   @Option(help: "Adds a controller of this kind.") var add: MachineConfiguration.StorageController.Bus?
   @Flag(help: "Removes the controller with what is attached to it.") var remove = false
+  @Option(help: ArgumentHelp("PIIX3, PIIX4 or ICH6, as VBoxManage has it; it is the board's PIIX3.", valueName: "chip"))
+  var controller: String?
+  @Option(help: "As VBoxManage has it; see modifyvm --boot1.") var bootable: Switch?
+  @Option(help: "As VBoxManage has it; the host's cache is always used.") var hostiocache: Switch?
+  @Option(help: "As VBoxManage has it; IDE has two channels.") var portcount: Int?
 
   func validate() throws {
     guard (add != nil) != remove else { throw ValidationError("give either --add ide or --remove") }
@@ -70,11 +82,19 @@ struct StorageAttach: ParsableCommand {
   @Option(help: "The kind of drive.") var type: MachineConfiguration.Attachment.Kind?
   @Option(help: "The image's file, emptydrive, or none to detach.", completion: .file()) var medium: String
   @Option(help: "How the image is used.") var mtype: MachineConfiguration.Attachment.Mode = .normal
+  @Flag(help: "As VBoxManage has it; a disc is changed while the machine is off or saved.") var forceunmount = false
+  @Option(help: "As VBoxManage has it; the guest may always open the tray.") var tempeject: Switch?
+  @Option(help: "As VBoxManage has it, without effect.") var nonrotational: Switch?
+  @Option(help: "As VBoxManage has it, without effect.") var discard: Switch?
+  @Option(help: "raw: the image is taken as it is though it looks like another format.")
+  var format: MachineConfiguration.Attachment.Format?
 
   func run() throws {
     let registry = try Registry.fromEnvironment()
-    let attachment = try Media.attachment(port: port, device: device, kind: type, medium: medium, mode: mtype)
-    try registry.modify(try registry.find(machine.name)) { definition in
+    let entry = try registry.find(machine.name)
+    let attachment = try Media.attachment(
+      port: port, device: device, kind: type, medium: medium, mode: mtype, format: format)
+    try registry.modify(entry) { definition in
       try definition.hardware.attach(attachment, controller: storagectl, port: port, device: device)
     }
   }

@@ -8,6 +8,7 @@ struct ShowVMInfo: ParsableCommand {
     commandName: "showvminfo", abstract: "Shows a machine, its state or its log.")
   @OptionGroup var machine: MachineArgument
   @Flag(help: "Prints key=\"value\" lines.") var machinereadable = false
+  @Flag(help: "As VBoxManage has it; all details are always shown.") var details = false
   @Option(help: "How to print it.") var format: OutputFormat?
   @Option(help: ArgumentHelp("Prints its log instead: 0 the present one, 1 the one before.", valueName: "n")) var log:
     Int?
@@ -24,7 +25,7 @@ struct ShowVMInfo: ParsableCommand {
     }
     let facts = try VMFacts.of(entry)
     if machinereadable {
-      for fact in facts { Terminal.line("\(fact.key)=\(fact.quoted)") }
+      for fact in facts { Terminal.line("\(fact.quotedKey)=\(fact.quoted)") }
     } else if format == .json {
       try Terminal.json(Dictionary(facts.map { ($0.key, $0.value) }, uniquingKeysWith: { first, _ in first }))
     } else {

@@ -3,7 +3,7 @@ import Foundation
 import Management
 
 struct StartVM: ParsableCommand {
-  enum Kind: String, ExpressibleByArgument, CaseIterable { case headless }
+  enum Kind: String, ExpressibleByArgument, CaseIterable { case headless, gui, sdl, separate }
   static let configuration = CommandConfiguration(
     commandName: "startvm", abstract: "Starts a machine.",
     discussion: """
@@ -11,18 +11,29 @@ struct StartVM: ParsableCommand {
       teleport and says so, with the port.
       """)
   @OptionGroup var machine: MachineArgument
-  @Option(help: "headless: no window.") var type: Kind = .headless
+  @Option(help: "headless: no window. The other kinds start without one too, as there is none yet.") var type: Kind =
+    .headless
   @Flag(help: "Runs the machine in this process. ^C powers it off.") var foreground = false
+  @Flag(
+    help: """
+      Goes on from a saved state though a disk has changed since: the guest, which still has the old content in its \
+      memory, can then destroy the disk's file systems.
+      """) var force = false
 
   func run() throws {
     let registry = try Registry.fromEnvironment()
     let entry = try registry.find(machine.name, checkingHost: true)
+    if type != .headless {
+      Terminal.error(
+        "there is no window yet: \"\(entry.name)\" starts headless; see its screen with vmctl controlvm "
+          + "\"\(entry.name)\" screenshotpng FILE")
+    }
     if foreground { try runHere(entry) }
-    for line in try VMLauncher.start(entry, registry: registry) { Terminal.line(line) }
+    for line in try VMLauncher.start(entry, registry: registry, force: force) { Terminal.line(line) }
   }
 
   private func runHere(_ entry: VMEntry) throws {
-    let process = try VMProcess(entry, detached: false)
+    let process = try VMProcess(entry, detached: false, force: force)
     let signals = SignalWatch([SIGINT, SIGTERM, SIGHUP]) { process.terminate() }
     let line = IncomingProgress()
     process.onProgress = { line.show($0.summary, isLast: $0.phase == .done) }
@@ -57,10 +68,11 @@ private final class IncomingProgress: @unchecked Sendable {
 /// The process of a detached machine; `startvm` starts it.
 struct VMProcessCommand: ParsableCommand {
   static let configuration = CommandConfiguration(commandName: VMLauncher.subcommand, shouldDisplay: false)
+  @Flag var force = false
   @Argument var name: String
 
   func run() throws {
-    throw ExitCode(VMLauncher.runDetached(name, registry: try Registry.fromEnvironment()))
+    throw ExitCode(VMLauncher.runDetached(name, registry: try Registry.fromEnvironment(), force: force))
   }
 }
 

@@ -155,6 +155,26 @@ final class VGABoard {
     #expect(frame.pixel(17, 16) == 0)
   }
 
+  /// Firmware and small systems leave the colour plane enable register at 0.
+  @Test func textShowsWithoutEnabledColourPlanes() {
+    board.setTextMode()
+    board.loadGlyph(0x41, [0x80])
+    board.write("A", attribute: 0x0C, row: 0, column: 0)
+    let enabled = board.vga.renderFrame()
+    board.attribute(0x12, 0)
+    _ = board.inb(0x3DA)
+    board.out(0x3C0, 0x20)
+    #expect(board.vga.renderFrame().pixels == enabled.pixels)
+    #expect(enabled.pixel(0, 0) == 0xFF5555)
+  }
+
+  /// A display that ends one line into a row of characters is as high as its rows.
+  @Test func aPictureIsAsHighAsItsRows() {
+    board.setTextMode()
+    board.setCRTC(columns: 80, lines: 401, cellHeight: 16, offset: 40)
+    #expect(board.vga.renderFrame().height == 400)
+  }
+
   @Test func theNinthDotGoesOnForLinesOnly() {
     board.setTextMode()
     board.loadGlyph(0xC4, Array(repeating: 0xFF, count: 16))

@@ -72,6 +72,56 @@ import Testing
     #expect(apics.map { $0.acknowledge() } == [nil, 0x90])
   }
 
+  /// Cleared, IA32_APIC_BASE bit 11 takes the page away; set again, the APIC is as after a reset (Intel SDM vol. 3A, 11.4.3).
+  @Test func aDisabledAPICAnswersNobodyAndComesBackAsAfterAReset() throws {
+    let (board, apics) = try machine(2)
+    let apic = apics[1]
+    board.fabric.currentCPU = 1
+    apic.write(0x20, 0x0700_0000)
+    apic.taskPriority = 3
+    board.fabric.deliver(message(0x45, to: 7))
+    let base = apic.base
+    apic.setBase(base & ~0x800)
+    #expect(board.fabric.readMemory(offset: 0x30, size: 4) == .max)
+    board.fabric.writeMemory(offset: 0x80, size: 4, value: 0x40)
+    board.fabric.deliver(message(0x46, to: 7))
+    #expect(apic.acknowledge() == nil)
+    // The other one's page is there.
+    board.fabric.currentCPU = 0
+    #expect(board.fabric.readMemory(offset: 0x30, size: 4) == 0x5_0014)
+
+    board.fabric.currentCPU = 1
+    apic.setBase(base)
+    #expect(board.fabric.readMemory(offset: 0x20, size: 4) == 0x0100_0000)
+    #expect(board.fabric.readMemory(offset: 0x80, size: 4) == 0)
+    #expect(board.fabric.readMemory(offset: 0xF0, size: 4) == 0xFF)
+    #expect(apic.acknowledge() == nil && apic.base == base)
+  }
+
+  @Test func inX2APICModeThePageIsGone() throws {
+    let (board, apics) = try machine(1)
+    apics[0].setBase(apics[0].base | 0x400)
+    #expect(board.fabric.readMemory(offset: 0x30, size: 4) == .max)
+    #expect(apics[0].readMSR(0x803) == 0x5_0014)
+  }
+
+  /// By its own command register, by another CPU's, by LINT1.
+  @Test func nmisReachTheCPUTheyAreFor() throws {
+    let (_, apics) = try machine(2)
+    var events: [Int] = []
+    for apic in apics { apic.onNMI = { events.append(apic.index) } }
+    apics[0].write(0x310, 1 << 24)
+    apics[0].write(0x300, 0x0000_4400)
+    apics[0].write(0x300, 0x0004_4400)
+    #expect(events == [1, 0])
+    // LINT1 is masked after a reset; its vector says NMI then.
+    for level in [true, false] { apics[1].setLINT1(level) }
+    #expect(events == [1, 0])
+    apics[1].write(0x360, 0x400)
+    for level in [true, false] { apics[1].setLINT1(level) }
+    #expect(events == [1, 0, 1])
+  }
+
   @Test func initAndStartUpReachTheOthers() throws {
     let (_, apics) = try machine(3)
     var events: [String] = []

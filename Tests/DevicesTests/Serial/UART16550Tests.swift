@@ -187,13 +187,21 @@ final class RecordingBackend: SerialBackend {
     #expect(get(6) == 0)
   }
 
-  @Test func withoutOut2TheLineStaysQuiet() {
+  @Test func withoutOut2TheLineStaysQuietOnlyWhenTheGateIsAskedFor() {
     open(fifo: 1, interrupts: 1)
-    put(4, 3)
+    put(4, 0)
     uart.receive([1])
-    #expect(!line.level)
-    put(4, 0x0B)
     #expect(line.level)
+
+    let gated = InterruptLine { _ in }
+    let strict = UART16550(
+      name: "uart2", ioBase: 0x2F8, interruptNumber: 3, line: gated, clock: time.clock, isStrict: true)
+    strict.writePort(0x2F9, size: 1, value: 1)
+    strict.writePort(0x2FC, size: 1, value: 3)
+    strict.receive([1])
+    #expect(!gated.level)
+    strict.writePort(0x2FC, size: 1, value: 0x0B)
+    #expect(gated.level)
   }
 
   @Test func whilePausedInputIsHeldAndGoesOnAfterwards() throws {

@@ -103,7 +103,38 @@ import Testing
       board.packet([0x43, 2, 0, 0, 0, 0, 0xAA, 0, 100])
         == [0, 10, 1, 1, 0, 0x14, 0xAA, 0, 0, 0, 6, 0])
     #expect(board.packet([0x43, 0, 1, 0, 0, 0, 0, 0, 100]) == [0, 10, 1, 1, 0, 0x14, 1, 0, 0, 0, 0, 0])
+    // The full table: first and last track, lead-out, track, with addresses as minutes, seconds and frames.
+    let descriptors: [[UInt8]] = [
+      [1, 0x14, 0, 0xA0, 0, 0, 0, 0, 1, 0, 0], [1, 0x14, 0, 0xA1, 0, 0, 0, 0, 1, 0, 0],
+      [1, 0x14, 0, 0xA2, 0, 0, 0, 0, 0, 6, 0], [1, 0x14, 0, 1, 0, 0, 0, 0, 0, 2, 0],
+    ]
+    #expect(board.packet([0x43, 2, 2, 0, 0, 0, 0, 0, 100]) == [0, 46, 1, 1] + descriptors.flatMap { $0 })
+    // Programs ask for the length first, by the old place of the format too.
+    #expect(board.packet([0x43, 2, 0, 0, 0, 0, 0, 0, 4, 0x80]) == [0, 46, 1, 1])
     #expect(board.packet([0x43, 0, 5, 0, 0, 0, 0, 0, 100]) == nil)
+  }
+
+  /// As installers and CD programs ask: for the length first, then for all of it.
+  @Test func theDiscAndItsTrackAreDescribed() throws {
+    #expect(board.packet([0x51, 0, 0, 0, 0, 0, 0, 0, 2]) == [0, 32])
+    let disc = try #require(board.packet([0x51, 0, 0, 0, 0, 0, 0, 0, 34]))
+    #expect(disc.count == 34 && disc[2] == 0x0E && Array(disc[3...6]) == [1, 1, 1, 1])
+    for address in [[0, 0, 0, 0, 5], [1, 0, 0, 0, 1], [2, 0, 0, 0, 1]] as [[UInt8]] {
+      let track = try #require(board.packet([0x52] + address + [0, 0, 36]))
+      #expect(track.count == 36 && Array(track[0..<4]) == [0, 34, 1, 1])
+      #expect(Array(track[8..<12]) == [0, 0, 0, 0] && Array(track[24..<28]) == [0, 0, 1, 44])
+    }
+    #expect(board.packet([0x52, 1, 0, 0, 0, 2, 0, 0, 36]) == nil)
+    // GET CONFIGURATION: the header alone, all features, one feature.
+    let all = try #require(board.packet([0x46, 0, 0, 0, 0, 0, 0, 4, 0]))
+    #expect(board.packet([0x46, 0, 0, 0, 0, 0, 0, 0, 8]) == Array(all[0..<8]))
+    #expect(Int(all[2]) << 8 | Int(all[3]) == all.count - 4 && all[7] == 0x08)
+    let one = try #require(board.packet([0x46, 2, 0, 0x1E, 0, 0, 0, 0, 100]))
+    #expect(Array(one[8..<11]) == [0, 0x1E, 1] && one.count == 16)
+    // GET EVENT STATUS NOTIFICATION: polled only; of media there is an answer, of other classes none.
+    #expect(board.packet([0x4A, 0, 0, 0, 0x10, 0, 0, 0, 8]) == nil)
+    #expect(board.packet([0x4A, 1, 0, 0, 0x10, 0, 0, 0, 8])?.prefix(4) == [0, 6, 4, 0x10])
+    #expect(board.packet([0x4A, 1, 0, 0, 0x40, 0, 0, 0, 8]) == [0, 2, 0x80, 0x10])
   }
 
   @Test func modePagesHaveTheRightLengths() throws {
@@ -157,6 +188,49 @@ import Testing
     #expect(drive.eject())
     #expect(board.packet([0]) == nil)
     #expect(board.sense() == [2, 0x3A, 0])
+  }
+
+  @Test func aDiscThatWasExchangedWhileTheMachineWasSavedIsAnnounced() throws {
+    #expect(board.packet([0x1E, 0, 0, 0, 1]) == [])
+    let saved = try board.ide.save()
+    let other = FaultyImage(pattern(10 * 2048, seed: 8), readOnly: true)
+    let drive = IDEDrive(cdrom: other, serial: "CD001")
+    let later = try IDEBoard([drive])
+    try later.ide.load(saved)
+    drive.discWasReplaced()
+    later.ide.resume()
+    #expect(!drive.isLocked)
+    #expect(later.packet([0x4A, 1, 0, 0, 0x10, 0, 0, 0, 8]) == [0, 6, 4, 0x10, 2, 2, 0, 0])
+    #expect(later.packet([0]) == nil)
+    #expect(later.sense() == [6, 0x28, 0])
+    #expect(later.packet([0x28, 0, 0, 0, 0, 9, 0, 0, 1]) == Array(other.bytes[9 * 2048..<10 * 2048]))
+  }
+
+  @Test func aDiscThatIsGoneWhileTheMachineWasSavedLeavesTheDriveEmptyAndAReadUnderWayFails() throws {
+    // Half of a read of 200 sectors has come: the buffer holds 64.
+    board.out(0x1F6, 0xA0)
+    board.out(0x1F1, 0)
+    board.out(0x1F4, 0x00)
+    board.out(0x1F5, 0x08)
+    board.out(0x1F7, 0xA0)
+    board.writeData([0xA8, 0, 0, 0, 0, 50, 0, 0, 0, 200, 0, 0])
+    #expect(board.readData(2048) == sector(50))
+    let saved = try board.ide.save()
+    let drive = IDEDrive(cdrom: nil, serial: "CD001")
+    let later = try IDEBoard([drive])
+    try later.ide.load(saved)
+    drive.discWasReplaced()
+    later.ide.resume()
+    var blocks = 1
+    while later.status & 8 != 0 {
+      #expect(later.readData(2048) == sector(50 + blocks))
+      blocks += 1
+    }
+    #expect(blocks == 64 && later.status & 1 == 1)
+    #expect(later.sense() == [3, 0x11, 0])
+    #expect(later.packet([0x4A, 1, 0, 0, 0x10, 0, 0, 0, 8]) == [0, 6, 4, 0x10, 3, 0, 0, 0])
+    #expect(later.packet([0]) == nil)
+    #expect(later.sense() == [2, 0x3A, 0])
   }
 
   @Test func theGuestOpensAndLocksTheTray() {

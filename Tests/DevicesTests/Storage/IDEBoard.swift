@@ -41,6 +41,10 @@ final class FaultyImage: DiskImage, @unchecked Sendable {
     isReadOnly = readOnly
   }
 
+  func setMark(_ mark: UInt64?) {}
+  var recentlyWritten: [UInt64] { [] }
+  func noteWritten(blocks: [UInt64]) {}
+
   var identity: MediumIdentity { MediumIdentity(path: path, size: size, device: 0, inode: 0) }
 
   private func check(_ offset: UInt64, _ count: Int) throws(DiskImageError) {

@@ -210,6 +210,67 @@ import Testing
     withExtendedLifetime(rtc) {}
   }
 
+  /// What a host's wall clock shows; a test moves it.
+  private final class WallClock {
+    var nanoseconds: Int64
+    init(_ seconds: Int64) { nanoseconds = seconds * 1_000_000_000 }
+  }
+
+  private func time(_ board: TestBoard) -> [UInt32] { [4, 2, 0].map { read(board, $0) } }
+
+  @Test(arguments: [(0, [0x00, 0x10, 0x02]), (3600, [0x01, 0x10, 0x02])] as [(Int64, [UInt32])])
+  func afterARestoreTheDateIsWhatItWouldBe(zone: Int64, expected: [UInt32]) throws {
+    let wall = WallClock(951_782_399)
+    let board = try TestBoard()
+    let first = RTC146818(
+      ports: board.ports, clock: board.time.clock, irq: board.wires.line(8), date: 951_782_399 + zone,
+      wallClock: { wall.nanoseconds })
+    board.time.advance(milliseconds: 2000)
+    wall.nanoseconds += 2_000_000_000
+    first.pause()
+    let saved = try first.save()
+    let later = try TestBoard()
+    later.time.clock.stop()
+    later.time.clock.set(board.time.clock.now)
+    later.time.clock.start()
+    // 10 minutes and a second pass until the machine goes on, on a host that is in the same zone.
+    wall.nanoseconds += 601_000_000_000
+    let second = RTC146818(
+      ports: later.ports, clock: later.time.clock, irq: later.wires.line(8), date: 0, wallClock: { wall.nanoseconds })
+    try second.load(saved)
+    #expect(try second.save() == saved, "loading alone changes nothing")
+    let guestTime = later.time.clock.now
+    second.resume()
+    #expect(later.time.clock.now == guestTime)
+    #expect(time(later) == expected)
+    // A clock that the guest has set keeps its distance.
+    write(later, 4, 0x12)
+    second.pause()
+    wall.nanoseconds += 60_000_000_000
+    second.resume()
+    #expect(time(later) == [0x12, 0x11, 0x02])
+    // It is never set back.
+    wall.nanoseconds -= 3_600_000_000_000
+    second.resume()
+    #expect(time(later) == [0x12, 0x11, 0x02])
+  }
+
+  @Test func anAlarmThatWasDueWhileTheMachineWasSavedComesWhenItGoesOn() throws {
+    let wall = WallClock(951_782_399)
+    let board = try TestBoard()
+    board.initialisePICs()
+    let rtc = RTC146818(
+      ports: board.ports, clock: board.time.clock, irq: board.wires.line(8), date: 951_782_399,
+      wallClock: { wall.nanoseconds })
+    for (register, value) in [(1, 0x00), (3, 0x05), (5, 0x00)] as [(UInt32, UInt32)] { write(board, register, value) }
+    write(board, 11, 0x22)
+    rtc.pause()
+    wall.nanoseconds += 3_600_000_000_000
+    rtc.resume()
+    #expect(board.pic.acknowledge() == 0x28)
+    #expect(read(board, 12) & 0xA0 == 0xA0)
+  }
+
   @Test func updateInProgressShowsBeforeTheSecond() throws {
     let board = try TestBoard()
     let rtc = rtc(board)

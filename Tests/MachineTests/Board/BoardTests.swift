@@ -10,7 +10,7 @@ import Testing
     configuration.vramMB = 1
     configuration.firmware = BareMetalMachine.file("hello.rom")
     change(&configuration)
-    return try Board(configuration, lock: MachineLock())
+    return try Board(configuration, identity: MachineIdentity(), lock: MachineLock())
   }
 
   @Test func everyDeviceHasANameOfItsOwn() throws {

@@ -11,7 +11,8 @@ import Testing
     "memory": ["64"], "vram": ["32"], "cpus": ["2"], "cpu-profile": ["i686"], "accel": ["interpreter"],
     "firmware": ["/rom"], "boot1": ["disk"], "boot2": ["net"], "boot3": ["none"], "boot4": ["dvd"],
     "kernel": ["/kernel"], "initrd": ["/initrd"], "append": ["a b"], "rtc-use-utc": ["off"], "hpet": ["off"],
-    "debug-ports": ["on"], "test-device": ["on"], "uart1": ["0x2f8", "3"], "uart2": ["0x2f8", "3"],
+    "debug-ports": ["on"], "test-device": ["on"], "uart-strict": ["on"], "uart1": ["0x2f8", "3"],
+    "uart2": ["0x2f8", "3"],
     "uart3": ["0x3e8", "4"],
     "uart4": ["0x2e8", "3"], "uart-mode1": ["tcpserver 2023"], "uart-mode2": ["file /f"],
     "uart-mode3": ["server /s"], "uart-mode4": ["tcpclient h:1"],
@@ -127,7 +128,7 @@ import Testing
       read.settings == [
         "memory": "64", "vram": "8", "cpus": "2", "cpu-profile": "i686", "boot1": "dvd", "boot2": "disk",
         "boot3": "none", "boot4": "none", "rtc-use-utc": "off", "hpet": "off", "debug-ports": "on",
-        "test-device": "off", "uart1": "off",
+        "test-device": "off", "uart-strict": "off", "uart1": "off",
         "uart2": "0x2f8 3", "uart3": "off", "uart4": "off",
       ])
     #expect(read.boot.first?.setting == "kernel")

@@ -33,7 +33,8 @@ private final class Uart: @unchecked Sendable {
 
   init() throws {
     let wiring = MachineConfiguration.Uart(ioBase: 0x3F8, irq: 4, mode: .tcpServer(host: nil, port: 0))
-    endpoint = try ConsoleEndpoint.open(wiring, group: Self.group, logger: Logger(label: "test"))
+    endpoint = try ConsoleEndpoint.open(
+      wiring, ConsoleEndpoint.Named(wiring), group: Self.group, logger: Logger(label: "test"))
     endpoint.console.connect { [uart] in uart.take($0) }
   }
 

@@ -30,7 +30,7 @@ import Testing
   }
 
   @Test(arguments: [
-    ("memori = 4\n", 3, "unknown key \"memori\"; allowed are name, uuid, description, hardware, teleporter"),
+    ("memori = 4\n", 3, "unknown key \"memori\"; allowed are name, uuid, description, sandbox, hardware, teleporter"),
     ("\n[hardware]\n# comment\nmemory = \"256\"\n", 6, "\"memory\" must be a number from 1 to 16777216"),
     ("[hardware]\nvram = 3\n", 4, "\"vram\" must be one of 1, 2, 4"),
     ("[hardware]\nmemory = 0\n", 4, "\"memory\" must be a number"),

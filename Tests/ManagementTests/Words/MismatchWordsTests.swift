@@ -61,16 +61,19 @@ import Testing
     ),
     (
       .drive(
-        source: slot("IDE", 0, "hdd", "normal", medium: "/d.img"), target: nil, controller: "IDE", isMissing: true),
+        source: slot("IDE", 0, "hdd", "normal", medium: "/d.img"), target: nil, controller: "IDE", isMissing: true,
+        doubt: nil),
       "vmctl storagectl box --name IDE --add ide; "
         + "vmctl storageattach box --storagectl IDE --port 0 --device 0 --type hdd --medium /d.img"
     ),
     (
-      .drive(source: slot("IDE", 1, "dvddrive", "normal"), target: nil, controller: "My PIIX", isMissing: false),
+      .drive(
+        source: slot("IDE", 1, "dvddrive", "normal"), target: nil, controller: "My PIIX", isMissing: false, doubt: nil),
       "vmctl storageattach box --storagectl 'My PIIX' --port 1 --device 0 --type dvddrive --medium emptydrive"
     ),
     (
-      .drive(source: nil, target: slot("IDE", 1, "dvddrive", "readonly"), controller: "IDE", isMissing: false),
+      .drive(
+        source: nil, target: slot("IDE", 1, "dvddrive", "readonly"), controller: "IDE", isMissing: false, doubt: nil),
       "vmctl storageattach box --storagectl IDE --port 1 --device 0 --type dvddrive --medium none --mtype readonly"
     ),
   ]

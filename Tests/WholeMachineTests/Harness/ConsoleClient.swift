@@ -88,6 +88,23 @@ final class ConsoleClient: TextStream {
     }
   }
 
+  /// Connects to a console that is a socket in the file system; it speaks no telnet, and none is needed.
+  init(path: String) throws {
+    socket = Glibc.socket(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0)
+    var address = sockaddr_un()
+    address.sun_family = sa_family_t(AF_UNIX)
+    withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: Array(path.utf8).prefix($0.count - 1)) }
+    let result = withUnsafePointer(to: &address) {
+      $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+        connect(socket, $0, socklen_t(MemoryLayout<sockaddr_un>.size))
+      }
+    }
+    guard result == 0 else {
+      close(socket)
+      throw Failure("cannot connect to \(path): \(String(cString: strerror(errno)))")
+    }
+  }
+
   deinit { close(socket) }
 
   func receive(_ milliseconds: Int32) throws -> Bool {

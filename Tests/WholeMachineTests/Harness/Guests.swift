@@ -18,6 +18,9 @@ enum Guests {
     return (environment["XDG_CACHE_HOME"] ?? NSHomeDirectory() + "/.cache") + "/vmctl/guests"
   }()
 
+  /// A folder of scripts/fetch-guest or scripts/build-system.
+  static func folder(_ name: String) -> String { "\(cache)/\(name)" }
+
   /// A Debian kernel: cloud-amd64, di-amd64 or di-i386.
   static func kernel(_ name: String) -> String { "\(cache)/\(name)/vmlinuz" }
   static func initrd(_ name: String) -> String { "\(cache)/initrd-\(name.split(separator: "-").last ?? "").cpio" }

@@ -82,6 +82,13 @@ final class TestHost {
   func refused(
     _ arguments: String..., status: Int32 = 1, saying texts: [String], sourceLocation: SourceLocation = #_sourceLocation
   ) throws {
+    try refused(arguments: arguments, status: status, saying: texts, sourceLocation: sourceLocation)
+  }
+
+  /// The same with the words in a list.
+  func refused(
+    arguments: [String], status: Int32 = 1, saying texts: [String], sourceLocation: SourceLocation = #_sourceLocation
+  ) throws {
     let outcome = try attempt(arguments)
     let line = arguments.joined(separator: " ")
     #expect(outcome.status == status, "vmctl \(line): \(outcome.errors)", sourceLocation: sourceLocation)

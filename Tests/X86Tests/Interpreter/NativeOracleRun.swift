@@ -25,9 +25,9 @@ struct OracleRun {
   var steps = false
   /// Now and then AC is set.
   var aligns = false
-  private let machine: NativeOracleMachine
+  let machine: NativeOracleMachine
   private var generator: SplitMix
-  private(set) var window = [UInt8](repeating: 0, count: NativeOracleMachine.windowSize)
+  var window = [UInt8](repeating: 0, count: NativeOracleMachine.windowSize)
   private var round = 0
 
   init(seed: UInt64, compat: Bool, accelerator: Accelerator = .interpreter) throws {
@@ -55,6 +55,8 @@ struct OracleRun {
   mutating func compare(
     _ code: [UInt8], _ name: String, undefined: UInt64 = 0, undefinedStatus: UInt16 = 0, mayFaultElsewhere: Bool = false
   ) -> Bool {
+    NativeOracleMachine.hostWindowLock.lock()
+    defer { NativeOracleMachine.hostWindowLock.unlock() }
     round += 1
     let before = initialState()
     let (host, guest) = run(code, from: before)
@@ -75,6 +77,8 @@ struct OracleRun {
 
   /// The state on both CPUs behind `code`.
   mutating func run(_ code: [UInt8], from before: oracle_state) -> (host: oracle_state, guest: oracle_state) {
+    NativeOracleMachine.hostWindowLock.lock()
+    defer { NativeOracleMachine.hostWindowLock.unlock() }
     fillData()
     for index in 0..<0x280 { window[index] = 0xCC }
     for (index, byte) in (code + [0xCC, 0xCC]).enumerated() { window[index] = byte }
@@ -88,7 +92,7 @@ struct OracleRun {
     return (host, guest)
   }
 
-  private func text(_ code: [UInt8]) -> String { code.map { hex($0) }.joined(separator: " ") }
+  func text(_ code: [UInt8]) -> String { code.map { hex($0) }.joined(separator: " ") }
   private func hex(_ value: some BinaryInteger) -> String { String(value, radix: 16) }
 
   // MARK: Code
@@ -336,7 +340,7 @@ struct OracleRun {
 
   // MARK: Comparing
 
-  private func difference(
+  func difference(
     _ host: oracle_state, _ guest: oracle_state, undefined: UInt64, undefinedStatus: UInt16
   ) -> [String] {
     var found: [String] = []

@@ -1,5 +1,6 @@
 import CHost
 import CNativeOracle
+import Foundation
 import GuestMemory
 
 @testable import X86
@@ -20,6 +21,8 @@ final class NativeOracleMachine {
   let cpu: CPU
 
   /// The window as the host process sees it, mapped once.
+  /// Held from when the host's window is filled to when it has been compared: suites run side by side.
+  static let hostWindowLock = NSRecursiveLock()
   nonisolated(unsafe) static let hostWindow: UnsafeMutableRawPointer? =
     oracle_map(window, windowSize, dataOffset) == 0 ? UnsafeMutableRawPointer(bitPattern: UInt(window)) : nil
 
@@ -63,10 +66,16 @@ final class NativeOracleMachine {
   }
 
   /// Runs from `state` to the first exception and leaves what is there then in `state`, in the oracle's own terms.
+  ///
+  /// - Parameter again: the CPU keeps what it has decoded, translated and found in the page tables.
   /// - Returns: false when no exception came.
-  func run(_ state: inout oracle_state, compat: Bool, budget: Int = 100_000) -> Bool {
+  func run(_ state: inout oracle_state, compat: Bool, budget: Int = 100_000, again: Bool = false) -> Bool {
     let s = cpu.s
-    cpu.reset()
+    if again {
+      s.pointee.activity = UInt32(VM_ACTIVE)
+    } else {
+      cpu.reset()
+    }
     s.pointee.cr0 = 0x8005_0033
     s.pointee.cr4 = 0x6B0
     s.pointee.efer = 0xD01
@@ -87,7 +96,7 @@ final class NativeOracleMachine {
     s.pointee.rip = state.rip
     s.pointee.eflags = 0x202 | state.flags & 0x40500
     cpu.setFlags(state.flags & 0x8D5, mask: 0x8D5)
-    cpu.flushAllTranslations()
+    if !again { cpu.flushAllTranslations() }
     cpu.updateMode()
     cpu.updateDebugPending()
     guard cpu.run(budget: budget) == .halted else { return false }
@@ -173,6 +182,33 @@ final class NativeOracleMachine {
       memory.write(Self.windowPhysical, from: source)
     }
     cpu.flushCode()
+  }
+
+  /// What a page of code is on both sides.
+  enum PageKind: CaseIterable {
+    case executable, notExecutable, absent
+  }
+
+  /// Makes a page of the window's code what `kind` says; the CPU hears of it by INVLPG, as it would from a kernel.
+  ///
+  /// - Parameter physical: what the guest's page table says, if it is to be another page than the window's.
+  func setPage(_ page: Int, _ kind: PageKind, physical: UInt64? = nil) {
+    let protection =
+      switch kind {
+      case .executable: PROT_READ | PROT_WRITE | PROT_EXEC
+      case .notExecutable: PROT_READ | PROT_WRITE
+      case .absent: PROT_NONE
+      }
+    mprotect(Self.hostWindow! + page * 4096, 4096, protection)
+    let rights: UInt64 =
+      switch kind {
+      case .executable: 0x67
+      case .notExecutable: 0x67 | 1 << 63
+      case .absent: 0
+      }
+    let frame = physical ?? Self.windowPhysical + UInt64(page) << 12
+    memory.write(0x4000 + UInt64(page) * 8, frame | rights)
+    cpu.flushPage(Self.window + UInt64(page) << 12)
   }
 
   /// The guest's window after a run.

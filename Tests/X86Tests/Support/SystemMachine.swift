@@ -27,6 +27,17 @@ final class SystemEnvironment: CPUEnvironment {
   override func readPort(_ port: UInt16, size: Int) -> UInt32 { inputs.isEmpty ? 0 : inputs.removeFirst() }
 }
 
+/// Where a test's environment answers: what nobody has mapped is empty, and not asked for.
+final class MappedDevice: MemoryMappedIO {
+  /// Maps one from the end of RAM to 4 GiB.
+  static func map(_ memory: PhysicalMemory) {
+    memory.mapIO(
+      MappedDevice(), name: "device", start: memory.lowSize, length: PhysicalMemory.highBase - memory.lowSize)
+  }
+  func readMemory(offset: UInt64, size: Int) -> UInt64 { .max }
+  func writeMemory(offset: UInt64, size: Int, value: UInt64) {}
+}
+
 /// A CPU with 16 MiB and helpers to build tables by hand.
 struct SystemMachine {
   let memory: PhysicalMemory
@@ -38,6 +49,7 @@ struct SystemMachine {
 
   init(profile: CPUProfile = .x86_64_v2_extended, megabytes: UInt64 = 16, index: Int = 0) throws {
     memory = try PhysicalMemory(size: megabytes << 20)
+    MappedDevice.map(memory)
     cpu = CPU(index: index, profile: profile, memory: memory, environment: environment)
     TestAccelerator.apply(to: cpu)
   }

@@ -37,6 +37,7 @@ final class PagedMachine {
 
   init(_ accelerator: Accelerator) throws {
     memory = try PhysicalMemory(size: 8 << 20)
+    MappedDevice.map(memory)
     cpu = CPU(index: 0, profile: .x86_64_v2_extended, memory: memory, environment: environment)
     cpu.accelerator = accelerator
     cpu.translationThreshold = 0

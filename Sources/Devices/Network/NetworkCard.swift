@@ -1,0 +1,22 @@
+/// A network card as the board knows it: a device that has a cable.
+///
+/// Frames go from the destination address on and without their CRC. All is called with the machine lock held.
+public protocol NetworkCard: Device {
+  /// Its own, as the maker has set it.
+  var address: MACAddress { get }
+  /// Whether the cable is plugged in.
+  var hasCarrier: Bool { get }
+  /// Plugs the cable in or out.
+  func setCarrier(_ isThere: Bool)
+  /// Takes a frame off the wire.
+  /// - Returns: false when the guest has no room for it at present: the frame stays with the caller until `onReceiveRoom`.
+  func receive(_ frame: [UInt8]) -> Bool
+  /// The guest has made room again after a refusal.
+  var onReceiveRoom: () -> Void { get set }
+  /// Whether the wire takes frames, at least two of them. While it does not the guest's wait in its ring.
+  var wireHasRoom: () -> Bool { get set }
+  /// A frame of the guest's.
+  var onSend: ([UInt8]) -> Void { get set }
+  /// The wire takes frames again.
+  func wireRoomChanged()
+}

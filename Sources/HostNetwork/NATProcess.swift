@@ -1,0 +1,143 @@
+import Foundation
+
+/// The process in which a machine's address translation runs, so that neither a crash nor a break-in there reaches the machine.
+///
+/// It has two sockets: frames (`FrameStream`) and control (`NATRequest`, `NATReply`). It ends when the VM process does,
+/// which closes them.
+public final class NATProcess {
+  /// The subcommand of vmctl that this is; its argument is the configuration in JSON.
+  public static let subcommand = "nat-process"
+  /// Descriptor of the frames' socket.
+  public static let framesDescriptor: Int32 = 3
+  /// Descriptor of the control socket.
+  public static let controlDescriptor: Int32 = 4
+
+  /// Bytes that wait for the VM process: from the first on the world's sockets are not read, so that senders are held up by
+  /// their own connections; beyond the second frames are dropped.
+  private static let holdLimit = 256 << 10
+  private static let dropLimit = 1 << 20
+
+  private let stack: NATStack
+  private let frames: Int32
+  private let control: Int32
+  private var input = FrameStream.Decoder()
+  private var output = OutputBuffer()
+  private var requests = JSONLines()
+  private var replies = OutputBuffer()
+  private var rules: [PortForward] = []
+  private var dropped: UInt64 = 0
+
+  init(_ configuration: NATConfiguration, frames: Int32, control: Int32) throws(HostNetworkError) {
+    stack = try NATStack(configuration)
+    self.frames = frames
+    self.control = control
+    Descriptors.setNonBlocking(frames)
+    Descriptors.setNonBlocking(control)
+    stack.onFrame = { [unowned self] frame in
+      guard output.count < Self.dropLimit else {
+        dropped += 1
+        return
+      }
+      output.append { FrameStream.encode(frame, to: &$0) }
+    }
+    for rule in configuration.forwards { add(rule, number: nil) }
+    reply(NATReply(isReady: true))
+  }
+
+  /// Runs until the VM process is gone.
+  /// - Parameter configuration: JSON of a `NATConfiguration`.
+  /// - Throws: `HostNetworkError` when it cannot start.
+  public static func run(configuration: String) throws {
+    // Whatever else the VM process has open (disks, consoles) is none of its business.
+    for name in (try? FileManager.default.contentsOfDirectory(atPath: "/proc/self/fd")) ?? [] {
+      if let descriptor = Int32(name), descriptor > controlDescriptor { close(descriptor) }
+    }
+    // No core dump with what passes through it.
+    var none = rlimit(rlim_cur: 0, rlim_max: 0)
+    setrlimit(__rlimit_resource_t(4), &none)  // RLIMIT_CORE
+    signal(SIGPIPE, SIG_IGN)
+    guard let parsed = try? JSONDecoder().decode(NATConfiguration.self, from: Data(configuration.utf8)) else {
+      throw HostNetworkError("the NAT process was given no configuration", remedy: "it is started by a VM process only")
+    }
+    let process = try NATProcess(parsed, frames: framesDescriptor, control: controlDescriptor)
+    process.run()
+  }
+
+  func run() {
+    while turn() {}
+  }
+
+  /// Waits for something and does it.
+  /// - Returns: false when the other side is gone.
+  private func turn() -> Bool {
+    let isHeld = output.count >= Self.holdLimit
+    var descriptors = [
+      pollfd(fd: frames, events: Int16(POLLIN) | (output.isEmpty ? 0 : Int16(POLLOUT)), revents: 0),
+      pollfd(fd: control, events: Int16(POLLIN) | (replies.isEmpty ? 0 : Int16(POLLOUT)), revents: 0),
+    ]
+    var timeout = UInt32(Int32.max)
+    if !isHeld { stack.fill(&descriptors, timeout: &timeout) }
+    let count = poll(&descriptors, nfds_t(descriptors.count), Int32(clamping: timeout))
+    if !isHeld { stack.poll(descriptors, failed: count < 0) }
+    if count > 0 {
+      guard descriptors[0].revents == 0 || readFrames() else { return false }
+      guard descriptors[1].revents == 0 || readRequests() else { return false }
+    }
+    return output.flush(frames) && replies.flush(control)
+  }
+
+  private func readFrames() -> Bool {
+    var buffer = [UInt8](repeating: 0, count: 1 << 17)
+    switch Descriptors.read(frames, into: &buffer) {
+    case .ended: return false
+    case .wouldBlock: return true
+    case .moved(let count): input.append(buffer[..<count])
+    }
+    while true {
+      do {
+        guard let frame = try input.next() else { return true }
+        stack.receive(frame)
+      } catch {
+        reply(NATReply(problem: error.description))
+        _ = replies.flush(control)
+        return false
+      }
+    }
+  }
+
+  private func readRequests() -> Bool {
+    var buffer = [UInt8](repeating: 0, count: 1 << 14)
+    switch Descriptors.read(control, into: &buffer) {
+    case .ended: return false
+    case .wouldBlock: return true
+    case .moved(let count):
+      guard let lines = requests.append(buffer[..<count]) else { return false }
+      for line in lines {
+        guard let request = try? JSONDecoder().decode(NATRequest.self, from: line) else { return false }
+        serve(request)
+      }
+    }
+    return true
+  }
+
+  private func serve(_ request: NATRequest) {
+    switch request.action {
+    case .add: add(request.rule, number: request.number)
+    case .remove:
+      if let index = rules.firstIndex(where: { $0.name == request.rule.name }) { stack.remove(rules.remove(at: index)) }
+      reply(NATReply(number: request.number))
+    }
+  }
+
+  private func add(_ rule: PortForward, number: Int?) {
+    do {
+      try stack.add(rule)
+      rules.append(rule)
+      if number != nil { reply(NATReply(number: number)) }
+    } catch {
+      reply(NATReply(number: number, problem: error.description))
+    }
+  }
+
+  private func reply(_ reply: NATReply) { replies.append { $0 += JSONLines.line(reply) } }
+}

@@ -1,0 +1,24 @@
+/// A file of the host's that a machine opens while it is built.
+public struct HostFile: Equatable, Sendable {
+  /// A file, or a folder in which several may be.
+  public var path: String
+  public var isWritten: Bool
+
+  public init(_ path: String, isWritten: Bool = false) {
+    self.path = path
+    self.isWritten = isWritten
+  }
+}
+
+extension MachineConfiguration {
+  /// What `VirtualMachine.init` opens of the host's: firmware, kernel, initial RAM disk, media. Not what a uart is
+  /// connected to.
+  public var hostFiles: [HostFile] {
+    let modules = initrd.map { BootModule.list($0).map(\.path) } ?? []
+    let read = FirmwareImages.folders + [firmware, kernel].compactMap { $0 } + modules
+    let media = storageControllers.flatMap(\.attachments).compactMap { attachment in
+      attachment.medium.map { HostFile($0, isWritten: attachment.kind == .hdd && attachment.mode == .normal) }
+    }
+    return read.map { HostFile($0) } + media
+  }
+}

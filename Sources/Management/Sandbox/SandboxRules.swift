@@ -1,0 +1,33 @@
+import Foundation
+import Machine
+
+extension Sandbox {
+  /// The files of one VM's process: its folder, what its definition names, and the host's.
+  static func rules(_ folder: VMFolder, _ definition: VMDefinition) -> [Rule] {
+    var rules = [Rule(folder.path, [.read, .write, .change])]
+    rules += definition.hardware.hostFiles.map { Rule($0.path, $0.isWritten ? [.read, .write] : .read) }
+    if let password = definition.teleporter.passwordFile { rules.append(Rule(Files.absolute(password))) }
+    return rules + hostRules
+  }
+
+  /// What the C library and Foundation read while the process runs: names of hosts for teleports and consoles, the time
+  /// zone, modules of the name service, the processors, and /proc: Dispatch looks there for each of its threads, under
+  /// /proc/THREAD, as often as once a second. Of other processes it shows what everybody may see, not their memory or their
+  /// environment.
+  private static var hostRules: [Rule] {
+    let resolver = URL(fileURLWithPath: "/etc/resolv.conf").resolvingSymlinksInPath().deletingLastPathComponent().path
+    let configuration =
+      geteuid() == 0
+      // Root reads secrets in /etc, so for it there is no more than this.
+      ? ["resolv.conf", "hosts", "host.conf", "nsswitch.conf", "gai.conf", "services", "localtime", "ld.so.cache"].map {
+        "/etc/" + $0
+      }
+      : ["/etc"]
+    let read =
+      configuration + (resolver == "/etc" ? [] : [resolver]) + [
+        "/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/share/zoneinfo", "/proc", "/sys/devices/system/cpu",
+        "/dev/urandom",
+      ]
+    return read.map { Rule($0) } + [Rule("/dev/null", [.read, .write])]
+  }
+}

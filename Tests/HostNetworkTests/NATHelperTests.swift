@@ -1,0 +1,127 @@
+import Foundation
+import Testing
+
+@testable import HostNetwork
+
+/// The NAT process for real: vmctl's own, with frames written by hand.
+@Suite(.enabled(if: NATBench.program != nil, "needs vmctl beside the tests, or its path in VMCTL"))
+struct NATHelperTests {
+  @Test func dhcpOffersTheFirstAddressAndTheGatewayAnswers() throws {
+    let bench = try NATBench()
+    defer { bench.helper.stop() }
+    bench.helper.send(bench.guest.discover())
+    let offer = try bench.wait { MiniGuest.datagram($0, to: 68) }
+    #expect(Array(offer[16..<20]) == [10, 0, 2, 15], "yiaddr")
+    #expect(offer[242] == 2, "DHCPOFFER")
+    let guest = try bench.findGateway()
+    bench.helper.send(guest.ping([10, 0, 2, 2], 7))
+    let echo = try bench.wait { MiniGuest.type($0) == 0x0800 && $0[23] == 1 ? $0 : nil }
+    #expect(Array(echo[34..<36]) == [0, 0] && echo[41] == 7, "an echo reply to the seventh")
+  }
+
+  @Test func theGatewayLeadsToTheHostsLoopback() throws {
+    let bench = try NATBench()
+    defer { bench.helper.stop() }
+    let guest = try bench.findGateway()
+    let echo = try HostSocket(SOCK_DGRAM)
+    bench.helper.send(guest.udp(to: [10, 0, 2, 2], port: echo.port, Array("hello".utf8)))
+    let (text, sender) = try echo.receive()
+    #expect(text == Array("hello".utf8))
+    try echo.send(Array("and back".utf8), to: sender)
+    #expect(try bench.wait { MiniGuest.datagram($0, to: 4000) } == Array("and back".utf8))
+  }
+
+  @Test func aPortForwardLeadsInFromTheStartAndWhileItRuns() throws {
+    let first = try HostSocket.freePort(SOCK_STREAM)
+    let bench = try NATBench(["web,tcp,,\(first),,80"])
+    defer { bench.helper.stop() }
+    _ = try bench.findGateway()
+    let second = try HostSocket.freePort(SOCK_STREAM)
+    try bench.helper.add(try PortForward("late,tcp,127.0.0.1,\(second),,8080"))
+    for (port, inside) in [(first, 80), (second, 8080)] {
+      let client = try HostSocket(SOCK_STREAM, bound: false)
+      client.connect(port)
+      let syn = try bench.wait {
+        MiniGuest.type($0) == 0x0800 && $0[23] == 6 && Int($0[36]) << 8 | Int($0[37]) == inside ? $0 : nil
+      }
+      #expect(syn[47] & 0x12 == 0x02, "SYN without ACK")
+      #expect(Array(syn[26..<30]) == [10, 0, 2, 2], "from the gateway")
+    }
+    try bench.helper.removeForward(named: "late")
+    let client = try HostSocket(SOCK_STREAM, bound: false)
+    #expect(client.connect(second) == ECONNREFUSED)
+  }
+
+  @Test func aConflictIsToldWhenTheRuleIsSet() throws {
+    let taken = try HostSocket(SOCK_STREAM, listening: true)
+    let bench = try NATBench(["early,tcp,,\(taken.port),,22"])
+    defer { bench.helper.stop() }
+    let rule = try PortForward("ssh,tcp,,\(taken.port),,22")
+    let error = #expect(throws: HostNetworkError.self) { try bench.helper.add(rule) }
+    #expect(error?.description.contains("127.0.0.1:\(taken.port)/tcp is in use") == true)
+    #expect(
+      bench.log.contains { $0.contains("early") && $0.contains("in use") }, "the rule from the start is told in the log"
+    )
+    let free = try HostSocket.freePort(SOCK_STREAM)
+    try bench.helper.add(try PortForward("ssh,tcp,,\(free),,22"))
+    #expect(throws: HostNetworkError.self, "one name, one rule") {
+      try bench.helper.add(try PortForward("ssh,tcp,,\(free),,23"))
+    }
+    #expect(throws: HostNetworkError.self) { try bench.helper.removeForward(named: "nobody") }
+  }
+
+  @Test func itIsStartedAgainWhenItDiesAndKeepsItsRules() throws {
+    let bench = try NATBench()
+    defer { bench.helper.stop() }
+    let port = try HostSocket.freePort(SOCK_STREAM)
+    try bench.helper.add(try PortForward("web,tcp,,\(port),,80"))
+    _ = try bench.findGateway()
+    let old = bench.helper.process
+    kill(old, SIGKILL)
+    try bench.until { bench.helper.counters.restarts == 1 }
+    #expect(bench.helper.process != old && bench.helper.process != 0)
+    #expect(bench.log.contains { $0.contains("ended by signal 9") && $0.contains("started again") })
+    _ = try bench.findGateway()
+    let client = try HostSocket(SOCK_STREAM, bound: false)
+    client.connect(port)
+    _ = try bench.wait { MiniGuest.type($0) == 0x0800 && $0[23] == 6 ? $0 : nil }
+  }
+
+  @Test func randomFramesDoNotEndIt() throws {
+    let bench = try NATBench()
+    defer { bench.helper.stop() }
+    var random = SystemRandomNumberGenerator()
+    var guest = try bench.findGateway()
+    for _ in 0..<2000 {
+      var frame = guest.udp(to: [10, 0, 2, UInt8(random.next() % 5)], port: Int(random.next() % 100), [1, 2, 3])
+      for _ in 0..<random.next() % 8 { frame[Int(random.next() % UInt64(frame.count))] = UInt8(random.next() & 0xFF) }
+      bench.helper.send(Array(frame.prefix(Int(random.next() % 60) + 1)))
+      if !bench.helper.hasRoom { usleep(1000) }
+    }
+    guest = try bench.findGateway()
+    #expect(bench.helper.counters.restarts == 0)
+  }
+
+  @Test func whoDoesNotReadHoldsTheWorldUpAndLosesNothing() throws {
+    let bench = try NATBench()
+    defer { bench.helper.stop() }
+    let guest = try bench.findGateway()
+    let echo = try HostSocket(SOCK_DGRAM)
+    bench.setTaking(false)
+    bench.helper.send(guest.udp(to: [10, 0, 2, 2], port: echo.port, [0]))
+    let (_, sender) = try echo.receive()
+    for index in 1...5 as ClosedRange<UInt8> { try echo.send([index], to: sender) }
+    bench.setTaking(true)
+    bench.helper.frameRoomChanged()
+    var found: [UInt8] = []
+    while found.count < 5 { found += try bench.wait { MiniGuest.datagram($0, to: 4000) } }
+    #expect(found == [1, 2, 3, 4, 5])
+  }
+
+  @Test func itEndsWithTheMachine() throws {
+    let bench = try NATBench()
+    let process = bench.helper.process
+    bench.helper.stop()
+    #expect(kill(process, 0) == -1 && errno == ESRCH)
+  }
+}

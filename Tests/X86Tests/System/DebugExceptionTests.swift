@@ -1,0 +1,198 @@
+import CHost
+import Testing
+
+@testable import X86
+
+/// Debug exceptions where rules meet (Intel SDM vol. 3A, 6.8.3 and 7.2.1; vol. 3B, chapter 18).
+@Suite(.bothAccelerators) struct DebugExceptionTests {
+  private func machine(_ code: [UInt8]) throws -> SystemMachine {
+    let machine = try SystemMachine()
+    try machine.enterProtected()
+    machine.haltOnEvents()
+    machine.code(code)
+    machine.cpu.slots[Reg.rax] = 0x10
+    return machine
+  }
+
+  /// MOV SS, EAX; POP SS: an instruction breakpoint behind them does not hit, one behind the next instruction does.
+  @Test(arguments: [[0x8e, 0xd0], [0x17]] as [[UInt8]])
+  func codeBreakpointsAreHeldBackBehindLoadsOfSS(_ load: [UInt8]) throws {
+    let machine = try machine(load + [0x90, 0x90, 0xf4])
+    machine.put(0x9000, UInt32(0x10))
+    let next = 0x1000 + UInt64(load.count)
+    try machine.cpu.writeDebug(0, next)
+    try machine.cpu.writeDebug(1, next + 1)
+    try machine.cpu.writeDebug(7, 0x405)
+    #expect(machine.run() == 1)
+    #expect(UInt64(machine.pushed(0)) == next + 1)
+    #expect(machine.cpu.debugRegisters[6] & 0xf == 2)
+  }
+
+  @Test func aDataBreakpointHitByALoadOfSSComesBehindTheNextInstruction() throws {
+    // mov ss, [6000h]; inc ebx; nop; hlt
+    let machine = try machine([0x8e, 0x15, 0, 0x60, 0, 0, 0x43, 0x90, 0xf4])
+    machine.put(0x6000, UInt32(0x10))
+    try machine.cpu.writeDebug(0, 0x6000)
+    try machine.cpu.writeDebug(7, 0x7_0401)
+    #expect(machine.run() == 1)
+    #expect(machine.pushed(0) == 0x1007 && machine.cpu.debugRegisters[6] & 0xf == 1)
+  }
+
+  @Test func branchSingleStepTrapsBehindTakenBranchesOnlyAndOnce() throws {
+    // mov ecx, 1D9h; mov eax, 2; xor edx, edx; wrmsr; pushfd; or [esp], 100h; popfd; nop; jz not taken; jnz next; nop; hlt
+    let machine = try machine([
+      0xb9, 0xd9, 1, 0, 0, 0xb8, 2, 0, 0, 0, 0x31, 0xd2, 0x0f, 0x30, 0x85, 0xc0, 0x9c, 0x81, 0x0c, 0x24, 0, 1, 0, 0,
+      0x9d,
+      0x90, 0x74, 1, 0x75, 1, 0x90, 0x90, 0xf4,
+    ])
+    #expect(machine.run() == 1)
+    #expect(machine.pushed(0) == 0x101f)
+    #expect(machine.cpu.debugRegisters[6] & 0x4000 != 0)
+    // The exception has cleared the flag: from here on every instruction traps.
+    #expect(machine.s.debugctl & 2 == 0)
+    try machine.cpu.interruptReturn(size: 4, next: 0)
+    #expect(machine.run() == 1)
+    #expect(machine.pushed(0) == 0x1020)
+  }
+
+  @Test func theTrapBitOfATaskRaisesADebugExceptionBeforeItsFirstInstruction() throws {
+    let machine = try machine([0x9a, 0, 0, 0, 0, 0x30, 0])
+    let task: UInt64 = 0x23000
+    machine.setDescriptor(0x30, SystemMachine.descriptor(base: task, limit: 0x67, type: 0x09, flags: 0))
+    for (offset, value) in [
+      (28, 0), (32, 0x4000), (36, 2), (56, 0x8800), (72, 0x10), (76, 0x08), (80, 0x10), (84, 0x10),
+    ] {
+      machine.put(task + UInt64(offset), UInt32(value))
+    }
+    machine.put(task + 88, UInt32(0x10))
+    machine.put(task + 92, UInt32(0x10))
+    machine.put(task + 100, UInt32(0x0068_0001))
+    machine.code([0xf4], at: 0x4000)
+    #expect(machine.run() == 1)
+    #expect(machine.pushed(0) == 0x4000)
+    #expect(machine.cpu.debugRegisters[6] & 1 << 15 != 0)
+  }
+
+  /// The upper halves after a switch to a 16-bit task.
+  @Test func aSixteenBitTaskBeginsWithOnesInTheUpperHalves() throws {
+    let machine = try machine([0x9a, 0, 0, 0, 0, 0x30, 0])
+    let task: UInt64 = 0x23000
+    machine.setDescriptor(0x30, SystemMachine.descriptor(base: task, limit: 0x2b, type: 0x01, flags: 0))
+    for (index, value) in [0x3800, 2, 0x1111, 0x2222, 0x3333, 0x4444, 0x8800, 0x5555, 0x6666, 0x7777].enumerated() {
+      machine.put(task + 14 + UInt64(index * 2), UInt16(value))
+    }
+    for (index, selector) in [0x10, 0x08, 0x10, 0x10].enumerated() {
+      machine.put(task + 34 + UInt64(index * 2), UInt16(selector))
+    }
+    machine.put(task + 42, UInt16(0))
+    machine.code([0xf4], at: 0x3800)
+    for register in 0..<8 where register != 4 { machine.cpu.slots[register] = 0x1234_5678 }
+    #expect(machine.run() == nil)
+    let expected: [UInt64] = [0x1111, 0x2222, 0x3333, 0x4444, 0x8800, 0x5555, 0x6666, 0x7777]
+    for (register, low) in expected.enumerated() { #expect(machine.cpu.slots[register] == 0xffff_0000 | low) }
+  }
+
+  // MARK: NMI
+
+  /// A handler that counts in [6000h]; while the first runs, `during` more come.
+  private func served(before: Int, during: Int) throws -> UInt32 {
+    let machine = try machine([0x90, 0x90, 0x90, 0xf4])
+    machine.code([0xff, 0x05, 0, 0x60, 0, 0, 0x90, 0xcf], at: 0x5000)
+    machine.setGate(2, 0x5000)
+    for _ in 0..<before { machine.cpu.signalNMI() }
+    #expect(machine.cpu.servicePending() == nil)
+    #expect(machine.s.rip == 0x5000)
+    for _ in 0..<during { machine.cpu.signalNMI() }
+    #expect(machine.run() == nil)
+    return machine.get(0x6000, as: UInt32.self)
+  }
+
+  @Test(arguments: [(1, 0, 1), (2, 0, 2), (3, 0, 2), (1, 1, 2), (1, 2, 2), (2, 2, 2), (9, 9, 2)])
+  func oneNMIWaitsWhileOneIsServed(before: Int, during: Int, expected: UInt32) throws {
+    #expect(try served(before: before, during: during) == expected)
+  }
+
+  @Test func aWaitingNMIIsInTheSavedState() throws {
+    let machine = try machine([0xf4])
+    machine.cpu.signalNMI()
+    machine.cpu.signalNMI()
+    let other = try SystemMachine()
+    try other.cpu.load(try machine.cpu.save())
+    let pending = vm_load_relaxed(&other.cpu.s.pointee.pending)
+    #expect(pending & UInt32(VM_PENDING_NMI) != 0 && pending & UInt32(VM_PENDING_SECOND_NMI) != 0)
+  }
+}
+
+/// Returns to an outer level, and what differs by vendor.
+@Suite(.bothAccelerators) struct OuterReturnTests {
+  /// IRETQ to CPL 3 with GS of the kernel's: the selector goes, the base stays, as 64-bit code goes on to use it.
+  @Test(arguments: [true, false])
+  func nullingASegmentLeavesItsHiddenBase(byIRET: Bool) throws {
+    let machine = try SystemMachine()
+    try machine.enterLong()
+    machine.put(0x32000, UInt64(0x87))
+    machine.setDescriptor(0x20, SystemMachine.descriptor(type: 0x12, dpl: 3))
+    for segment in [Seg.ds, Seg.es, Seg.fs, Seg.gs] { try machine.cpu.loadSegment(segment, selector: 0x10) }
+    try machine.cpu.writeMSR(MSR.fsBase, 0x1234_5678_9000)
+    try machine.cpu.writeMSR(MSR.gsBase, 0xffff_8000_0000_6000)
+    let frame: [UInt64] = byIRET ? [0x2000, 0x1b, 0x202, 0x7000, 0x23] : [0x2000, 0x1b, 0x7000, 0x23]
+    for (index, word) in frame.enumerated() { machine.put(0x8800 + UInt64(index * 8), word) }
+    machine.cpu.slots[Reg.rsp] = 0x8800
+    if byIRET {
+      try machine.cpu.interruptReturn(size: 8, next: 0)
+    } else {
+      try machine.cpu.farReturn(size: 8, release: 0)
+    }
+    #expect(machine.s.cpl == 3 && machine.s.rip == 0x2000)
+    for segment in [Seg.ds, Seg.es, Seg.fs, Seg.gs] {
+      #expect(machine.cpu.segmentRegister(segment).pointee.selector == 0)
+    }
+    #expect(machine.cpu.segmentRegister(Seg.fs).pointee.base == 0x1234_5678_9000)
+    #expect(machine.cpu.segmentRegister(Seg.gs).pointee.base == 0xffff_8000_0000_6000)
+  }
+
+  /// A null selector loaded by MOV clears the base (Intel's processors; AMD's keep it).
+  @Test func aNullSelectorLoadedByMOVClearsTheBase() throws {
+    let machine = try SystemMachine()
+    try machine.enterLong()
+    try machine.cpu.writeMSR(MSR.gsBase, 0x6000)
+    try machine.cpu.loadSegment(Seg.gs, selector: 0)
+    #expect(machine.cpu.segmentRegister(Seg.gs).pointee.base == 0)
+  }
+
+  /// ARPL writes 16 bits of its destination whatever the operand size (Intel SDM vol. 2A, ARPL: r/m16), so that the upper half
+  /// of a 32-bit register stays.
+  @Test func arplLeavesTheUpperHalf() throws {
+    let machine = try SystemMachine()
+    try machine.enterProtected()
+    machine.haltOnEvents()
+    // arpl ax, cx; hlt
+    machine.code([0x63, 0xc8, 0xf4])
+    machine.cpu.slots[Reg.rax] = 0x1234_5678
+    machine.cpu.slots[Reg.rcx] = 3
+    #expect(machine.run() == nil)
+    #expect(machine.cpu.slots[Reg.rax] == 0x1234_567b)
+  }
+
+  /// IA32_MISC_ENABLE keeps the bits that this CPU has (fast strings, thermal control, performance monitoring unavailable
+  /// bits, MONITOR, CPUID limit) and drops the others without a fault, as processors of this signature do (Intel SDM vol. 4,
+  /// table 2-2): guests write back what they read with bits changed that they know.
+  @Test func miscEnableKeepsItsBitsAndRefusesNone() throws {
+    let machine = try SystemMachine()
+    try machine.enterProtected()
+    try machine.cpu.writeMSR(MSR.miscEnable, .max)
+    #expect(try machine.cpu.readMSR(MSR.miscEnable) == 0x4_00c4_1889)
+  }
+
+  @Test func tscAdjustIsOfferedAndMovesTheCounter() throws {
+    for profile in [CPUProfile.x86_64_v2, .x86_64_v2_extended] { #expect(profile.query(7, 0).ebx & 2 != 0) }
+    let machine = try SystemMachine()
+    try machine.enterProtected()
+    let before = try machine.cpu.readMSR(MSR.timeStampCounter)
+    try machine.cpu.writeMSR(MSR.tscAdjust, 1000)
+    #expect(try machine.cpu.readMSR(MSR.timeStampCounter) == before + 1000)
+    // A write of the counter moves the adjustment by as much (Intel SDM vol. 3B, 18.17.3).
+    try machine.cpu.writeMSR(MSR.timeStampCounter, before + 1500)
+    #expect(try machine.cpu.readMSR(MSR.tscAdjust) == 1500)
+  }
+}
