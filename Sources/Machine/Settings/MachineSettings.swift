@@ -12,7 +12,9 @@ extension MachineConfiguration {
       "cpu-profile", \.cpuProfile, of: CPUProfile.all.map(\.name),
       .init("CPU profile", "The CPU model: \(CPUProfile.all.map(\.name).joined(separator: ", ")).", group: .cpu)),
     .tables(
-      "cpuid", \.cpuidOverrides, .init("CPUID", "Changed CPUID leaves.", group: .cpu, notice: .content),
+      "cpuid", \.cpuidOverrides,
+      // Also while it is saved: a build whose profiles have changed is given the leaves of before in this way.
+      .init("CPUID", "Changed CPUID leaves.", group: .cpu, notice: .content, change: .whenSaved),
       fields: CPUIDOverride.fields
     ) { CPUIDOverride(leaf: 0, subleaf: 0, registers: nil) },
     .choice(
