@@ -1,7 +1,7 @@
 import CHost
 
-/// SYSCALL, SYSRET, SYSENTER and SYSEXIT between flat code as operating systems use them, without a detour by the lazy
-/// flags and the general forms, which do whatever is refused here.
+/// SYSCALL, SYSRET, SYSENTER, SYSEXIT, INT n and IRET between flat code as operating systems use them, without a detour by
+/// the lazy flags and the general forms, which do whatever is refused here.
 extension CPU {
   /// Runs the instruction when it is one of these: the code to go on with, 1 to leave emitted code, or 0 when nothing was
   /// done.
@@ -25,6 +25,8 @@ extension CPU {
       case SystemOp.syscall.rawValue: done = quickSystemCall(next)
       case SystemOp.sysret.rawValue: done = quickSystemReturn(op, rare)
       case SystemOp.sysenter.rawValue: done = quickSystemEnter()
+      case SystemOp.int.rawValue: done = quickInterrupt64(UInt8(truncatingIfNeeded: op.pointee.imm), next)
+      case SystemOp.interruptReturn.rawValue: done = op.pointee.operand_size == 8 && quickInterruptReturn64(rare)
       default: done = false
       }
     }
@@ -104,7 +106,7 @@ extension CPU {
   }
 
   /// What `updateMode` finds for 64-bit code, EFLAGS.AC being clear.
-  private func takeFlatMode(_ set: Int, cpl: UInt32) {
+  func takeFlatMode(_ set: Int, cpl: UInt32) {
     let bits = VM_MODE_LONG | VM_MODE_PROTECTED | VM_MODE_CODE64 | VM_MODE_STACK32 | VM_MODE_FLAT
     s.pointee.mode = UInt32(bits | set &<< VM_MODE_MMU_SHIFT)
     s.pointee.cpl = cpl

@@ -9,7 +9,7 @@ extension CPU {
   /// What lies at a linear address, read with the rights of the processor itself; nil when the TLB does not hold its page, or
   /// the value goes over the page's end.
   @inline(__always)
-  private func known<T: FixedWidthInteger>(_ linear: UInt64, as type: T.Type) -> T? {
+  func known<T: FixedWidthInteger>(_ linear: UInt64, as type: T.Type) -> T? {
     let entry = dataEntry(linear, set: VM_MMU_SUPERVISOR)
     guard linear ^ entry.pointee.read_tag <= UInt64(4096 &- MemoryLayout<T>.size) else { return nil }
     return CPU.host(linear &+ entry.pointee.addend).loadUnaligned(as: T.self)
@@ -17,7 +17,7 @@ extension CPU {
 
   /// Host address of `size` bytes of a stack of privilege level `cpl`, of which all may be written, or only read.
   @inline(__always)
-  private func knownStack(_ linear: UInt64, size: UInt64, cpl: UInt32, write: Bool) -> UnsafeMutableRawPointer? {
+  func knownStack(_ linear: UInt64, size: UInt64, cpl: UInt32, write: Bool) -> UnsafeMutableRawPointer? {
     let entry = dataEntry(linear, set: tlbSet(cpl: cpl))
     let tag = write ? entry.pointee.write_tag : entry.pointee.read_tag
     guard linear ^ tag <= 4096 &- size, !latches.watchesData else { return nil }
@@ -26,7 +26,7 @@ extension CPU {
 
   /// A descriptor of the GDT.
   @inline(__always)
-  private func knownDescriptor(_ selector: UInt16) -> Descriptor? {
+  func knownDescriptor(_ selector: UInt16) -> Descriptor? {
     let offset = UInt64(selector & 0xfff8)
     guard selector & 4 == 0, offset != 0, offset &+ 7 <= UInt64(s.pointee.gdtr.limit) else { return nil }
     let address = s.pointee.gdtr.base &+ offset
@@ -40,11 +40,11 @@ extension CPU {
   }
 
   /// The flat code segment of `dpl` that a selector names, and the stack segment: readable or not, both accessed.
-  private func knownCode(_ selector: UInt16, dpl: UInt32) -> Descriptor? {
+  func knownCode(_ selector: UInt16, dpl: UInt32) -> Descriptor? {
     guard let found = knownDescriptor(selector) else { return nil }
     return CPU.isFlat(found, type: 0xb, dpl: dpl) || CPU.isFlat(found, type: 0x9, dpl: dpl) ? found : nil
   }
-  private func knownStackSegment(_ selector: UInt16, dpl: UInt32) -> Descriptor? {
+  func knownStackSegment(_ selector: UInt16, dpl: UInt32) -> Descriptor? {
     guard selector.rpl == dpl, let found = knownDescriptor(selector) else { return nil }
     return CPU.isFlat(found, type: 0x3, dpl: dpl) ? found : nil
   }
@@ -65,12 +65,12 @@ extension CPU {
   }
 
   /// EFLAGS as it is pushed.
-  private var rawImage: UInt64 {
+  var rawImage: UInt64 {
     let raw = UInt64(s.pointee.raw_flags)
     return s.pointee.eflags | (raw &>> 8 & 0xd5) | (raw & 1) &<< 11 | 2
   }
 
-  private func setRawFlags(_ image: UInt64) {
+  func setRawFlags(_ image: UInt64) {
     s.pointee.raw_flags = UInt32(truncatingIfNeeded: (image & 0xd5) &<< 8 | image &>> 11 & 1)
   }
 
