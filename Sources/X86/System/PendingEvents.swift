@@ -86,11 +86,20 @@ extension CPU {
     }
   }
 
-  /// Whether the instruction that ran alone was a branch that was taken, for DEBUGCTL.BTF.
+  /// Whether the instruction that ran alone was a branch that was taken, for DEBUGCTL.BTF: also one that leads to the
+  /// instruction behind it. Branches change neither the flags nor, behind themselves, the counter that decided.
   private var hasBranched: Bool {
     let op = code.scratch.ops
-    let next = latches.traceStart &+ UInt64(op.pointee.length)
-    return CPU.endsBlock(OpKind(trusted: op.pointee.kind)) && s.pointee.rip != (isCode64 ? next : next & 0xffff_ffff)
+    let kind = op.pointee.kind
+    switch OpKind(trusted: kind) {
+    case .jo, .jno, .jb, .jae, .je, .jne, .jbe, .ja, .js, .jns, .jp, .jnp, .jl, .jge, .jle, .jg:
+      return s.condition(UInt16(kind - OpKind.jo.rawValue))
+    case .loop: return countRegister(op) != 0 && (op.pointee.sub == 2 || s.zf == (op.pointee.sub == 1))
+    case .jcxz: return countRegister(op) == 0
+    case .jmp, .call64, .call, .ret64, .ret, .jmpR64, .callR64, .jmpIndirect, .callIndirect: return true
+    case .system: return SystemOp(rawValue: op.pointee.sub)?.isFarBranch ?? false
+    default: return false
+    }
   }
 
   /// Linear address of the next instruction.

@@ -89,6 +89,11 @@ extension CPU {
       }
     case .int1:
       debugRegisters[7] &= ~(1 << 13)
+      // What MOV SS or POP SS has held back comes with the exception of the instruction itself.
+      if latches.stackShadow && latches.debugHits != 0 {
+        debugRegisters[6] = debugRegisters[6] & ~0xf | latches.debugHits
+        latches.debugHits = 0
+      }
       try interrupt(1, errorCode: nil, source: .external, next: next)
     case .syscall: try systemCall(next: next)
     case .sysret: try systemReturn(op)

@@ -26,4 +26,14 @@ public enum SystemOp: UInt16, CaseIterable, Sendable {
   case inImmediate, inDX, outImmediate, outDX, ins, outs
   // What has no meaning here: #UD. `vmcall` and friends are among them.
   case undefined
+
+  /// Whether it branches whenever it does not fault. INT and its kin are interrupts, which clear TF themselves.
+  var isFarBranch: Bool {
+    switch self {
+    case .farJumpDirect, .farJumpIndirect, .farCallDirect, .farCallIndirect, .farReturn, .interruptReturn, .syscall,
+      .sysret, .sysenter, .sysexit:
+      true
+    default: false
+    }
+  }
 }

@@ -55,6 +55,41 @@ import Testing
     #expect(machine.pushed(0) == 0x1020)
   }
 
+  /// Behind wrmsr and popfd as above: a branch to the instruction behind it traps when it is taken, and only then.
+  @Test(
+    arguments: [
+      ([0xeb, 0], 2), ([0xe9, 0, 0, 0, 0], 5), ([0x75, 0], 2), ([0x74, 0], nil), ([0xe2, 0], 2), ([0xe1, 0], nil),
+      ([0xe0, 0], 2), ([0xe3, 0], nil), ([0xe8, 0, 0, 0, 0], 5), ([0xea, 0x20, 0x10, 0, 0, 8, 0], 7),
+      ([0x89, 0xc0], nil), ([0xf3, 0xa4], nil),
+    ] as [([UInt8], UInt64?)])
+  func aBranchToTheNextInstructionIsOneForBranchSingleStep(_ branch: [UInt8], _ length: UInt64?) throws {
+    // mov ecx, 1D9h; mov eax, 2; xor edx, edx; wrmsr; test eax, eax; pushfd; or [esp], 100h; popfd; the branch
+    let start: [UInt8] = [
+      0xb9, 0xd9, 1, 0, 0, 0xb8, 2, 0, 0, 0, 0x31, 0xd2, 0x0f, 0x30, 0x85, 0xc0, 0x9c, 0x81, 0x0c, 0x24, 0, 1, 0, 0,
+      0x9d,
+    ]
+    let machine = try machine(start + branch + [0xeb, 0, 0xf4])
+    #expect(machine.run() == 1)
+    let behind = 0x1000 + UInt64(start.count)
+    // Where it is none, the jump behind it is the first.
+    #expect(UInt64(machine.pushed(0)) == behind + (length ?? UInt64(branch.count) + 2))
+  }
+
+  /// ICEBP behind a load of SS that has hit a data breakpoint: one exception, which reports both.
+  @Test func whatALoadOfSSHasHitComesWithINT1() throws {
+    // mov ss, [6000h]; int1; nop; hlt
+    let machine = try machine([0x8e, 0x15, 0, 0x60, 0, 0, 0xf1, 0x90, 0xf4])
+    machine.put(0x6000, UInt32(0x10))
+    try machine.cpu.writeDebug(0, 0x6000)
+    try machine.cpu.writeDebug(7, 0x7_0401)
+    #expect(machine.run() == 1)
+    #expect(machine.pushed(0) == 0x1007 && machine.cpu.debugRegisters[6] & 0xf == 1)
+    // No second one: the handler's HLT has been reached at once, and nothing is held back.
+    #expect(machine.cpu.latches.debugHits == 0)
+    try machine.cpu.interruptReturn(size: 4, next: 0)
+    #expect(machine.run() == nil)
+  }
+
   @Test func theTrapBitOfATaskRaisesADebugExceptionBeforeItsFirstInstruction() throws {
     let machine = try machine([0x9a, 0, 0, 0, 0, 0x30, 0])
     let task: UInt64 = 0x23000
