@@ -23,7 +23,6 @@ let package = Package(
     .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
     .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
     .systemLibrary(name: "CSlirp", pkgConfig: "slirp", providers: [.apt(["libslirp-dev"])]),
-    .target(name: "HostNetwork", dependencies: ["CSlirp"]),
     .systemLibrary(name: "CSodium", pkgConfig: "libsodium", providers: [.apt(["libsodium-dev"])]),
     .systemLibrary(name: "CZydis", providers: [.apt(["libzydis-dev"])]),
     .target(name: "GuestMemory", dependencies: ["CHost"], swiftSettings: hotPath),
@@ -31,14 +30,16 @@ let package = Package(
     .target(name: "X86", dependencies: ["CHost", "CZydis", "GuestMemory", "SavedState"], swiftSettings: hotPath),
     .target(name: "DiskImages", dependencies: ["SavedState"]),
     .target(name: "Devices", dependencies: ["GuestMemory", "SavedState", "DiskImages", "CZlib"]),
+    .target(name: "HostNetwork", dependencies: ["CSlirp", "Devices"]),
     .target(
-      name: "Machine", dependencies: ["CHost", "X86", "Devices", "DiskImages", "GuestMemory", "SavedState"],
+      name: "Machine",
+      dependencies: ["CHost", "X86", "Devices", "DiskImages", "GuestMemory", "HostNetwork", "SavedState"],
       resources: [.embedInCode("Resources/vmctl-boot.bin")]),
     .target(name: "Teleport", dependencies: ["Machine", "X86", "SavedState", "GuestMemory", "DiskImages"]),
     .target(
       name: "Management",
       dependencies: [
-        "CHost", "Machine", "Teleport", "DiskImages", "GuestMemory", "SavedState", "X86",
+        "CHost", "Machine", "Teleport", "DiskImages", "GuestMemory", "HostNetwork", "SavedState", "X86",
         .product(name: "NIOConcurrencyHelpers", package: "swift-nio"),
         .product(name: "NIOCore", package: "swift-nio"),
         .product(name: "NIOPosix", package: "swift-nio"),
@@ -55,11 +56,12 @@ let package = Package(
     .testTarget(
       name: "X86Tests", dependencies: ["X86", "CNativeOracle", "GuestAssembly"], exclude: ["Translator/Tables"]),
     .testTarget(name: "DevicesTests", dependencies: ["Devices", "CZlib"]),
-    .testTarget(name: "HostNetworkTests", dependencies: ["HostNetwork"]),
+    .testTarget(name: "HostNetworkTests", dependencies: ["HostNetwork", "Devices"]),
     .testTarget(name: "DiskImagesTests", dependencies: ["DiskImages"]),
     .testTarget(name: "SavedStateTests", dependencies: ["SavedState"]),
     .testTarget(name: "GuestMemoryTests", dependencies: ["GuestMemory"]),
-    .testTarget(name: "MachineTests", dependencies: ["Machine", "Devices", "DiskImages", "SavedState", "X86"]),
+    .testTarget(
+      name: "MachineTests", dependencies: ["Machine", "Devices", "DiskImages", "HostNetwork", "SavedState", "X86"]),
     .testTarget(name: "TeleportTests", dependencies: ["Teleport", "DiskImages"]),
     .testTarget(name: "ManagementTests", dependencies: ["Management", "Machine", "Teleport", "DiskImages"]),
     .testTarget(name: "WholeMachineTests", dependencies: ["CHost", "CZlib", "GuestAssembly"]),

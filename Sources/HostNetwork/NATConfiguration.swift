@@ -3,6 +3,9 @@
 /// In a network of 10.0.2.0/24 the gateway, which also stands for the host, is 10.0.2.2, the name server 10.0.2.3, and
 /// DHCP hands out addresses from 10.0.2.15 on.
 public struct NATConfiguration: Codable, Equatable, Sendable {
+  /// How many port forwards a card may have.
+  public static let forwardLimit = 64
+
   /// The network's first address.
   public private(set) var network = IPv4Address(bits: 0x0A00_0200)
   /// Bits that are the same for all of the network: 8 to 27.
@@ -33,6 +36,9 @@ public struct NATConfiguration: Codable, Equatable, Sendable {
   }
 
   private static func mask(_ length: Int) -> UInt32 { ~UInt32(0) << UInt32(32 - length) }
+
+  /// The network as it is given: "10.0.2.0/24".
+  public var text: String { "\(network)/\(prefixLength)" }
 
   /// The network's mask.
   public var mask: IPv4Address { IPv4Address(bits: Self.mask(prefixLength)) }

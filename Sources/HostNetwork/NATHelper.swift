@@ -1,38 +1,24 @@
+import Devices
 import Foundation
 import Synchronization
 
 /// A VM process's side of its NAT process: starts it, starts it again when it has ended, and moves frames both ways.
 ///
-/// Queues are bounded: what the guest sends waits in `capacity` frames, then `send` drops and counts; what comes for
-/// the guest is read only as fast as `onFrame` takes it, so that who sends is held up by its own connection.
-public final class NATHelper: @unchecked Sendable {
-  /// Frames on their way to the NAT process that wait at most.
-  public static let capacity = 256
-
-  /// What has gone through.
+/// Queues are bounded: what the guest sends waits in the pipe; what comes for the guest is read only as fast as the pipe
+/// takes it, so that who sends is held up by its own connection.
+public final class NATHelper: NetworkLink, @unchecked Sendable {
+  /// What has happened so far.
   public struct Counters: Equatable, Sendable {
-    /// Frames of the guest's that went to the NAT process.
-    public var sent: UInt64 = 0
-    /// Frames for the guest.
-    public var received: UInt64 = 0
-    /// Frames of the guest's for which there was no room, or no NAT process.
-    public var dropped: UInt64 = 0
     /// How often the NAT process was started again.
     public var restarts: UInt64 = 0
   }
 
-  /// Starts a program with the two sockets as its descriptors 3 and 4, and returns its process.
-  public typealias Launcher = @Sendable (_ frames: Int32, _ control: Int32, _ configuration: String) throws -> pid_t
-
   private struct State {
-    var outgoing: [[UInt8]] = []
     var configuration: NATConfiguration
     var counters = Counters()
     var process: pid_t = 0
     var isEnding = false
-    /// `hasRoom` has said no.
-    var senderWaits = false
-    var frameIsHeld = false
+    var pipe: FramePipe?
     var number = 0
     /// Requests without an answer.
     var unsent: [NATRequest] = []
@@ -40,86 +26,35 @@ public final class NATHelper: @unchecked Sendable {
   }
 
   private let state: Mutex<State>
-  private let launch: Launcher
+  private let launch: NATLauncher
   private let log: @Sendable (String) -> Void
-  private let onFrame: @Sendable ([UInt8]) -> Bool
-  private let onRoom: @Sendable () -> Void
-  private let wakeRead: Int32
-  private let wakeWrite: Int32
+  private let bell: Bell
   private var thread: Thread?
   private let ended = DispatchSemaphore(value: 0)
 
   // Of the thread.
-  private var frames: Int32 = -1
-  private var control: Int32 = -1
+  private var connection: NATConnection?
   private var input = FrameStream.Decoder()
   private var output = OutputBuffer()
   private var replies = JSONLines()
   private var requests = OutputBuffer()
   private var held: [UInt8]?
-  private var startedAt = Date.distantPast
+  private var startedAt = ContinuousClock.now
   private var pause = 0.0
 
-  /// - Parameters:
-  ///   - launch: how the NAT process is started; see `launcher`.
-  ///   - log: takes lines for the machine's log.
-  ///   - onFrame: takes a frame for the guest, on the helper's thread; false: not now, and again after `frameRoomChanged`.
-  ///   - onRoom: there is room again after `hasRoom` has said no. On the helper's thread.
+  /// - Parameters: configuration: without forwards, which are added with `add`. launch: how the NAT process is started; see
+  ///   `launcher` and `NATKeeper`. log: takes lines for the machine's log.
   /// - Throws: `HostNetworkError` when the host has no descriptors left.
   public init(
-    _ configuration: NATConfiguration, launch: @escaping Launcher, log: @escaping @Sendable (String) -> Void,
-    onFrame: @escaping @Sendable ([UInt8]) -> Bool, onRoom: @escaping @Sendable () -> Void
+    _ configuration: NATConfiguration, launch: @escaping NATLauncher, log: @escaping @Sendable (String) -> Void
   ) throws(HostNetworkError) {
     state = Mutex(State(configuration: configuration))
     self.launch = launch
     self.log = log
-    self.onFrame = onFrame
-    self.onRoom = onRoom
-    (wakeRead, wakeWrite) = try Descriptors.pair()
-    Descriptors.setNonBlocking(wakeRead)
-    Descriptors.setNonBlocking(wakeWrite)
+    bell = try Bell()
   }
 
-  deinit {
-    close(wakeRead)
-    close(wakeWrite)
-  }
-
-  /// Starts `program` with `arguments` and the configuration as its last.
-  public static func launcher(_ program: String, _ arguments: [String] = [NATProcess.subcommand]) -> Launcher {
-    { frames, control, configuration in
-      var actions = posix_spawn_file_actions_t()
-      posix_spawn_file_actions_init(&actions)
-      defer { posix_spawn_file_actions_destroy(&actions) }
-      // Above the two places first: one of the sockets may lie on the other's.
-      let (high, higher) = (fcntl(frames, F_DUPFD_CLOEXEC, 10), fcntl(control, F_DUPFD_CLOEXEC, 10))
-      defer {
-        close(high)
-        close(higher)
-      }
-      posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDWR, 0)
-      posix_spawn_file_actions_adddup2(&actions, high, NATProcess.framesDescriptor)
-      posix_spawn_file_actions_adddup2(&actions, higher, NATProcess.controlDescriptor)
-      var attributes = posix_spawnattr_t()
-      posix_spawnattr_init(&attributes)
-      defer { posix_spawnattr_destroy(&attributes) }
-      var signals = sigset_t()
-      sigfillset(&signals)
-      posix_spawnattr_setsigdefault(&attributes, &signals)
-      sigemptyset(&signals)
-      posix_spawnattr_setsigmask(&attributes, &signals)
-      posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK))
-      let words = [program] + arguments + [configuration]
-      var pointers: [UnsafeMutablePointer<CChar>?] = words.map { strdup($0) } + [nil]
-      defer { for pointer in pointers { free(pointer) } }
-      var process = pid_t()
-      let status = posix_spawn(&process, program, &actions, &attributes, &pointers, environ)
-      guard status == 0 else {
-        throw HostNetworkError("cannot start \(program): \(String(cString: strerror(status)))")
-      }
-      return process
-    }
-  }
+  public var description: String { "nat \(state.withLock { $0.configuration.text })" }
 
   /// Starts the NAT process and the thread that serves it.
   /// - Throws: what `launch` throws.
@@ -131,58 +66,37 @@ public final class NATHelper: @unchecked Sendable {
     thread.start()
   }
 
+  public func connect(_ pipe: FramePipe) {
+    state.withLock { $0.pipe = pipe }
+    pipe.toHost.onItems { [bell] in bell.ring() }
+    pipe.toDevice.onRoom { [bell] in bell.ring() }
+    bell.ring()
+  }
+
   /// Ends both. Returns when the NAT process is gone.
   public func stop() {
     guard thread != nil else { return }
     thread = nil
     state.withLock { $0.isEnding = true }
-    wake()
+    bell.ring()
     ended.wait()
   }
 
-  /// What has gone through until now.
+  /// What has happened until now.
   public var counters: Counters { state.withLock { $0.counters } }
   /// The NAT process, or 0 while there is none.
   public var process: pid_t { state.withLock { $0.process } }
-
-  // MARK: Frames
-
-  /// Whether two more frames have room. After a no `onRoom` is called once, when half of the queue is free.
-  public var hasRoom: Bool {
-    state.withLock {
-      let isThere = $0.outgoing.count + 2 <= Self.capacity
-      if !isThere { $0.senderWaits = true }
-      return isThere
-    }
-  }
-
-  /// Takes a frame of the guest's, or drops and counts it. Never waits.
-  public func send(_ frame: [UInt8]) {
-    let wasEmpty = state.withLock { state -> Bool in
-      guard state.outgoing.count < Self.capacity, (1...FrameStream.longestFrame).contains(frame.count) else {
-        state.counters.dropped += 1
-        return false
-      }
-      state.outgoing.append(frame)
-      return state.outgoing.count == 1
-    }
-    if wasEmpty { wake() }
-  }
-
-  /// `onFrame` may be asked again.
-  public func frameRoomChanged() {
-    if state.withLock({ $0.frameIsHeld }) { wake() }
-  }
+  /// The port forwards that hold.
+  public var forwards: [PortForward] { state.withLock { $0.configuration.forwards } }
 
   // MARK: Rules
 
   /// Adds a port forward while the machine runs, and waits until it holds.
   /// - Throws: `HostNetworkError` when the port is taken or a rule has that name.
   public func add(_ rule: PortForward) throws(HostNetworkError) {
-    let isKnown = state.withLock { $0.configuration.forwards.contains { $0.name == rule.name } }
-    guard !isKnown else {
-      throw HostNetworkError(
-        "there is a port forward \(rule.name) already", remedy: "delete it first, or choose another name")
+    for other in forwards { if let problem = rule.conflict(with: other) { throw problem } }
+    guard forwards.count < NATConfiguration.forwardLimit else {
+      throw HostNetworkError("a card has at most \(NATConfiguration.forwardLimit) port forwards")
     }
     try ask(.add, rule)
     state.withLock { $0.configuration.forwards.append(rule) }
@@ -211,91 +125,69 @@ public final class NATHelper: @unchecked Sendable {
       }
       return state.number
     }
-    wake()
+    bell.ring()
     if answer.wait(timeout: .now() + 30) == .timedOut { state.withLock { _ = $0.waiting.removeValue(forKey: number) } }
     if let text = problem.withLock({ $0 }) { throw HostNetworkError(text) }
   }
 
   // MARK: The thread
 
-  private func wake() { _ = Descriptors.write(wakeWrite, [1]) }
-
   private func startProcess() throws {
-    let (ours, theirs) = try Descriptors.pair()
-    let (control, theirControl) = try Descriptors.pair()
-    defer {
-      close(theirs)
-      close(theirControl)
-    }
-    let configuration = state.withLock { $0.configuration }
-    let text = String(decoding: JSONLines.line(configuration).dropLast(), as: UTF8.self)
-    do {
-      let process = try launch(theirs, theirControl, text)
-      state.withLock { $0.process = process }
-    } catch {
-      close(ours)
-      close(control)
-      throw error
-    }
-    Descriptors.setNonBlocking(ours)
-    Descriptors.setNonBlocking(control)
-    (frames, self.control) = (ours, control)
+    let made = try launch()
+    Descriptors.setNonBlocking(made.frames)
+    Descriptors.setNonBlocking(made.control)
+    connection = made
     (input, output, replies, requests) = (.init(), .init(), .init(), .init())
-    startedAt = Date()
+    let configuration = state.withLock { state in
+      state.process = made.process
+      return state.configuration
+    }
+    requests.append { $0 += JSONLines.line(configuration) }
+    startedAt = .now
   }
 
   private func loop() {
     while !state.withLock({ $0.isEnding }) {
-      guard frames < 0 || turn() else {
-        endProcess()
+      guard let connection else {
+        restart()
         continue
       }
-      if frames < 0 { restart() }
+      if !turn(connection) { endProcess(connection) }
     }
-    let process = state.withLock { $0.process }
-    if frames >= 0 {
-      close(frames)
-      close(control)
+    if let connection {
+      close(connection.frames)
+      close(connection.control)
+      // It would end by itself; it has nothing to put in order.
+      _ = connection.end()
     }
-    // It would end by itself; it has nothing to put in order.
-    if process > 0 {
-      kill(process, SIGKILL)
-      waitpid(process, nil, 0)
-    }
+    connection = nil
     state.withLock { $0.process = 0 }
     ended.signal()
   }
 
   /// The NAT process has gone: what is known of its connections went with it.
-  private func endProcess() {
-    close(frames)
-    close(control)
-    (frames, control) = (-1, -1)
-    let process = state.withLock { $0.process }
+  private func endProcess(_ connection: NATConnection) {
+    close(connection.frames)
+    close(connection.control)
+    self.connection = nil
     // One that has only lost its mind, and closed its sockets, is ended.
-    var status: Int32 = 0
-    if process > 0 {
-      kill(process, SIGKILL)
-      waitpid(process, &status, 0)
-    }
+    let status = connection.end()
     let waiting = state.withLock { state in
       state.process = 0
-      state.counters.dropped += UInt64(state.outgoing.count)
-      state.outgoing.removeAll()
       state.unsent.removeAll()
       defer { state.waiting.removeAll() }
       return Array(state.waiting.values)
     }
     for answer in waiting { answer("the NAT process has ended") }
     // One that dies as soon as it lives is given a little longer each time, up to 5 s.
-    pause = Date().timeIntervalSince(startedAt) > 10 ? 0 : min(5, max(0.1, pause * 2))
+    pause = ContinuousClock.now - startedAt > .seconds(10) ? 0 : min(5, max(0.1, pause * 2))
     let cause = status & 0x7F == 0 ? "with status \(status >> 8 & 0xFF)" : "by signal \(status & 0x7F)"
     log("NAT: its process ended \(cause); it is started again, and open connections are lost")
   }
 
   private func restart() {
-    let end = Date() + pause
-    while Date() < end, !state.withLock({ $0.isEnding }) { usleep(10_000) }
+    let end = ContinuousClock.now + .seconds(pause)
+    while ContinuousClock.now < end, !state.withLock({ $0.isEnding }) { usleep(10_000) }
     guard !state.withLock({ $0.isEnding }) else { return }
     do {
       try startProcess()
@@ -304,78 +196,68 @@ public final class NATHelper: @unchecked Sendable {
       pause = min(5, max(0.1, pause * 2))
       log("NAT: \(error)")
     }
-    roomMade()
   }
 
   /// Waits for something and does it.
   /// - Returns: false when the NAT process has gone.
-  private func turn() -> Bool {
-    takeOutgoing()
-    let reads = held == nil ? Int16(POLLIN) : 0
+  private func turn(_ connection: NATConnection) -> Bool {
+    let pipe = takeRequests()
+    guard requests.flush(connection.control), deliver(to: pipe) else { return false }
+    // nil: closed.
+    let sending = pipe?.toHost.whileOpen { () -> Bool in
+      if output.count < 1 << 17, let pipe {
+        let frames = pipe.toHost.take()
+        output.append { bytes in for frame in frames { FrameStream.encode(frame, to: &bytes) } }
+      }
+      return output.flush(connection.frames)
+    }
+    guard sending != false else { return false }
+    let reads = pipe != nil && held == nil ? Int16(POLLIN) : 0
     var descriptors = [
-      pollfd(fd: wakeRead, events: Int16(POLLIN), revents: 0),
-      pollfd(fd: frames, events: reads | (output.isEmpty ? 0 : Int16(POLLOUT)), revents: 0),
-      pollfd(fd: control, events: Int16(POLLIN) | (requests.isEmpty ? 0 : Int16(POLLOUT)), revents: 0),
+      pollfd(fd: bell.descriptor, events: Int16(POLLIN), revents: 0),
+      pollfd(
+        fd: connection.frames, events: reads | (sending == nil || output.isEmpty ? 0 : Int16(POLLOUT)), revents: 0),
+      pollfd(fd: connection.control, events: Int16(POLLIN) | (requests.isEmpty ? 0 : Int16(POLLOUT)), revents: 0),
     ]
     guard poll(&descriptors, 3, -1) > 0 else { return true }
-    if descriptors[0].revents != 0 {
-      var buffer = [UInt8](repeating: 0, count: 64)
-      _ = Descriptors.read(wakeRead, into: &buffer)
-      guard deliverHeld() else { return false }
+    if descriptors[0].revents != 0 { bell.hear() }
+    if descriptors[1].revents & Int16(POLLIN) != 0, !readFrames(connection.frames) { return false }
+    // What it has sent is read to its end first.
+    if descriptors[1].revents & Int16(POLLHUP | POLLERR) != 0, descriptors[1].revents & Int16(POLLIN) == 0 {
+      return false
     }
-    if descriptors[1].revents != 0, held == nil, !readFrames() { return false }
-    if descriptors[1].revents & Int16(POLLHUP | POLLERR) != 0, held != nil { return false }
-    if descriptors[2].revents != 0, !readReplies() { return false }
-    return output.flush(frames) && requests.flush(control)
+    return descriptors[2].revents == 0 || readReplies(connection.control)
   }
 
-  /// Moves what the guest has sent to the socket's buffer, as long as that is short.
-  private func takeOutgoing() {
-    let taken = state.withLock { state -> [[UInt8]] in
+  private func takeRequests() -> FramePipe? {
+    state.withLock { state in
       for request in state.unsent { requests.append { $0 += JSONLines.line(request) } }
       state.unsent = []
-      guard output.count < 1 << 17 else { return [] }
-      defer { state.outgoing.removeAll(keepingCapacity: true) }
-      state.counters.sent += UInt64(state.outgoing.count)
-      return state.outgoing
+      return state.pipe
     }
-    guard !taken.isEmpty else { return }
-    output.append { bytes in for frame in taken { FrameStream.encode(frame, to: &bytes) } }
-    roomMade()
   }
 
-  private func roomMade() {
-    let isAwaited = state.withLock { state in
-      defer { state.senderWaits = false }
-      return state.senderWaits
-    }
-    if isAwaited { onRoom() }
-  }
-
-  private func readFrames() -> Bool {
+  private func readFrames(_ socket: Int32) -> Bool {
     var buffer = [UInt8](repeating: 0, count: 1 << 17)
-    switch Descriptors.read(frames, into: &buffer) {
+    switch Descriptors.read(socket, into: &buffer) {
     case .ended: return false
     case .wouldBlock: return true
     case .moved(let count): input.append(buffer[..<count])
     }
-    return deliver()
+    return true
   }
 
+  /// Gives the pipe what it takes; the rest waits until it has room.
   /// - Returns: whether what is there could be understood.
-  private func deliver() -> Bool {
+  private func deliver(to pipe: FramePipe?) -> Bool {
+    guard let pipe else { return true }
     while true {
       do {
-        guard let frame = try input.next() else { return true }
-        // Before it is offered: room may be made while it is being refused.
-        state.withLock { $0.frameIsHeld = true }
-        guard onFrame(frame) else {
+        guard let frame = try held ?? input.next() else { return true }
+        held = nil
+        guard pipe.toDevice.offer(CollectionOfOne(frame)) == 1 else {
           held = frame
           return true
-        }
-        state.withLock {
-          $0.frameIsHeld = false
-          $0.counters.received += 1
         }
       } catch {
         log("NAT: \(error)")
@@ -384,20 +266,9 @@ public final class NATHelper: @unchecked Sendable {
     }
   }
 
-  private func deliverHeld() -> Bool {
-    guard let frame = held else { return true }
-    guard onFrame(frame) else { return true }
-    held = nil
-    state.withLock {
-      $0.frameIsHeld = false
-      $0.counters.received += 1
-    }
-    return deliver()
-  }
-
-  private func readReplies() -> Bool {
+  private func readReplies(_ socket: Int32) -> Bool {
     var buffer = [UInt8](repeating: 0, count: 1 << 14)
-    switch Descriptors.read(control, into: &buffer) {
+    switch Descriptors.read(socket, into: &buffer) {
     case .ended: return false
     case .wouldBlock: return true
     case .moved(let count):
@@ -412,5 +283,32 @@ public final class NATHelper: @unchecked Sendable {
       }
       return true
     }
+  }
+}
+
+/// Wakes a thread that waits in poll(2).
+final class Bell: Sendable {
+  /// Readable when it has been rung.
+  let descriptor: Int32
+  private let rope: Int32
+
+  /// - Throws: `HostNetworkError` when the host has no descriptors left.
+  init() throws(HostNetworkError) {
+    (descriptor, rope) = try Descriptors.pair()
+    Descriptors.setNonBlocking(descriptor)
+    Descriptors.setNonBlocking(rope)
+  }
+
+  deinit {
+    close(descriptor)
+    close(rope)
+  }
+
+  /// Never waits: a bell that is rung already stays so.
+  func ring() { _ = Descriptors.write(rope, [1]) }
+
+  func hear() {
+    var buffer = [UInt8](repeating: 0, count: 256)
+    _ = Descriptors.read(descriptor, into: &buffer)
   }
 }

@@ -5,7 +5,7 @@ import Foundation
 /// It has two sockets: frames (`FrameStream`) and control (`NATRequest`, `NATReply`). It ends when the VM process does,
 /// which closes them.
 public final class NATProcess {
-  /// The subcommand of vmctl that this is; its argument is the configuration in JSON.
+  /// The subcommand of vmctl that this is.
   public static let subcommand = "nat-process"
   /// Descriptor of the frames' socket.
   public static let framesDescriptor: Int32 = 3
@@ -26,6 +26,8 @@ public final class NATProcess {
   private var replies = OutputBuffer()
   private var rules: [PortForward] = []
   private var dropped: UInt64 = 0
+  /// The guest has sent something, of which libslirp may have put work off until it is polled.
+  private var hasPending = false
 
   init(_ configuration: NATConfiguration, frames: Int32, control: Int32) throws(HostNetworkError) {
     stack = try NATStack(configuration)
@@ -44,23 +46,30 @@ public final class NATProcess {
     reply(NATReply(isReady: true))
   }
 
-  /// Runs until the VM process is gone.
-  /// - Parameter configuration: JSON of a `NATConfiguration`.
+  /// Runs until the VM process is gone, which tells the configuration as the first line on the control socket: JSON of a
+  /// `NATConfiguration`.
   /// - Throws: `HostNetworkError` when it cannot start.
-  public static func run(configuration: String) throws {
-    // Whatever else the VM process has open (disks, consoles) is none of its business.
-    for name in (try? FileManager.default.contentsOfDirectory(atPath: "/proc/self/fd")) ?? [] {
-      if let descriptor = Int32(name), descriptor > controlDescriptor { close(descriptor) }
-    }
-    // No core dump with what passes through it.
-    var none = rlimit(rlim_cur: 0, rlim_max: 0)
-    setrlimit(__rlimit_resource_t(4), &none)  // RLIMIT_CORE
-    signal(SIGPIPE, SIG_IGN)
-    guard let parsed = try? JSONDecoder().decode(NATConfiguration.self, from: Data(configuration.utf8)) else {
+  public static func run() throws {
+    guard let line = firstLine(controlDescriptor) else { return }
+    guard let configuration = try? JSONDecoder().decode(NATConfiguration.self, from: line) else {
       throw HostNetworkError("the NAT process was given no configuration", remedy: "it is started by a VM process only")
     }
-    let process = try NATProcess(parsed, frames: framesDescriptor, control: controlDescriptor)
+    let process = try NATProcess(configuration, frames: framesDescriptor, control: controlDescriptor)
     process.run()
+  }
+
+  /// What follows it stays in the socket. nil: the other side has gone.
+  private static func firstLine(_ descriptor: Int32) -> Data? {
+    var line: [UInt8] = []
+    var byte: UInt8 = 0
+    while line.count <= JSONLines.longest {
+      let count = read(descriptor, &byte, 1)
+      if count < 0, errno == EINTR { continue }
+      guard count == 1 else { return nil }
+      if byte == 0x0A { return Data(line) }
+      line.append(byte)
+    }
+    return Data()
   }
 
   func run() {
@@ -77,6 +86,8 @@ public final class NATProcess {
     ]
     var timeout = UInt32(Int32.max)
     if !isHeld { stack.fill(&descriptors, timeout: &timeout) }
+    if hasPending && !isHeld { timeout = 0 }
+    hasPending = false
     let count = poll(&descriptors, nfds_t(descriptors.count), Int32(clamping: timeout))
     if !isHeld { stack.poll(descriptors, failed: count < 0) }
     if count > 0 {
@@ -97,6 +108,7 @@ public final class NATProcess {
       do {
         guard let frame = try input.next() else { return true }
         stack.receive(frame)
+        hasPending = true
       } catch {
         reply(NATReply(problem: error.description))
         _ = replies.flush(control)

@@ -52,6 +52,22 @@ public struct PortForward: Codable, Equatable, Sendable {
     return port
   }
 
+  /// Why the two cannot both hold; nil when they can.
+  public func conflict(with other: PortForward) -> HostNetworkError? {
+    if name == other.name {
+      return HostNetworkError(
+        "there is a port forward \(name) already", remedy: "delete it first, or choose another name")
+    }
+    let anywhere = "0.0.0.0"
+    let (one, two) = (hostAddress ?? "127.0.0.1", other.hostAddress ?? "127.0.0.1")
+    guard transport == other.transport, hostPort == other.hostPort,
+      one == two || one == anywhere || two == anywhere
+    else { return nil }
+    return HostNetworkError(
+      "the port forward \(other.name) has port \(hostPort)/\(transport.rawValue) already", remedy: "choose another port"
+    )
+  }
+
   /// The rule as it is given.
   public var text: String {
     "\(name),\(transport.rawValue),\(hostAddress ?? ""),\(hostPort),\(guestAddress ?? ""),\(guestPort)"

@@ -30,6 +30,7 @@ public struct MachineConfiguration: Codable, Equatable, Sendable {
   /// control register alone.
   public var uartStrict: Bool = false
   public var storageControllers: [StorageController] = []
+  public var networkAdapters: [NetworkAdapter] = []
 
   public init() {}
 

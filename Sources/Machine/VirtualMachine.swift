@@ -95,6 +95,7 @@ public final class VirtualMachine: @unchecked Sendable {
     lifecycle.withLock {
       guard state == .running else { return }
       rest()
+      closeNetwork()
       lock.withLock {
         board.disks.drain()
         board.clock.stop()
@@ -121,6 +122,9 @@ public final class VirtualMachine: @unchecked Sendable {
     state = .running
     for thread in threads { thread.go() }
   }
+
+  /// Nothing leaves a machine that does not run. Machine lock not held: who sends may want it.
+  private func closeNetwork() { for port in board.networkPorts.values { port.close() } }
 
   private func rest() {
     for thread in threads { thread.rest() }
@@ -153,6 +157,7 @@ public final class VirtualMachine: @unchecked Sendable {
         for thread in threads { thread.end() }
         timers.end()
       }
+      closeNetwork()
       lock.withLock {
         board.disks.drain()
         board.clock.stop()

@@ -11,6 +11,7 @@ enum GeneralSection: SettingSection { static let group = SettingGroup.general }
 enum CPUSection: SettingSection { static let group = SettingGroup.cpu }
 enum BootSection: SettingSection { static let group = SettingGroup.boot }
 enum SerialSection: SettingSection { static let group = SettingGroup.serial }
+enum NetworkSection: SettingSection { static let group = SettingGroup.network }
 enum TeleporterSection: SettingSection { static let group = SettingGroup.teleporter }
 
 /// The options of `modifyvm` for the settings of one group, made from the table of settings.

@@ -23,7 +23,8 @@ struct VMCtl: ParsableCommand {
       CommandGroup(
         name: "Running",
         subcommands: [StartVM.self, ControlVM.self, DiscardState.self, Console.self, DebugVM.self]),
-      CommandGroup(name: "Internal", subcommands: [VMProcessCommand.self, NATProcessCommand.self]),
+      CommandGroup(
+        name: "Internal", subcommands: [VMProcessCommand.self, NATProcessCommand.self, NATKeeperCommand.self]),
     ])
 
   static func main() {
@@ -64,7 +65,7 @@ struct VMCtl: ParsableCommand {
     var complaint = known.joined(separator: " ")
     if complaint.hasPrefix("Error: ") { complaint.removeFirst("Error: ".count) }
     if complaint.hasSuffix(".") { complaint.removeLast() }
-    let verbs = command == "debugvm" ? DebugVM.Verb.allCases.map(\.rawValue) : ControlVM.Verb.allCases.map(\.rawValue)
+    let verbs = command == "debugvm" ? DebugVM.Verb.allCases.map(\.rawValue) : ControlVM.Verb.allValueStrings
     if let hint = CommandWords.hint(about: words, complaint: complaint, verbs: verbs) { complaint += "; " + hint }
     return complaint + "; see vmctl \(command.map { "\($0) " } ?? "")--help"
   }

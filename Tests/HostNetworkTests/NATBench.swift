@@ -1,3 +1,4 @@
+import Devices
 import Foundation
 import Synchronization
 import Testing
@@ -15,45 +16,41 @@ final class NATBench: Sendable {
   }()
 
   let helper: NATHelper
+  /// What the guest's card would be at.
+  let pipe = FramePipe(capacity: 4)
   let guest = MiniGuest()
-  private let inbox: Inbox
+  private let lines: Lines
 
-  private final class Inbox: Sendable {
-    let frames = Mutex<[[UInt8]]>([])
-    let lines = Mutex<[String]>([])
-    let takes = Mutex(true)
-  }
+  private final class Lines: Sendable { let all = Mutex<[String]>([]) }
 
-  init(_ rules: [String] = []) throws {
-    let inbox = Inbox()
-    self.inbox = inbox
+  /// - Parameter keeper: whether the process is started by a keeper, as for a machine in its sandbox.
+  init(_ rules: [String] = [], keeper: Bool = false) throws {
+    let lines = Lines()
+    self.lines = lines
     var configuration = NATConfiguration()
     configuration.forwards = try rules.map { try PortForward($0) }
+    let program = try #require(Self.program)
     helper = try NATHelper(
-      configuration, launch: NATHelper.launcher(try #require(Self.program)),
-      log: { line in inbox.lines.withLock { $0.append(line) } },
-      onFrame: { frame in
-        guard inbox.takes.withLock({ $0 }) else { return false }
-        inbox.frames.withLock { $0.append(frame) }
-        return true
-      }, onRoom: {})
+      configuration, launch: keeper ? try NATKeeper(program).launcher : NATHelper.launcher(program)
+    ) { line in lines.all.withLock { $0.append(line) } }
     try helper.start()
+    helper.connect(pipe)
   }
 
-  /// Whether the guest takes frames.
-  func setTaking(_ isTaking: Bool) { inbox.takes.withLock { $0 = isTaking } }
+  var log: [String] { lines.all.withLock { $0 } }
 
-  var log: [String] { inbox.lines.withLock { $0 } }
+  /// A frame of the guest's. A process that is being started takes none for a while.
+  func send(_ frame: [UInt8]) {
+    let end = Date() + 60
+    while !pipe.toHost.hasRoom(for: 1), Date() < end { usleep(1000) }
+    pipe.toHost.send(frame)
+  }
 
   /// Waits for a frame of which `find` makes something, and drops those before it.
   func wait<Found>(_ find: ([UInt8]) -> Found?) throws -> Found {
     let end = Date() + 60
     while Date() < end {
-      let found = inbox.frames.withLock { frames -> Found? in
-        while !frames.isEmpty { if let found = find(frames.removeFirst()) { return found } }
-        return nil
-      }
-      if let found { return found }
+      while let frame = pipe.toDevice.take(1).first { if let found = find(frame) { return found } }
       usleep(2000)
     }
     throw HostNetworkError("no such frame came")
@@ -70,7 +67,7 @@ final class NATBench: Sendable {
   /// Asks for the gateway's address until it answers: the process may have just been started.
   func findGateway() throws -> MiniGuest {
     var guest = guest
-    helper.send(guest.arp(asking: [10, 0, 2, 2]))
+    send(guest.arp(asking: [10, 0, 2, 2]))
     guest.gatewayMAC = try wait { frame -> [UInt8]? in
       guard MiniGuest.type(frame) == 0x0806, frame[21] == 2 else { return nil }
       return Array(frame[22..<28])

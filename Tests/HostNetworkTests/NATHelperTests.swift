@@ -9,12 +9,12 @@ struct NATHelperTests {
   @Test func dhcpOffersTheFirstAddressAndTheGatewayAnswers() throws {
     let bench = try NATBench()
     defer { bench.helper.stop() }
-    bench.helper.send(bench.guest.discover())
+    bench.send(bench.guest.discover())
     let offer = try bench.wait { MiniGuest.datagram($0, to: 68) }
     #expect(Array(offer[16..<20]) == [10, 0, 2, 15], "yiaddr")
     #expect(offer[242] == 2, "DHCPOFFER")
     let guest = try bench.findGateway()
-    bench.helper.send(guest.ping([10, 0, 2, 2], 7))
+    bench.send(guest.ping([10, 0, 2, 2], 7))
     let echo = try bench.wait { MiniGuest.type($0) == 0x0800 && $0[23] == 1 ? $0 : nil }
     #expect(Array(echo[34..<36]) == [0, 0] && echo[41] == 7, "an echo reply to the seventh")
   }
@@ -24,7 +24,7 @@ struct NATHelperTests {
     defer { bench.helper.stop() }
     let guest = try bench.findGateway()
     let echo = try HostSocket(SOCK_DGRAM)
-    bench.helper.send(guest.udp(to: [10, 0, 2, 2], port: echo.port, Array("hello".utf8)))
+    bench.send(guest.udp(to: [10, 0, 2, 2], port: echo.port, Array("hello".utf8)))
     let (text, sender) = try echo.receive()
     #expect(text == Array("hello".utf8))
     try echo.send(Array("and back".utf8), to: sender)
@@ -56,9 +56,10 @@ struct NATHelperTests {
     let taken = try HostSocket(SOCK_STREAM, listening: true)
     let bench = try NATBench(["early,tcp,,\(taken.port),,22"])
     defer { bench.helper.stop() }
-    let rule = try PortForward("ssh,tcp,,\(taken.port),,22")
+    let other = try HostSocket(SOCK_STREAM, listening: true)
+    let rule = try PortForward("ssh,tcp,,\(other.port),,22")
     let error = #expect(throws: HostNetworkError.self) { try bench.helper.add(rule) }
-    #expect(error?.description.contains("127.0.0.1:\(taken.port)/tcp is in use") == true)
+    #expect(error?.description.contains("127.0.0.1:\(other.port)/tcp is in use") == true)
     #expect(
       bench.log.contains { $0.contains("early") && $0.contains("in use") }, "the rule from the start is told in the log"
     )
@@ -70,8 +71,8 @@ struct NATHelperTests {
     #expect(throws: HostNetworkError.self) { try bench.helper.removeForward(named: "nobody") }
   }
 
-  @Test func itIsStartedAgainWhenItDiesAndKeepsItsRules() throws {
-    let bench = try NATBench()
+  @Test(arguments: [false, true]) func itIsStartedAgainWhenItDiesAndKeepsItsRules(keeper: Bool) throws {
+    let bench = try NATBench(keeper: keeper)
     defer { bench.helper.stop() }
     let port = try HostSocket.freePort(SOCK_STREAM)
     try bench.helper.add(try PortForward("web,tcp,,\(port),,80"))
@@ -95,8 +96,8 @@ struct NATHelperTests {
     for _ in 0..<2000 {
       var frame = guest.udp(to: [10, 0, 2, UInt8(random.next() % 5)], port: Int(random.next() % 100), [1, 2, 3])
       for _ in 0..<random.next() % 8 { frame[Int(random.next() % UInt64(frame.count))] = UInt8(random.next() & 0xFF) }
-      bench.helper.send(Array(frame.prefix(Int(random.next() % 60) + 1)))
-      if !bench.helper.hasRoom { usleep(1000) }
+      bench.send(Array(frame.prefix(Int(random.next() % 60) + 1)))
+      _ = bench.pipe.toDevice.take()
     }
     guest = try bench.findGateway()
     #expect(bench.helper.counters.restarts == 0)
@@ -107,19 +108,40 @@ struct NATHelperTests {
     defer { bench.helper.stop() }
     let guest = try bench.findGateway()
     let echo = try HostSocket(SOCK_DGRAM)
-    bench.setTaking(false)
-    bench.helper.send(guest.udp(to: [10, 0, 2, 2], port: echo.port, [0]))
+    bench.send(guest.udp(to: [10, 0, 2, 2], port: echo.port, [0]))
     let (_, sender) = try echo.receive()
-    for index in 1...5 as ClosedRange<UInt8> { try echo.send([index], to: sender) }
-    bench.setTaking(true)
-    bench.helper.frameRoomChanged()
+    // More than the pipe takes.
+    for index in 1...20 as ClosedRange<UInt8> { try echo.send([index], to: sender) }
+    try bench.until { bench.pipe.toDevice.counters.refusals > 0 }
     var found: [UInt8] = []
-    while found.count < 5 { found += try bench.wait { MiniGuest.datagram($0, to: 4000) } }
-    #expect(found == [1, 2, 3, 4, 5])
+    while found.count < 20 { found += try bench.wait { MiniGuest.datagram($0, to: 4000) } }
+    #expect(found == Array(1...20))
   }
 
-  @Test func itEndsWithTheMachine() throws {
+  @Test func nothingLeavesAMachineThatStandsStill() throws {
     let bench = try NATBench()
+    defer { bench.helper.stop() }
+    let guest = try bench.findGateway()
+    let echo = try HostSocket(SOCK_DGRAM)
+    bench.pipe.toHost.close()
+    bench.send(guest.udp(to: [10, 0, 2, 2], port: echo.port, [1]))
+    // It is alive, and takes nothing.
+    try bench.helper.add(try PortForward("web,tcp,,\(try HostSocket.freePort(SOCK_STREAM)),,80"))
+    #expect(bench.pipe.toHost.count == 1)
+    bench.pipe.toHost.open()
+    #expect(try echo.receive().0 == [1])
+  }
+
+  @Test func aPortForwardThatIsThereAlreadyIsNotMadeTwice() throws {
+    let one = try PortForward("a,tcp,,2222,,22")
+    #expect(one.conflict(with: try PortForward("a,tcp,,2223,,22"))?.message.contains("already") == true, "its name")
+    #expect(one.conflict(with: try PortForward("b,tcp,0.0.0.0,2222,,22"))?.message.contains("2222/tcp") == true)
+    #expect(one.conflict(with: try PortForward("b,udp,,2222,,22")) == nil)
+    #expect(one.conflict(with: try PortForward("b,tcp,127.0.0.2,2222,,22")) == nil)
+  }
+
+  @Test(arguments: [false, true]) func itEndsWithTheMachine(keeper: Bool) throws {
+    let bench = try NATBench(keeper: keeper)
     let process = bench.helper.process
     bench.helper.stop()
     #expect(kill(process, 0) == -1 && errno == ESRCH)

@@ -250,8 +250,8 @@ _vmctl_unregistervm() {
 _vmctl_modifyvm() {
     repeating_flags=()
     non_repeating_flags=(--version -h --help)
-    repeating_options=(--cpuid-set --uart1 --uart-mode1 --uartmode1 --uart2 --uart-mode2 --uartmode2 --uart3 --uart-mode3 --uartmode3 --uart4 --uart-mode4 --uartmode4)
-    non_repeating_options=(--name --description --sandbox --memory --vram --firmware --rtc-use-utc --hpet --debug-ports --uart-strict --test-device --cpus --cpu-profile --accel --cpuid-remove --boot1 --boot2 --boot3 --boot4 --kernel --initrd --append --teleporter --teleporter-port --teleporter-address --teleporter-password --teleporter-password-file)
+    repeating_options=(--cpuid-set --uart1 --uart-mode1 --uartmode1 --uart2 --uart-mode2 --uartmode2 --uart3 --uart-mode3 --uartmode3 --uart4 --uart-mode4 --uartmode4 --nat-pf1 --natpf1 --nat-pf2 --natpf2 --nat-pf3 --natpf3 --nat-pf4 --natpf4 --nat-pf5 --natpf5 --nat-pf6 --natpf6 --nat-pf7 --natpf7 --nat-pf8 --natpf8)
+    non_repeating_options=(--name --description --sandbox --memory --vram --firmware --rtc-use-utc --hpet --debug-ports --uart-strict --test-device --cpus --cpu-profile --accel --cpuid-remove --boot1 --boot2 --boot3 --boot4 --kernel --initrd --append --nic1 --nic-type1 --nictype1 --mac-address1 --macaddress1 --cable-connected1 --cableconnected1 --nat-net1 --natnet1 --nic-trace1 --nictrace1 --nic-trace-file1 --nictracefile1 --nic2 --nic-type2 --nictype2 --mac-address2 --macaddress2 --cable-connected2 --cableconnected2 --nat-net2 --natnet2 --nic-trace2 --nictrace2 --nic-trace-file2 --nictracefile2 --nic3 --nic-type3 --nictype3 --mac-address3 --macaddress3 --cable-connected3 --cableconnected3 --nat-net3 --natnet3 --nic-trace3 --nictrace3 --nic-trace-file3 --nictracefile3 --nic4 --nic-type4 --nictype4 --mac-address4 --macaddress4 --cable-connected4 --cableconnected4 --nat-net4 --natnet4 --nic-trace4 --nictrace4 --nic-trace-file4 --nictracefile4 --nic5 --nic-type5 --nictype5 --mac-address5 --macaddress5 --cable-connected5 --cableconnected5 --nat-net5 --natnet5 --nic-trace5 --nictrace5 --nic-trace-file5 --nictracefile5 --nic6 --nic-type6 --nictype6 --mac-address6 --macaddress6 --cable-connected6 --cableconnected6 --nat-net6 --natnet6 --nic-trace6 --nictrace6 --nic-trace-file6 --nictracefile6 --nic7 --nic-type7 --nictype7 --mac-address7 --macaddress7 --cable-connected7 --cableconnected7 --nat-net7 --natnet7 --nic-trace7 --nictrace7 --nic-trace-file7 --nictracefile7 --nic8 --nic-type8 --nictype8 --mac-address8 --macaddress8 --cable-connected8 --cableconnected8 --nat-net8 --natnet8 --nic-trace8 --nictrace8 --nic-trace-file8 --nictracefile8 --teleporter --teleporter-port --teleporter-address --teleporter-password --teleporter-password-file)
     __vmctl_offer_flags_options 1
 
     # Offer option value completions
@@ -362,6 +362,230 @@ _vmctl_modifyvm() {
         return
         ;;
     '--uart-mode4'|'--uartmode4')
+        return
+        ;;
+    '--nic1')
+        __vmctl_add_completions -W 'none'$'\n''null'$'\n''nat'
+        return
+        ;;
+    '--nic-type1'|'--nictype1')
+        __vmctl_add_completions -W '82540EM'
+        return
+        ;;
+    '--mac-address1'|'--macaddress1')
+        return
+        ;;
+    '--cable-connected1'|'--cableconnected1')
+        __vmctl_add_completions -W 'on'$'\n''off'
+        return
+        ;;
+    '--nat-net1'|'--natnet1')
+        return
+        ;;
+    '--nat-pf1'|'--natpf1')
+        return
+        ;;
+    '--nic-trace1'|'--nictrace1')
+        __vmctl_add_completions -W 'on'$'\n''off'
+        return
+        ;;
+    '--nic-trace-file1'|'--nictracefile1')
+        return
+        ;;
+    '--nic2')
+        __vmctl_add_completions -W 'none'$'\n''null'$'\n''nat'
+        return
+        ;;
+    '--nic-type2'|'--nictype2')
+        __vmctl_add_completions -W '82540EM'
+        return
+        ;;
+    '--mac-address2'|'--macaddress2')
+        return
+        ;;
+    '--cable-connected2'|'--cableconnected2')
+        __vmctl_add_completions -W 'on'$'\n''off'
+        return
+        ;;
+    '--nat-net2'|'--natnet2')
+        return
+        ;;
+    '--nat-pf2'|'--natpf2')
+        return
+        ;;
+    '--nic-trace2'|'--nictrace2')
+        __vmctl_add_completions -W 'on'$'\n''off'
+        return
+        ;;
+    '--nic-trace-file2'|'--nictracefile2')
+        return
+        ;;
+    '--nic3')
+        __vmctl_add_completions -W 'none'$'\n''null'$'\n''nat'
+        return
+        ;;
+    '--nic-type3'|'--nictype3')
+        __vmctl_add_completions -W '82540EM'
+        return
+        ;;
+    '--mac-address3'|'--macaddress3')
+        return
+        ;;
+    '--cable-connected3'|'--cableconnected3')
+        __vmctl_add_completions -W 'on'$'\n''off'
+        return
+        ;;
+    '--nat-net3'|'--natnet3')
+        return
+        ;;
+    '--nat-pf3'|'--natpf3')
+        return
+        ;;
+    '--nic-trace3'|'--nictrace3')
+        __vmctl_add_completions -W 'on'$'\n''off'
+        return
+        ;;
+    '--nic-trace-file3'|'--nictracefile3')
+        return
+        ;;
+    '--nic4')
+        __vmctl_add_completions -W 'none'$'\n''null'$'\n''nat'
+        return
+        ;;
+    '--nic-type4'|'--nictype4')
+        __vmctl_add_completions -W '82540EM'
+        return
+        ;;
+    '--mac-address4'|'--macaddress4')
+        return
+        ;;
+    '--cable-connected4'|'--cableconnected4')
+        __vmctl_add_completions -W 'on'$'\n''off'
+        return
+        ;;
+    '--nat-net4'|'--natnet4')
+        return
+        ;;
+    '--nat-pf4'|'--natpf4')
+        return
+        ;;
+    '--nic-trace4'|'--nictrace4')
+        __vmctl_add_completions -W 'on'$'\n''off'
+        return
+        ;;
+    '--nic-trace-file4'|'--nictracefile4')
+        return
+        ;;
+    '--nic5')
+        __vmctl_add_completions -W 'none'$'\n''null'$'\n''nat'
+        return
+        ;;
+    '--nic-type5'|'--nictype5')
+        __vmctl_add_completions -W '82540EM'
+        return
+        ;;
+    '--mac-address5'|'--macaddress5')
+        return
+        ;;
+    '--cable-connected5'|'--cableconnected5')
+        __vmctl_add_completions -W 'on'$'\n''off'
+        return
+        ;;
+    '--nat-net5'|'--natnet5')
+        return
+        ;;
+    '--nat-pf5'|'--natpf5')
+        return
+        ;;
+    '--nic-trace5'|'--nictrace5')
+        __vmctl_add_completions -W 'on'$'\n''off'
+        return
+        ;;
+    '--nic-trace-file5'|'--nictracefile5')
+        return
+        ;;
+    '--nic6')
+        __vmctl_add_completions -W 'none'$'\n''null'$'\n''nat'
+        return
+        ;;
+    '--nic-type6'|'--nictype6')
+        __vmctl_add_completions -W '82540EM'
+        return
+        ;;
+    '--mac-address6'|'--macaddress6')
+        return
+        ;;
+    '--cable-connected6'|'--cableconnected6')
+        __vmctl_add_completions -W 'on'$'\n''off'
+        return
+        ;;
+    '--nat-net6'|'--natnet6')
+        return
+        ;;
+    '--nat-pf6'|'--natpf6')
+        return
+        ;;
+    '--nic-trace6'|'--nictrace6')
+        __vmctl_add_completions -W 'on'$'\n''off'
+        return
+        ;;
+    '--nic-trace-file6'|'--nictracefile6')
+        return
+        ;;
+    '--nic7')
+        __vmctl_add_completions -W 'none'$'\n''null'$'\n''nat'
+        return
+        ;;
+    '--nic-type7'|'--nictype7')
+        __vmctl_add_completions -W '82540EM'
+        return
+        ;;
+    '--mac-address7'|'--macaddress7')
+        return
+        ;;
+    '--cable-connected7'|'--cableconnected7')
+        __vmctl_add_completions -W 'on'$'\n''off'
+        return
+        ;;
+    '--nat-net7'|'--natnet7')
+        return
+        ;;
+    '--nat-pf7'|'--natpf7')
+        return
+        ;;
+    '--nic-trace7'|'--nictrace7')
+        __vmctl_add_completions -W 'on'$'\n''off'
+        return
+        ;;
+    '--nic-trace-file7'|'--nictracefile7')
+        return
+        ;;
+    '--nic8')
+        __vmctl_add_completions -W 'none'$'\n''null'$'\n''nat'
+        return
+        ;;
+    '--nic-type8'|'--nictype8')
+        __vmctl_add_completions -W '82540EM'
+        return
+        ;;
+    '--mac-address8'|'--macaddress8')
+        return
+        ;;
+    '--cable-connected8'|'--cableconnected8')
+        __vmctl_add_completions -W 'on'$'\n''off'
+        return
+        ;;
+    '--nat-net8'|'--natnet8')
+        return
+        ;;
+    '--nat-pf8'|'--natpf8')
+        return
+        ;;
+    '--nic-trace8'|'--nictrace8')
+        __vmctl_add_completions -W 'on'$'\n''off'
+        return
+        ;;
+    '--nic-trace-file8'|'--nictracefile8')
         return
         ;;
     '--teleporter')
@@ -658,10 +882,6 @@ _vmctl_controlvm() {
     case "${positional_number}" in
     1)
         __vmctl_add_completions -W "$(__vmctl_custom_complete ---completion controlvm -- positional@0 "${COMP_CWORD}" "$(__vmctl_cursor_index_in_current_word)")"
-        return
-        ;;
-    2)
-        __vmctl_add_completions -W 'pause'$'\n''resume'$'\n''reset'$'\n''poweroff'$'\n''acpipowerbutton'$'\n''injectnmi'$'\n''savestate'$'\n''screenshotpng'$'\n''keyboardputscancode'$'\n''keyboardputstring'$'\n''teleport'$'\n''resolveteleport'
         return
         ;;
     *)

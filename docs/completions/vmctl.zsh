@@ -139,6 +139,38 @@ _vmctl_modifyvm() {
     local -ar ___boot2=('none' 'floppy' 'dvd' 'disk' 'net')
     local -ar ___boot3=('none' 'floppy' 'dvd' 'disk' 'net')
     local -ar ___boot4=('none' 'floppy' 'dvd' 'disk' 'net')
+    local -ar ___nic1=('none' 'null' 'nat')
+    local -ar ___nic_type1=('82540EM')
+    local -ar ___cable_connected1=('on' 'off')
+    local -ar ___nic_trace1=('on' 'off')
+    local -ar ___nic2=('none' 'null' 'nat')
+    local -ar ___nic_type2=('82540EM')
+    local -ar ___cable_connected2=('on' 'off')
+    local -ar ___nic_trace2=('on' 'off')
+    local -ar ___nic3=('none' 'null' 'nat')
+    local -ar ___nic_type3=('82540EM')
+    local -ar ___cable_connected3=('on' 'off')
+    local -ar ___nic_trace3=('on' 'off')
+    local -ar ___nic4=('none' 'null' 'nat')
+    local -ar ___nic_type4=('82540EM')
+    local -ar ___cable_connected4=('on' 'off')
+    local -ar ___nic_trace4=('on' 'off')
+    local -ar ___nic5=('none' 'null' 'nat')
+    local -ar ___nic_type5=('82540EM')
+    local -ar ___cable_connected5=('on' 'off')
+    local -ar ___nic_trace5=('on' 'off')
+    local -ar ___nic6=('none' 'null' 'nat')
+    local -ar ___nic_type6=('82540EM')
+    local -ar ___cable_connected6=('on' 'off')
+    local -ar ___nic_trace6=('on' 'off')
+    local -ar ___nic7=('none' 'null' 'nat')
+    local -ar ___nic_type7=('82540EM')
+    local -ar ___cable_connected7=('on' 'off')
+    local -ar ___nic_trace7=('on' 'off')
+    local -ar ___nic8=('none' 'null' 'nat')
+    local -ar ___nic_type8=('82540EM')
+    local -ar ___cable_connected8=('on' 'off')
+    local -ar ___nic_trace8=('on' 'off')
     local -ar ___teleporter=('on' 'off')
     local -ar arg_specs=(
         ':machine:{__vmctl_custom_complete ---completion modifyvm -- positional@0 "${current_word_index}" "$(__vmctl_cursor_index_in_current_word)"}'
@@ -173,6 +205,70 @@ _vmctl_modifyvm() {
         '(--uart-mode3 --uartmode3)'{--uart-mode3,--uartmode3}'[What serial port 3 is connected to\: disconnected | tcpserver \[HOST\:\]PORT | tcpclient HOST\:PORT | file PATH | server SOCKETPATH.]:mode:'
         '--uart4[Serial port 4\: off, or I/O base and interrupt, as 0x3f8 4.]:off|iobase irq:'
         '(--uart-mode4 --uartmode4)'{--uart-mode4,--uartmode4}'[What serial port 4 is connected to\: disconnected | tcpserver \[HOST\:\]PORT | tcpclient HOST\:PORT | file PATH | server SOCKETPATH.]:mode:'
+        '--nic1[What network card 1 is plugged into; none\: there is no such card.]:nic1:{__vmctl_complete "${___nic1[@]}"}'
+        '(--nic-type1 --nictype1)'{--nic-type1,--nictype1}'[Which card network card 1 is.]:nic-type1:{__vmctl_complete "${___nic_type1[@]}"}'
+        '(--mac-address1 --macaddress1)'{--mac-address1,--macaddress1}'[Its Ethernet address; auto\: a new one.]:auto|address:'
+        '(--cable-connected1 --cableconnected1)'{--cable-connected1,--cableconnected1}'[Whether its cable is plugged in\: on or off.]:cable-connected1:{__vmctl_complete "${___cable_connected1[@]}"}'
+        '(--nat-net1 --natnet1)'{--nat-net1,--natnet1}'[The network that a card on nat sees.]:network/bits:'
+        '(--nat-pf1 --natpf1)'{--nat-pf1,--natpf1}'[Adds a port forward of a card on nat, NAME,tcp|udp,\[HOSTIP\],HOSTPORT,\[GUESTIP\],GUESTPORT, or deletes one\: delete NAME.]:rule:'
+        '(--nic-trace1 --nictrace1)'{--nic-trace1,--nictrace1}'[Whether its frames are written to a file\: on or off.]:nic-trace1:{__vmctl_complete "${___nic_trace1[@]}"}'
+        '(--nic-trace-file1 --nictracefile1)'{--nic-trace-file1,--nictracefile1}'[Where they are written, in pcap'\''s format; empty\: nic1.pcap in the machine'\''s folder.]:file:'
+        '--nic2[What network card 2 is plugged into; none\: there is no such card.]:nic2:{__vmctl_complete "${___nic2[@]}"}'
+        '(--nic-type2 --nictype2)'{--nic-type2,--nictype2}'[Which card network card 2 is.]:nic-type2:{__vmctl_complete "${___nic_type2[@]}"}'
+        '(--mac-address2 --macaddress2)'{--mac-address2,--macaddress2}'[Its Ethernet address; auto\: a new one.]:auto|address:'
+        '(--cable-connected2 --cableconnected2)'{--cable-connected2,--cableconnected2}'[Whether its cable is plugged in\: on or off.]:cable-connected2:{__vmctl_complete "${___cable_connected2[@]}"}'
+        '(--nat-net2 --natnet2)'{--nat-net2,--natnet2}'[The network that a card on nat sees.]:network/bits:'
+        '(--nat-pf2 --natpf2)'{--nat-pf2,--natpf2}'[Adds a port forward of a card on nat, NAME,tcp|udp,\[HOSTIP\],HOSTPORT,\[GUESTIP\],GUESTPORT, or deletes one\: delete NAME.]:rule:'
+        '(--nic-trace2 --nictrace2)'{--nic-trace2,--nictrace2}'[Whether its frames are written to a file\: on or off.]:nic-trace2:{__vmctl_complete "${___nic_trace2[@]}"}'
+        '(--nic-trace-file2 --nictracefile2)'{--nic-trace-file2,--nictracefile2}'[Where they are written, in pcap'\''s format; empty\: nic2.pcap in the machine'\''s folder.]:file:'
+        '--nic3[What network card 3 is plugged into; none\: there is no such card.]:nic3:{__vmctl_complete "${___nic3[@]}"}'
+        '(--nic-type3 --nictype3)'{--nic-type3,--nictype3}'[Which card network card 3 is.]:nic-type3:{__vmctl_complete "${___nic_type3[@]}"}'
+        '(--mac-address3 --macaddress3)'{--mac-address3,--macaddress3}'[Its Ethernet address; auto\: a new one.]:auto|address:'
+        '(--cable-connected3 --cableconnected3)'{--cable-connected3,--cableconnected3}'[Whether its cable is plugged in\: on or off.]:cable-connected3:{__vmctl_complete "${___cable_connected3[@]}"}'
+        '(--nat-net3 --natnet3)'{--nat-net3,--natnet3}'[The network that a card on nat sees.]:network/bits:'
+        '(--nat-pf3 --natpf3)'{--nat-pf3,--natpf3}'[Adds a port forward of a card on nat, NAME,tcp|udp,\[HOSTIP\],HOSTPORT,\[GUESTIP\],GUESTPORT, or deletes one\: delete NAME.]:rule:'
+        '(--nic-trace3 --nictrace3)'{--nic-trace3,--nictrace3}'[Whether its frames are written to a file\: on or off.]:nic-trace3:{__vmctl_complete "${___nic_trace3[@]}"}'
+        '(--nic-trace-file3 --nictracefile3)'{--nic-trace-file3,--nictracefile3}'[Where they are written, in pcap'\''s format; empty\: nic3.pcap in the machine'\''s folder.]:file:'
+        '--nic4[What network card 4 is plugged into; none\: there is no such card.]:nic4:{__vmctl_complete "${___nic4[@]}"}'
+        '(--nic-type4 --nictype4)'{--nic-type4,--nictype4}'[Which card network card 4 is.]:nic-type4:{__vmctl_complete "${___nic_type4[@]}"}'
+        '(--mac-address4 --macaddress4)'{--mac-address4,--macaddress4}'[Its Ethernet address; auto\: a new one.]:auto|address:'
+        '(--cable-connected4 --cableconnected4)'{--cable-connected4,--cableconnected4}'[Whether its cable is plugged in\: on or off.]:cable-connected4:{__vmctl_complete "${___cable_connected4[@]}"}'
+        '(--nat-net4 --natnet4)'{--nat-net4,--natnet4}'[The network that a card on nat sees.]:network/bits:'
+        '(--nat-pf4 --natpf4)'{--nat-pf4,--natpf4}'[Adds a port forward of a card on nat, NAME,tcp|udp,\[HOSTIP\],HOSTPORT,\[GUESTIP\],GUESTPORT, or deletes one\: delete NAME.]:rule:'
+        '(--nic-trace4 --nictrace4)'{--nic-trace4,--nictrace4}'[Whether its frames are written to a file\: on or off.]:nic-trace4:{__vmctl_complete "${___nic_trace4[@]}"}'
+        '(--nic-trace-file4 --nictracefile4)'{--nic-trace-file4,--nictracefile4}'[Where they are written, in pcap'\''s format; empty\: nic4.pcap in the machine'\''s folder.]:file:'
+        '--nic5[What network card 5 is plugged into; none\: there is no such card.]:nic5:{__vmctl_complete "${___nic5[@]}"}'
+        '(--nic-type5 --nictype5)'{--nic-type5,--nictype5}'[Which card network card 5 is.]:nic-type5:{__vmctl_complete "${___nic_type5[@]}"}'
+        '(--mac-address5 --macaddress5)'{--mac-address5,--macaddress5}'[Its Ethernet address; auto\: a new one.]:auto|address:'
+        '(--cable-connected5 --cableconnected5)'{--cable-connected5,--cableconnected5}'[Whether its cable is plugged in\: on or off.]:cable-connected5:{__vmctl_complete "${___cable_connected5[@]}"}'
+        '(--nat-net5 --natnet5)'{--nat-net5,--natnet5}'[The network that a card on nat sees.]:network/bits:'
+        '(--nat-pf5 --natpf5)'{--nat-pf5,--natpf5}'[Adds a port forward of a card on nat, NAME,tcp|udp,\[HOSTIP\],HOSTPORT,\[GUESTIP\],GUESTPORT, or deletes one\: delete NAME.]:rule:'
+        '(--nic-trace5 --nictrace5)'{--nic-trace5,--nictrace5}'[Whether its frames are written to a file\: on or off.]:nic-trace5:{__vmctl_complete "${___nic_trace5[@]}"}'
+        '(--nic-trace-file5 --nictracefile5)'{--nic-trace-file5,--nictracefile5}'[Where they are written, in pcap'\''s format; empty\: nic5.pcap in the machine'\''s folder.]:file:'
+        '--nic6[What network card 6 is plugged into; none\: there is no such card.]:nic6:{__vmctl_complete "${___nic6[@]}"}'
+        '(--nic-type6 --nictype6)'{--nic-type6,--nictype6}'[Which card network card 6 is.]:nic-type6:{__vmctl_complete "${___nic_type6[@]}"}'
+        '(--mac-address6 --macaddress6)'{--mac-address6,--macaddress6}'[Its Ethernet address; auto\: a new one.]:auto|address:'
+        '(--cable-connected6 --cableconnected6)'{--cable-connected6,--cableconnected6}'[Whether its cable is plugged in\: on or off.]:cable-connected6:{__vmctl_complete "${___cable_connected6[@]}"}'
+        '(--nat-net6 --natnet6)'{--nat-net6,--natnet6}'[The network that a card on nat sees.]:network/bits:'
+        '(--nat-pf6 --natpf6)'{--nat-pf6,--natpf6}'[Adds a port forward of a card on nat, NAME,tcp|udp,\[HOSTIP\],HOSTPORT,\[GUESTIP\],GUESTPORT, or deletes one\: delete NAME.]:rule:'
+        '(--nic-trace6 --nictrace6)'{--nic-trace6,--nictrace6}'[Whether its frames are written to a file\: on or off.]:nic-trace6:{__vmctl_complete "${___nic_trace6[@]}"}'
+        '(--nic-trace-file6 --nictracefile6)'{--nic-trace-file6,--nictracefile6}'[Where they are written, in pcap'\''s format; empty\: nic6.pcap in the machine'\''s folder.]:file:'
+        '--nic7[What network card 7 is plugged into; none\: there is no such card.]:nic7:{__vmctl_complete "${___nic7[@]}"}'
+        '(--nic-type7 --nictype7)'{--nic-type7,--nictype7}'[Which card network card 7 is.]:nic-type7:{__vmctl_complete "${___nic_type7[@]}"}'
+        '(--mac-address7 --macaddress7)'{--mac-address7,--macaddress7}'[Its Ethernet address; auto\: a new one.]:auto|address:'
+        '(--cable-connected7 --cableconnected7)'{--cable-connected7,--cableconnected7}'[Whether its cable is plugged in\: on or off.]:cable-connected7:{__vmctl_complete "${___cable_connected7[@]}"}'
+        '(--nat-net7 --natnet7)'{--nat-net7,--natnet7}'[The network that a card on nat sees.]:network/bits:'
+        '(--nat-pf7 --natpf7)'{--nat-pf7,--natpf7}'[Adds a port forward of a card on nat, NAME,tcp|udp,\[HOSTIP\],HOSTPORT,\[GUESTIP\],GUESTPORT, or deletes one\: delete NAME.]:rule:'
+        '(--nic-trace7 --nictrace7)'{--nic-trace7,--nictrace7}'[Whether its frames are written to a file\: on or off.]:nic-trace7:{__vmctl_complete "${___nic_trace7[@]}"}'
+        '(--nic-trace-file7 --nictracefile7)'{--nic-trace-file7,--nictracefile7}'[Where they are written, in pcap'\''s format; empty\: nic7.pcap in the machine'\''s folder.]:file:'
+        '--nic8[What network card 8 is plugged into; none\: there is no such card.]:nic8:{__vmctl_complete "${___nic8[@]}"}'
+        '(--nic-type8 --nictype8)'{--nic-type8,--nictype8}'[Which card network card 8 is.]:nic-type8:{__vmctl_complete "${___nic_type8[@]}"}'
+        '(--mac-address8 --macaddress8)'{--mac-address8,--macaddress8}'[Its Ethernet address; auto\: a new one.]:auto|address:'
+        '(--cable-connected8 --cableconnected8)'{--cable-connected8,--cableconnected8}'[Whether its cable is plugged in\: on or off.]:cable-connected8:{__vmctl_complete "${___cable_connected8[@]}"}'
+        '(--nat-net8 --natnet8)'{--nat-net8,--natnet8}'[The network that a card on nat sees.]:network/bits:'
+        '(--nat-pf8 --natpf8)'{--nat-pf8,--natpf8}'[Adds a port forward of a card on nat, NAME,tcp|udp,\[HOSTIP\],HOSTPORT,\[GUESTIP\],GUESTPORT, or deletes one\: delete NAME.]:rule:'
+        '(--nic-trace8 --nictrace8)'{--nic-trace8,--nictrace8}'[Whether its frames are written to a file\: on or off.]:nic-trace8:{__vmctl_complete "${___nic_trace8[@]}"}'
+        '(--nic-trace-file8 --nictracefile8)'{--nic-trace-file8,--nictracefile8}'[Where they are written, in pcap'\''s format; empty\: nic8.pcap in the machine'\''s folder.]:file:'
         '--teleporter[Whether the machine waits for its teleport when it is started\: on or off.]:teleporter:{__vmctl_complete "${___teleporter[@]}"}'
         '--teleporter-port[The port it waits on; 0\: a free one.]:teleporter-port:'
         '--teleporter-address[The address it waits on. Without a password\: loopback only.]:teleporter-address:'
@@ -322,10 +418,9 @@ _vmctl_startvm() {
 
 _vmctl_controlvm() {
     local -i ret=1
-    local -ar _verb=('pause' 'resume' 'reset' 'poweroff' 'acpipowerbutton' 'injectnmi' 'savestate' 'screenshotpng' 'keyboardputscancode' 'keyboardputstring' 'teleport' 'resolveteleport')
     local -ar arg_specs=(
         ':machine:{__vmctl_custom_complete ---completion controlvm -- positional@0 "${current_word_index}" "$(__vmctl_cursor_index_in_current_word)"}'
-        ':verb:{__vmctl_complete "${_verb[@]}"}'
+        ':verb:'
         '*:arguments:_files'
         '--host[Teleport\: the target'\''s host.]:host:'
         '(-p --port)'{-p,--port}'[Teleport\: the port the target waits on.]:port:'

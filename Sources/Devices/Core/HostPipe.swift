@@ -55,6 +55,9 @@ public final class HostQueue<Item: Sendable>: @unchecked Sendable {
   private var start = 0
   private var counts = Counters()
   private var someoneWaits = false
+  private var isClosed = false
+  /// Held by who is in `whileOpen`. Taken before `lock`.
+  private let gate = NSLock()
   private var whenItems: @Sendable () -> Void = {}
   private var whenRoom: @Sendable () -> Void = {}
 
@@ -79,7 +82,37 @@ public final class HostQueue<Item: Sendable>: @unchecked Sendable {
   /// What waits in it, for a saved state.
   public var waiting: [Item] { lock.withLock { Array(items[start...]) } }
 
+  // MARK: Open and closed
+
+  /// From here on nothing can be taken until `open`; what is put waits. When this returns nobody is in `whileOpen` any more.
+  /// Not to be called while holding what `onItems` or `onRoom` wait for.
+  public func close() { gate.withLock { lock.withLock { isClosed = true } } }
+
+  /// What waits can be taken again. Who takes is told, whether something waits or not.
+  public func open() {
+    let wakes = lock.withLock {
+      isClosed = false
+      return whenItems
+    }
+    wakes()
+  }
+
+  /// Runs `body`, which may take, so that `close` waits for its end.
+  /// - Returns: nil, without running it, while the queue is closed.
+  public func whileOpen<Result>(_ body: () -> Result) -> Result? {
+    gate.withLock { lock.withLock { isClosed } ? nil : body() }
+  }
+
   // MARK: Putting
+
+  /// Whether `count` items would find room. After a no `onRoom` is called once, as after `offer`.
+  public func hasRoom(for count: Int) -> Bool {
+    lock.withLock {
+      let isThere = items.count - start + count <= capacity
+      if !isThere { someoneWaits = true }
+      return isThere
+    }
+  }
 
   /// Takes as many as there is room for; `onRoom` tells when there is room for more.
   /// - Returns: how many were taken. The others stay with the caller.
@@ -120,6 +153,7 @@ public final class HostQueue<Item: Sendable>: @unchecked Sendable {
   /// Takes up to `most` items, the oldest first.
   public func take(_ most: Int = .max) -> [Item] {
     let (taken, wakes) = lock.withLock { () -> ([Item], (@Sendable () -> Void)?) in
+      guard !isClosed else { return ([], nil) }
       let end = start + min(most, items.count - start)
       let taken = Array(items[start..<end])
       start = end

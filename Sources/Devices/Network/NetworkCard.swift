@@ -13,7 +13,8 @@ public protocol NetworkCard: Device {
   func receive(_ frame: [UInt8]) -> Bool
   /// The guest has made room again after a refusal.
   var onReceiveRoom: () -> Void { get set }
-  /// Whether the wire takes frames, at least two of them. While it does not the guest's wait in its ring.
+  /// Whether the wire takes frames, at least two of them. While it does not the guest's wait in its ring. Like `onSend` it is
+  /// called in the middle of sending: it may not ask the card anything.
   var wireHasRoom: () -> Bool { get set }
   /// A frame of the guest's.
   var onSend: ([UInt8]) -> Void { get set }

@@ -16,6 +16,7 @@ final class Board {
   private let firmware: FirmwarePart
   private let storage: StoragePart
   private let graphics: GraphicsPart
+  private let network: NetworkPart
   private let serial: SerialPart
   private let processors: CPUPart
   /// Every device with state, in the order of saving and resetting.
@@ -30,9 +31,9 @@ final class Board {
     firmware = try FirmwarePart(bench, pci, identity: identity)
     storage = try StoragePart(bench, interrupts, pci)
     graphics = GraphicsPart(bench, pci, bios: firmware.vgaBIOS)
-    let network = NetworkPart(bench, interrupts, pci)
-    serial = SerialPart(bench, interrupts)
     let sockets = AddOn.Sockets(bench: bench, interrupts: interrupts, pci: pci.bus)
+    network = NetworkPart(sockets)
+    serial = SerialPart(bench, interrupts)
     let addOns = AddOn.all.compactMap { $0.make(configuration, sockets) }
     processors = try CPUPart(bench, interrupts, platform)
     let parts: [any BoardPart] = [
@@ -80,6 +81,8 @@ final class Board {
   var keyboard: Keyboard8042 { platform.keyboard }
   /// By slot.
   var uarts: [Int: SerialPort] { serial.ports }
+  /// By slot.
+  var networkPorts: [Int: NetworkPort] { network.ports }
   var pciDescription: String { pci.description }
   var images: [any DiskImage] { storage.images }
   var media: [(slot: HardwareDescription.StorageSlot, image: any DiskImage)] { storage.media }

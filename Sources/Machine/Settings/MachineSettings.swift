@@ -64,6 +64,9 @@ extension MachineConfiguration {
     .slots(
       "uart", count: 4, \.uarts, slot: \.slot, fields: Uart.fields, new: { Uart(slot: $0, ioBase: 0, irq: 0) },
       options: Uart.options),
+    .slots(
+      "nic", count: networkAdapterLimit, \.networkAdapters, slot: \.slot, fields: NetworkAdapter.fields,
+      new: { NetworkAdapter(slot: $0) }, options: NetworkAdapter.options),
     .tables(
       "storage", \.storageControllers, .init("Storage", "Storage controllers and drives.", notice: .content),
       fields: StorageController.fields

@@ -6,6 +6,8 @@ public struct SlotOption<Element: Sendable>: Sendable {
   var takesWords: Bool
   /// The word that takes the device away, for the option that also makes it.
   var off: String?
+  /// The word that stands for the value where there is no device: for what machines must agree on.
+  var absent: String?
   let read: @Sendable (Element) -> [String]
   let write: @Sendable (inout Element, [String]) throws(SettingFailure) -> Void
 
@@ -13,7 +15,7 @@ public struct SlotOption<Element: Sendable>: Sendable {
   ///   In the help "#" is the place's number.
   public init(
     _ name: String, _ form: SettingForm, _ about: SettingDescription<Element>.About, takesWords: Bool = false,
-    off: String? = nil, read: @escaping @Sendable (Element) -> [String],
+    off: String? = nil, absent: String? = nil, read: @escaping @Sendable (Element) -> [String],
     write: @escaping @Sendable (inout Element, [String]) throws(SettingFailure) -> Void
   ) {
     self.name = name
@@ -21,6 +23,7 @@ public struct SlotOption<Element: Sendable>: Sendable {
     self.form = form
     self.takesWords = takesWords
     self.off = off
+    self.absent = absent
     self.read = read
     self.write = write
   }
@@ -56,7 +59,7 @@ extension SettingDescription {
             change: option.about.whenChanged, group: option.about.group,
             words: { root in
               guard let element = root[keyPath: path].first(where: { $0[keyPath: slot] == place }) else {
-                return option.off.map { [$0] }
+                return (option.off ?? option.absent).map { [$0] }
               }
               return option.read(element)
             },

@@ -55,6 +55,8 @@ public enum SettingFailure: Error, Equatable, Sendable {
   case absent(device: String, presence: String)
   /// A text that must have the form `expected`.
   case form(text: String, expected: String)
+  /// A text that says something impossible.
+  case refused(text: String, reason: String)
 }
 
 /// What a setting takes, as far as a message about it must say it.

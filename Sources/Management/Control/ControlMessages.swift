@@ -8,6 +8,7 @@ public struct ControlRequest: Codable, Sendable {
     case status, pause, resume, reset, poweroff, acpipowerbutton, injectnmi, savestate, screenshotpng,
       keyboardputscancode
     case keyboardputstring, teleport, resolveteleport, console, getregisters, info, statistics, block, sandbox, cancel
+    case setlinkstate, natpf, nictrace, nictracefile
   }
 
   public var command: Command
@@ -18,6 +19,10 @@ public struct ControlRequest: Codable, Sendable {
   public var text: String?
   public var scancodes: [UInt8]?
   public var uart: Int?
+  /// setlinkstate, natpf, nictrace, nictracefile: which network card, 1 to 8.
+  public var card: Int?
+  /// Their words.
+  public var words: [String]?
   public var teleport: TeleportRequest?
 
   public init(_ command: Command) { self.command = command }
@@ -46,12 +51,14 @@ public struct ControlReply: Codable, Sendable {
   public var teleport: TeleportProgress?
   public var text: String?
   public var status: StatusRecord?
+  /// status: each network card that is there.
+  public var networks: [NetworkFacts]?
   /// How many bytes follow the line.
   public var dataLength: Int?
   /// They themselves: what no line of text should hold, such as a picture.
   public var data: [UInt8] = []
 
-  private enum CodingKeys: CodingKey { case isLast, error, progress, teleport, text, status, dataLength }
+  private enum CodingKeys: CodingKey { case isLast, error, progress, teleport, text, status, networks, dataLength }
 
   init(isLast: Bool) { self.isLast = isLast }
 

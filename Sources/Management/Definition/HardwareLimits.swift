@@ -28,10 +28,37 @@ public enum HardwareLimits {
     if hardware.bootOrder.count > 4 { fail(["boot-order"], "more than 4 boot devices") }
     if hardware.kernel == nil && hardware.initrd != nil { fail(["initrd"], "an initrd needs a kernel") }
     if hardware.kernel == nil && hardware.append != nil { fail(["append"], "a kernel command line needs a kernel") }
+    problems += networkProblems(hardware.networkAdapters)
     problems += uartProblems(hardware.uarts) + storageProblems(hardware.storageControllers)
     for (index, entry) in hardware.cpuidOverrides.enumerated() {
       if let registers = entry.registers, registers.count != 4 {
         fail(["cpuid", String(index), "registers"], "a CPUID leaf has 4 registers: EAX, EBX, ECX, EDX")
+      }
+    }
+    return problems
+  }
+
+  private static func networkProblems(_ adapters: [MachineConfiguration.NetworkAdapter]) -> [DefinitionProblem] {
+    var problems: [DefinitionProblem] = []
+    for (index, adapter) in adapters.enumerated() {
+      func fail(_ key: String, _ message: String) {
+        problems.append(DefinitionProblem(path: ["hardware", "nic", String(index), key], message: message))
+      }
+      for other in adapters[..<index] {
+        if other.slot == adapter.slot { fail("slot", "network card \(adapter.slot) is there twice") }
+        if other.macAddress == adapter.macAddress {
+          fail(
+            "mac-address",
+            "network cards \(other.slot) and \(adapter.slot) have the same address \(adapter.macAddress); give one of them "
+              + "another with --mac-address\(adapter.slot) auto")
+        }
+        for rule in adapter.natConfiguration.forwards where adapter.network == .nat && other.network == .nat {
+          if let problem = other.natConfiguration.forwards.lazy.compactMap({ rule.conflict(with: $0) }).first(where: {
+            !$0.message.hasPrefix("there is a port forward")
+          }) {
+            fail("nat-forward", "port forward \(rule.name) of network card \(adapter.slot): \(problem.description)")
+          }
+        }
       }
     }
     return problems

@@ -45,12 +45,14 @@ extension VMProcess {
     case .statistics: return .done(statistics())
     case .block: return .done(try machine("inspected").translatedBlock(request.text))
     case .sandbox: return try probeSandbox(request)
+    case .setlinkstate, .natpf, .nictrace, .nictracefile: return try changeNetwork(request)
     case .console, .cancel: return .done()
     }
   }
 
   private func status() -> ControlReply {
     var reply = ControlReply.done()
+    reply.networks = networkFacts()
     lock.withLock {
       reply.status = inner.record
       if inner.source != nil || inner.record.state == .teleportingin { reply.teleport = inner.progress }

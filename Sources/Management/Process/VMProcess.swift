@@ -24,6 +24,9 @@ public final class VMProcess: @unchecked Sendable {
   /// What the uarts have in the file system, by their order, or why not.
   private var named: Result<[ConsoleEndpoint.Named], any Error>
   private var consoles: [ConsoleEndpoint] = []
+  /// What the network cards are plugged into, or why that is not to be had.
+  private var prepared: Result<[NetworkEndpoint], any Error>
+  private(set) var networks: [NetworkEndpoint] = []
   private var sandbox: Sandbox
   private var control: ControlServer?
 
@@ -72,6 +75,10 @@ public final class VMProcess: @unchecked Sendable {
     logger = logFile.logger()
     let uarts = definition.hardware.uarts
     named = Result { try uarts.map { try ConsoleEndpoint.Named($0) } }
+    let (folder, logger) = (folder, logger)
+    prepared = Result { [definition] in
+      try definition.hardware.networkAdapters.map { try NetworkEndpoint($0, folder: folder, logger: logger) }
+    }
     sandbox = Sandbox(isWanted: definition.sandbox)
     sandbox.closeFiles(Sandbox.rules(folder, definition))
     group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
@@ -104,6 +111,8 @@ public final class VMProcess: @unchecked Sendable {
       if origin != .savedState { unlink(folder.state) }
       try change(origin == .savedState ? .restoring : .starting)
       try openConsoles()
+      networks = try prepared.get()
+      for network in networks { try network.start(ownsMachine: origin != .teleport) }
       control = try ControlServer(path: folder.controlSocket, group: group) { [unowned self] slot in
         try console(slot)
       } service: { [unowned self] request, session in
@@ -135,6 +144,7 @@ public final class VMProcess: @unchecked Sendable {
     } catch {
       logger.error("cannot start: \(ManagementError.text(for: error))")
       stopServers()
+      for network in networks { network.close() }
       let vm = lock.withLock { inner.vm }
       vm?.powerOff()
       let earlier = inner.record.state == .teleported ? VMState.teleported : before
@@ -216,6 +226,7 @@ public final class VMProcess: @unchecked Sendable {
       vm.onSerialRoom(slot: slot) { [weak console = endpoint.console] in console?.hasRoom() }
       endpoint.console.connect { [weak vm] bytes in vm?.serialInput(slot: slot, bytes) ?? bytes.count }
     }
+    for network in networks { network.connect(vm) }
   }
 
   private func run(_ vm: VirtualMachine) throws {
@@ -435,6 +446,7 @@ public final class VMProcess: @unchecked Sendable {
     let (vm, target) = lock.withLock { (inner.vm, inner.target) }
     target?.stop()
     for endpoint in consoles { endpoint.console.connect(nil) }
+    for network in networks { network.close() }
     vm?.powerOff()
     var record = StatusRecord(state: state)
     record.reason = reason

@@ -12,6 +12,8 @@ public struct VMFact: Equatable, Sendable {
   /// As `--machinereadable` writes it: in quotes where it has a place's dashes, as VBoxManage does.
   public var quotedKey: String { isPlace ? "\"\(key)\"" : key }
   var isPlace = false
+  /// Of a device that is not there: programs are told, people are not.
+  public var isOfAbsentDevice = false
 
   /// The value as VBoxManage writes it: numbers bare, texts in quotes.
   public var quoted: String {
@@ -50,6 +52,7 @@ public enum VMFacts {
     for setting in VMDefinition.settings where !["name", "description"].contains(setting.name) {
       facts += Self.facts(of: setting, definition, status)
     }
+    facts += (progress?.networks ?? []).flatMap(Self.network)
     if let teleport = progress?.teleport {
       add("teleportphase", "Teleport phase", teleport.phase.rawValue)
       add("teleportprogress", "Teleport progress", teleport.summary)
@@ -68,6 +71,7 @@ public enum VMFacts {
     switch setting.name {
     case "cpuid": return cpuid(definition.hardware)
     case "storage": return storage(definition.hardware)
+    case let name where setting.group == .network: return network(setting, name, definition)
     case "teleporter-port":
       let port = status.teleporterPort ?? definition.teleporter.port
       return [VMFact(key: setting.fact, label: setting.label, value: String(port), isNumber: true)]
@@ -93,6 +97,64 @@ public enum VMFacts {
       facts.append(VMFact(key: "uartport\(slot)", label: label, value: String(port), isNumber: true))
     }
     return facts
+  }
+
+  /// As VBoxManage has them. What a card's network has no use for is left out.
+  private static func network(
+    _ setting: Setting<VMDefinition>, _ name: String, _ definition: VMDefinition
+  ) -> [VMFact] {
+    let kind = name.prefix { !$0.isNumber }
+    guard let slot = Int(name.dropFirst(kind.count)),
+      let adapter = definition.hardware.networkAdapters.first(where: { $0.slot == slot })
+    else {
+      guard kind == "nic" else { return [] }
+      return [VMFact(key: setting.fact, label: setting.label, value: "none", isOfAbsentDevice: true)]
+    }
+    let isNAT = adapter.network == .nat
+    switch kind {
+    case "nat-pf":
+      guard isNAT else { return [] }
+      // VirtualBox does not say of which card they are; cards after the first have their number in the key.
+      return adapter.forwards.enumerated().map { index, rule in
+        VMFact(
+          key: "Forwarding\(slot == 1 ? "" : String(slot))(\(index))", label: "Network card \(slot) port forward",
+          value: rule)
+      }
+    case "nat-net" where !isNAT: return []
+    case "nic-trace-file" where adapter.traceFile == nil: return []
+    default:
+      return [
+        VMFact(key: setting.fact, label: setting.label, value: setting.words(definition)?.joined(separator: ",") ?? "")
+      ]
+    }
+  }
+
+  /// What a running card has done.
+  private static func network(_ facts: NetworkFacts) -> [VMFact] {
+    let (slot, counters) = (facts.slot, facts.counters)
+    var result = [
+      VMFact(key: "niclink\(slot)", label: "Network card \(slot) link", value: facts.isCableConnected ? "up" : "down")
+    ]
+    let numbers: [(String, String, UInt64)] = [
+      ("nicframessent", "frames sent", counters.framesSent), ("nicbytessent", "bytes sent", counters.bytesSent),
+      ("nicframesreceived", "frames received", counters.framesReceived),
+      ("nicbytesreceived", "bytes received", counters.bytesReceived),
+      ("nicsenddrops", "sent frames dropped", counters.sendDrops),
+      ("nicreceivedrops", "received frames dropped", counters.receiveDrops),
+    ]
+    result += numbers.map { key, label, value in
+      VMFact(key: "\(key)\(slot)", label: "Network card \(slot) \(label)", value: String(value), isNumber: true)
+    }
+    if let restarts = facts.restarts, restarts > 0 {
+      result.append(
+        VMFact(
+          key: "natrestarts\(slot)", label: "Network card \(slot) NAT restarts", value: String(restarts), isNumber: true
+        ))
+    }
+    if let file = facts.traceFile {
+      result.append(VMFact(key: "nictraceactive\(slot)", label: "Network card \(slot) traced to", value: file))
+    }
+    return result
   }
 
   private static func cpuid(_ hardware: MachineConfiguration) -> [VMFact] {

@@ -6,6 +6,8 @@ extension Sandbox {
   static func rules(_ folder: VMFolder, _ definition: VMDefinition) -> [Rule] {
     var rules = [Rule(folder.path, [.read, .write, .change])]
     rules += definition.hardware.hostFiles.map { Rule($0.path, $0.isWritten ? [.read, .write] : .read) }
+    // Also the traces that are switched on while the machine runs.
+    rules += definition.hardware.networkAdapters.compactMap(\.traceFile).map { Rule($0, [.read, .write]) }
     if let password = definition.teleporter.passwordFile { rules.append(Rule(Files.absolute(password))) }
     return rules + hostRules
   }
@@ -29,5 +31,12 @@ extension Sandbox {
         "/dev/urandom",
       ]
     return read.map { Rule($0) } + [Rule("/dev/null", [.read, .write])]
+  }
+
+  /// Leaves a NAT process what the host's libraries read. Called before it has a second thread. Where the kernel does not
+  /// have Landlock the process goes on as it is.
+  static func closeFilesOfNAT(reading more: [String] = []) {
+    var sandbox = Sandbox(isWanted: true)
+    sandbox.closeFiles(hostRules + more.map { Rule($0) })
   }
 }

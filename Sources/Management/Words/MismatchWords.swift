@@ -26,6 +26,11 @@ enum MismatchWords {
     let modify = "vmctl modifyvm \(machine)"
     switch mismatch {
     case .setting(_, _, nil), .device: return "use the same vmctl on both hosts"
+    case .setting(let name, "none", _) where slot(ofCard: name) != nil:
+      return "\(modify) --nic\(slot(ofCard: name) ?? 1) none"
+    case .setting(let name, let source, "none") where slot(ofCard: name) != nil:
+      return
+        "\(modify) --nic\(slot(ofCard: name) ?? 1) nat --\(name) \(source)  # or null, as the network's kind is the target's"
     case .setting(let name, let source, _): return "\(modify) --\(name) \(source)"
     case .cpuid(let leaf, let subleaf, let source?, _):
       let registers = source.map { "0x" + String($0, radix: 16) }.joined(separator: " ")
@@ -45,6 +50,14 @@ enum MismatchWords {
     case .drive(nil, let target?, let controller, _, _): return attach(target, controller, "none", machine)
     case .drive(nil, nil, _, _, _): return ""
     }
+  }
+
+  /// The place of the network card that a setting is about, which both machines have or neither.
+  private static func slot(ofCard setting: String) -> Int? {
+    for prefix in ["nic-type", "mac-address"] where setting.hasPrefix(prefix) {
+      return Int(setting.dropFirst(prefix.count))
+    }
+    return nil
   }
 
   private static func content(

@@ -12,6 +12,8 @@ enum SettingWords {
     case .form(let text, let expected):
       ManagementError(
         "\"\(text)\" is not possible for --\(setting.name)", remedy: "it has the form \(expected)")
+    case .refused(let text, let reason):
+      ManagementError("--\(setting.name) \(text) is not possible: \(reason)")
     case .absent(let device, let presence):
       ManagementError("there is no \(device)", remedy: "make it first with --\(presence)")
     }
@@ -22,6 +24,7 @@ enum SettingWords {
     case .malformed(let words, let form): "\"\(words.joined(separator: " "))\" is not \(self.words(form))"
     case .outOfRange(let number, let form): "\(number) is not \(words(form))"
     case .form(let text, let expected): "\"\(text)\" is not of the form \(expected)"
+    case .refused(let text, let reason): "\"\(text)\" is not possible: \(reason)"
     case .absent(let device, _): "there is no \(device)"
     }
   }

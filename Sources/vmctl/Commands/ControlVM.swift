@@ -4,10 +4,34 @@ import Management
 
 /// `controlvm NAME VERB ...`: the machine's name comes before the verb, as VBoxManage's users type it.
 struct ControlVM: ParsableCommand {
-  enum Verb: String, ExpressibleByArgument, CaseIterable {
+  enum Kind: String, CaseIterable {
     case pause, resume, reset, poweroff, acpipowerbutton, injectnmi, savestate, screenshotpng, keyboardputscancode,
       keyboardputstring
     case teleport, resolveteleport
+    /// Of a network card, whose number follows.
+    case setlinkstate, natpf, nictrace, nictracefile
+
+    var isOfCard: Bool { [.setlinkstate, .natpf, .nictrace, .nictracefile].contains(self) }
+  }
+
+  /// "pause", "setlinkstate1".
+  struct Verb: ExpressibleByArgument {
+    let kind: Kind
+    /// 1 to 8.
+    let card: Int?
+
+    init?(argument: String) {
+      let word = String(argument.prefix { !$0.isNumber })
+      let number = argument.dropFirst(word.count)
+      guard let kind = Kind(rawValue: word) else { return nil }
+      self.kind = kind
+      card = Int(number)
+      guard kind.isOfCard ? number.count == 1 && (1...8).contains(card ?? 0) : number.isEmpty else { return nil }
+    }
+
+    static var allValueStrings: [String] {
+      Kind.allCases.flatMap { kind in kind.isOfCard ? (1...8).map { "\(kind.rawValue)\($0)" } : [kind.rawValue] }
+    }
   }
 
   static let configuration = CommandConfiguration(
@@ -17,6 +41,10 @@ struct ControlVM: ParsableCommand {
       controlvm NAME screenshotpng FILE
       controlvm NAME keyboardputscancode HEX...
       controlvm NAME keyboardputstring TEXT...
+      controlvm NAME setlinkstate1 on | off            plugs the cable of network card 1 in or out
+      controlvm NAME natpf1 NAME,tcp|udp,[HOSTIP],HOSTPORT,[GUESTIP],GUESTPORT | delete NAME
+      controlvm NAME nictrace1 on | off                writes its frames to a pcap file
+      controlvm NAME nictracefile1 FILE
       controlvm NAME teleport --host HOST --port PORT [--maxdowntime MS] [--password P | --passwordfile F] [--timeout MS]
           ^C cancels; the machine then runs on here.
       controlvm NAME resolveteleport takeback | giveup
@@ -39,7 +67,14 @@ struct ControlVM: ParsableCommand {
 
   func validate() throws {
     let count = arguments.count
-    switch verb {
+    switch verb.kind {
+    case .setlinkstate, .nictrace:
+      guard ["on", "off"].contains(arguments.first), count == 1 else {
+        throw ValidationError("\(verb.kind.rawValue)\(verb.card ?? 1) needs on or off")
+      }
+    case .natpf: guard count > 0 else { throw ValidationError("natpf\(verb.card ?? 1) needs a rule, or delete NAME") }
+    case .nictracefile:
+      guard count == 1 else { throw ValidationError("nictracefile\(verb.card ?? 1) needs a file") }
     case .screenshotpng: guard count == 1 else { throw ValidationError("screenshotpng needs a file") }
     case .keyboardputscancode:
       guard count > 0 else { throw ValidationError("keyboardputscancode needs codes, as 1e 9e") }
@@ -49,9 +84,11 @@ struct ControlVM: ParsableCommand {
         throw ValidationError("resolveteleport needs takeback or giveup")
       }
     case .teleport: try validateTeleport()
-    default: guard count == 0 else { throw ValidationError("\(verb.rawValue) takes no \"\(arguments[0])\"") }
+    default: guard count == 0 else { throw ValidationError("\(verb.kind.rawValue) takes no \"\(arguments[0])\"") }
     }
-    if verb != .teleport && (host != nil || port != nil || password != nil || passwordfile != nil || timeout != nil) {
+    if verb.kind != .teleport
+      && (host != nil || port != nil || password != nil || passwordfile != nil || timeout != nil)
+    {
       throw ValidationError("--host, --port, --password, --passwordfile and --timeout are for teleport")
     }
   }
@@ -69,11 +106,18 @@ struct ControlVM: ParsableCommand {
 
   func run() throws {
     let entry = try machine.entry()
-    if verb == .resolveteleport, try !entry.folder.currentStatus().state.isLive {
+    if verb.kind == .resolveteleport, try !entry.folder.currentStatus().state.isLive {
       return try entry.resolveTeleport(takeBack: arguments[0] == "takeback")
     }
     let client = try ControlClient(entry)
-    switch verb {
+    switch verb.kind {
+    case .setlinkstate, .natpf, .nictrace, .nictracefile:
+      guard let command = ControlRequest.Command(rawValue: verb.kind.rawValue) else { return }
+      var request = ControlRequest(command)
+      request.card = verb.card
+      // The machine's process has another current directory.
+      request.words = verb.kind == .nictracefile ? arguments.map { Paths.absolute($0) } : arguments
+      try client.request(request)
     case .teleport: try teleport(client)
     case .savestate:
       let line = ProgressLine()
@@ -99,7 +143,7 @@ struct ControlVM: ParsableCommand {
       request.text = arguments[0]
       try client.request(request)
     default:
-      guard let command = ControlRequest.Command(rawValue: verb.rawValue) else { return }
+      guard let command = ControlRequest.Command(rawValue: verb.kind.rawValue) else { return }
       try client.request(ControlRequest(command))
     }
   }

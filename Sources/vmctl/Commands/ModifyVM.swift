@@ -26,6 +26,7 @@ struct ModifyVM: ParsableCommand {
   @OptionGroup(title: "CPU options") var cpuid: CPUIDOptions
   @OptionGroup(title: "Boot options") var boot: SettingOptions<BootSection>
   @OptionGroup(title: "Serial port options") var serial: SettingOptions<SerialSection>
+  @OptionGroup(title: "Network options") var network: SettingOptions<NetworkSection>
   @OptionGroup(title: "Teleporter options") var teleporter: SettingOptions<TeleporterSection>
 
   func run() throws {
@@ -36,6 +37,7 @@ struct ModifyVM: ParsableCommand {
       try cpuid.apply(to: &definition)
       try boot.apply(to: &definition)
       try serial.apply(to: &definition)
+      try network.apply(to: &definition)
       try teleporter.apply(to: &definition)
     }
   }

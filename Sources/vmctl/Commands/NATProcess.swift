@@ -1,10 +1,17 @@
 import ArgumentParser
 import HostNetwork
+import Management
 
-/// The process in which a machine's address translation runs; its VM process starts it.
+/// The process in which a machine's address translation runs; its VM process or that one's keeper starts it.
 struct NATProcessCommand: ParsableCommand {
   static let configuration = CommandConfiguration(commandName: NATProcess.subcommand, shouldDisplay: false)
-  @Argument var network: String
 
-  func run() throws { try NATProcess.run(configuration: network) }
+  func run() throws { try NetworkProcesses.runNAT() }
+}
+
+/// The process that starts those for a VM process in its sandbox.
+struct NATKeeperCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(commandName: NATKeeper.subcommand, shouldDisplay: false)
+
+  func run() throws { NetworkProcesses.runKeeper() }
 }

@@ -29,8 +29,9 @@ struct ShowVMInfo: ParsableCommand {
     } else if format == .json {
       try Terminal.json(Dictionary(facts.map { ($0.key, $0.value) }, uniquingKeysWith: { first, _ in first }))
     } else {
-      let width = facts.map(\.label.count).max() ?? 0
-      for fact in facts {
+      let shown = facts.filter { !$0.isOfAbsentDevice }
+      let width = shown.map(\.label.count).max() ?? 0
+      for fact in shown {
         Terminal.line((fact.label + ":").padding(toLength: width + 2, withPad: " ", startingAt: 0) + fact.value)
       }
     }

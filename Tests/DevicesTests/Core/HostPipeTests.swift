@@ -165,4 +165,51 @@ private final class Calls: @unchecked Sendable {
     }
     return bytes
   }
+
+  @Test func fromAClosedQueueNothingIsTaken() {
+    let queue = HostQueue<Int>(capacity: 4)
+    let items = Calls()
+    queue.onItems { items.add() }
+    _ = queue.offer([1, 2])
+    queue.close()
+    #expect(queue.take() == [] && queue.count == 2)
+    #expect(queue.whileOpen { 1 } == nil)
+    #expect(queue.offer([3, 4, 5]) == 2)
+    let before = items.count
+    queue.open()
+    #expect(items.count == before + 1)
+    #expect(queue.whileOpen { queue.take() } == [1, 2, 3, 4])
+  }
+
+  @Test func closingWaitsForWhoIsTaking() {
+    let queue = HostQueue<Int>(capacity: 4)
+    let (inside, leave) = (DispatchSemaphore(value: 0), DispatchSemaphore(value: 0))
+    let order = Calls()
+    let thread = Thread {
+      queue.whileOpen {
+        inside.signal()
+        leave.wait()
+        order.add()
+      }
+    }
+    thread.start()
+    inside.wait()
+    DispatchQueue.global().async { leave.signal() }
+    queue.close()
+    #expect(order.count == 1)
+  }
+
+  @Test func whoAsksForRoomInVainIsToldOfIt() {
+    let queue = HostQueue<Int>(capacity: 4)
+    let room = Calls()
+    queue.onRoom { room.add() }
+    _ = queue.offer([1, 2, 3])
+    #expect(queue.hasRoom(for: 1))
+    _ = queue.take()
+    #expect(room.count == 0)
+    _ = queue.offer([1, 2, 3])
+    #expect(!queue.hasRoom(for: 2))
+    _ = queue.take()
+    #expect(room.count == 1)
+  }
 }

@@ -25,8 +25,10 @@ import Testing
   }
 
   @Test func optionsWithNumbersAreOneRow() {
-    #expect(VirtualBoxWords.unknownOption("--nic3", of: "modifyvm") == "--nic3 is not built yet: network cards")
-    #expect(VirtualBoxWords.unknownOption("--nic1=nat", of: "modifyvm") == "--nic1 is not built yet: network cards")
+    #expect(
+      VirtualBoxWords.unknownOption("--bridgeadapter3", of: "modifyvm")
+        == "--bridgeadapter3 is not built yet: network cards")
+    #expect(VirtualBoxWords.unknownOption("--intnet1=x", of: "modifyvm") == "--intnet1 is not built yet: network cards")
     #expect(VirtualBoxWords.unknownOption("--nested-paging", of: "modifyvm")?.contains("is not here") == true)
     #expect(VirtualBoxWords.unknownOption("--nonsense", of: "modifyvm") == nil)
   }
@@ -85,15 +87,15 @@ import Testing
 
   @Test func theParsersComplaintGetsAHint() {
     #expect(
-      CommandWords.hint(about: ["modifyvm", "a"], complaint: "Unknown option '--nic1'", verbs: [])
-        == "--nic1 is not built yet: network cards")
+      CommandWords.hint(about: ["modifyvm", "a"], complaint: "Unknown option '--intnet1'", verbs: [])
+        == "--intnet1 is not built yet: network cards")
     #expect(
       CommandWords.hint(
         about: ["controlvm", "a", "poweroof"], complaint: "The value 'poweroof' is invalid for '<verb>'",
         verbs: ["poweroff"])
         == "the nearest is \"poweroff\"")
     #expect(
-      CommandWords.hint(about: ["controlvm"], complaint: "The value 'setlinkstate1' is invalid for '<verb>'", verbs: [])
-        == "setlinkstate1 is not built yet: network cards")
+      CommandWords.hint(about: ["controlvm"], complaint: "The value 'usbattach' is invalid for '<verb>'", verbs: [])
+        == "usbattach is not built yet: USB")
   }
 }

@@ -1,0 +1,111 @@
+import Foundation
+
+/// A process beside the VM process that starts NAT processes for it: once its sandbox is closed the VM process cannot start
+/// anything itself, and a NAT process that has died must be replaced.
+///
+/// It knows two requests, each a byte: start one, and end it. The answer is a line of JSON; that to a start has the two
+/// sockets with it. What runs, with what, is not for the VM process to say. It ends, with its NAT process, when the VM process
+/// has gone.
+public final class NATKeeper: @unchecked Sendable {
+  /// The subcommand of vmctl that this is.
+  public static let subcommand = "nat-keeper"
+  static let descriptor: Int32 = 3
+  private static let start: UInt8 = 1
+  private static let end: UInt8 = 2
+
+  struct Answer: Codable {
+    var process: pid_t?
+    var status: Int32?
+    var problem: String?
+  }
+
+  private let socket: Int32
+  private let process: pid_t
+  /// One request at a time.
+  private let lock = NSLock()
+
+  /// Starts it.
+  /// - Parameter program: vmctl.
+  /// - Throws: `HostNetworkError`.
+  public init(_ program: String) throws(HostNetworkError) {
+    let (ours, theirs) = try Descriptors.pair()
+    defer { close(theirs) }
+    do {
+      process = try HelperProcess.spawn(program, [Self.subcommand], descriptors: [theirs])
+    } catch {
+      close(ours)
+      throw error
+    }
+    socket = ours
+    // Should it ever hang, the helper's thread must not.
+    var patience = timeval(tv_sec: 20, tv_usec: 0)
+    setsockopt(socket, SOL_SOCKET, SO_RCVTIMEO, &patience, socklen_t(MemoryLayout<timeval>.size))
+  }
+
+  deinit {
+    close(socket)
+    // It ends by that. In its sandbox a VM process may not wait for it.
+    while waitpid(process, nil, 0) < 0, errno == EINTR {}
+  }
+
+  /// Starts NAT processes through the keeper.
+  public var launcher: NATLauncher {
+    {
+      try self.lock.withLock {
+        let (answer, descriptors) = try self.ask(Self.start)
+        guard descriptors.count == 2, let process = answer.process else {
+          for descriptor in descriptors { close(descriptor) }
+          throw HostNetworkError(answer.problem ?? "the NAT keeper has started nothing")
+        }
+        return NATConnection(frames: descriptors[0], control: descriptors[1], process: process) {
+          self.lock.withLock { (try? self.ask(Self.end))?.0.status ?? 0 }
+        }
+      }
+    }
+  }
+
+  private func ask(_ request: UInt8) throws(HostNetworkError) -> (Answer, [Int32]) {
+    guard case .moved(1) = Descriptors.write(socket, [request]),
+      let (bytes, descriptors) = DescriptorPassing.receive(socket),
+      let answer = try? JSONDecoder().decode(Answer.self, from: Data(bytes))
+    else { throw HostNetworkError("the NAT keeper does not answer", remedy: "restart the machine") }
+    return (answer, descriptors)
+  }
+
+  // MARK: The process
+
+  /// Serves the VM process until it is gone.
+  /// - Parameter program: vmctl.
+  public static func run(_ program: String) {
+    var child: pid_t = 0
+    func endChild() -> Int32 {
+      defer { child = 0 }
+      return child > 0 ? HelperProcess.end(child) : 0
+    }
+    var request: UInt8 = 0
+    while true {
+      let count = read(descriptor, &request, 1)
+      if count < 0, errno == EINTR { continue }
+      guard count == 1 else { break }
+      var answer = Answer()
+      var descriptors: [Int32] = []
+      if request == start {
+        _ = endChild()
+        do throws(HostNetworkError) {
+          let made = try HelperProcess.startNAT(program)
+          child = made.process
+          answer.process = child
+          descriptors = [made.frames, made.control]
+        } catch {
+          answer.problem = error.description
+        }
+      } else {
+        answer.status = endChild()
+      }
+      let isSent = DescriptorPassing.send(descriptor, JSONLines.line(answer), descriptors)
+      for descriptor in descriptors { close(descriptor) }
+      guard isSent else { break }
+    }
+    _ = endChild()
+  }
+}

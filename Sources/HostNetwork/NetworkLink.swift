@@ -1,0 +1,20 @@
+import Devices
+
+/// The frames of one network card's cable, both ways.
+public typealias FramePipe = HostPipe<[UInt8]>
+
+/// What a card's cable leads to on the host: it moves frames between a `FramePipe` and some network.
+///
+/// It is made while the process may still open what it likes, starts when the process has its threads, and moves frames from
+/// `connect` on, which is when the machine is this process's own. Nothing is sent while the pipe is closed.
+public protocol NetworkLink: AnyObject, Sendable {
+  /// What it is, for people: "nat 10.0.2.0/24".
+  var description: String { get }
+  /// Makes it ready, without moving frames.
+  /// - Throws: `HostNetworkError`.
+  func start() throws
+  /// From now on frames move.
+  func connect(_ pipe: FramePipe)
+  /// Nothing moves any more when this returns.
+  func stop()
+}

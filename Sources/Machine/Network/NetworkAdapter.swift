@@ -1,0 +1,64 @@
+import Devices
+import Foundation
+import HostNetwork
+
+extension MachineConfiguration {
+  /// How many network cards a machine may have.
+  public static let networkAdapterLimit = 8
+
+  /// A network card and what it is plugged into. `slot` is 1 to 8, as in the setting `nic1`.
+  public struct NetworkAdapter: Codable, Equatable, Sendable {
+    /// What the card's cable leads to.
+    public enum Network: String, Codable, CaseIterable, Sendable {
+      /// Nowhere: what is sent is gone.
+      case null
+      /// The host's network, behind address translation.
+      case nat
+    }
+
+    /// The card as the guest sees it. To add one: a case here, and how it is made in `NetworkPart`.
+    public enum Model: String, Codable, CaseIterable, Sendable {
+      /// Intel 82540EM ("e1000").
+      case e1000 = "82540EM"
+    }
+
+    public var slot: Int
+    public var network: Network
+    public var model = Model.e1000
+    /// Twelve hexadecimal digits in upper case.
+    public var macAddress: String
+    public var isCableConnected = true
+    /// The network behind address translation, as "10.0.2.0/24".
+    public var natNetwork = NATConfiguration().text
+    /// Port forwards, as `PortForward` reads them.
+    public var forwards: [String] = []
+    public var isTraced = false
+    /// Where the trace goes; nil: nic1.pcap in the machine's folder.
+    public var traceFile: String?
+
+    public init(slot: Int, network: Network = .nat, macAddress: String = Self.newAddress()) {
+      self.slot = slot
+      self.network = network
+      self.macAddress = macAddress
+    }
+
+    /// An address of local administration that no other card is likely to have: 32 bits of it are random.
+    public static func newAddress() -> String {
+      MACAddress([0x52, 0x54] + (0..<4).map { _ in UInt8.random(in: 0...255) })?.digits ?? ""
+    }
+
+    /// The address as the card has it.
+    public var address: MACAddress? { MACAddress(macAddress) }
+    /// The network behind address translation, with the forwards. Values that are none are left out: `HardwareLimits`
+    /// refuses them.
+    public var natConfiguration: NATConfiguration {
+      let rules = forwards.compactMap { try? PortForward($0) }
+      return (try? NATConfiguration(network: natNetwork, forwards: rules)) ?? NATConfiguration()
+    }
+  }
+}
+
+extension MACAddress {
+  /// Twelve hexadecimal digits in upper case, as settings have it.
+  public var digits: String { description.replacing(":", with: "").uppercased() }
+}

@@ -1,0 +1,79 @@
+import Foundation
+import HostNetwork
+import Logging
+import Machine
+
+/// What a network card's cable leads to, as its VM process keeps it.
+///
+/// Made before the process gives up its files; started before it gives up system calls; frames move from `connect` on, when the
+/// machine is this process's own.
+final class NetworkEndpoint: Sendable {
+  let slot: Int
+  let link: (any NetworkLink)?
+  private let isCableConnected: Bool
+  /// The port forwards of the definition, which hold from `open` or `connect` on.
+  private let forwards: [PortForward]
+  private let trace: NetworkTrace
+  private let logger: Logger
+
+  /// - Throws: `HostNetworkError` or `ManagementError` for a network that is not to be had.
+  init(_ adapter: MachineConfiguration.NetworkAdapter, folder: VMFolder, logger: Logger) throws {
+    let slot = adapter.slot
+    self.slot = slot
+    self.logger = logger
+    isCableConnected = adapter.isCableConnected
+    trace = try NetworkTrace(adapter, folder: folder) { logger.warning("network card \(slot): \($0)") }
+    switch adapter.network {
+    case .null:
+      link = nil
+      forwards = []
+    case .nat:
+      var configuration = adapter.natConfiguration
+      forwards = configuration.forwards
+      configuration.forwards = []
+      let keeper = try NATKeeper(NetworkProcesses.program)
+      link = try NATHelper(configuration, launch: keeper.launcher) { logger.warning("network card \(slot): \($0)") }
+    }
+  }
+
+  var nat: NATHelper? { link as? NATHelper }
+
+  /// What it is, for people.
+  var description: String { link?.description ?? "null" }
+
+  /// - Parameter ownsMachine: whether the machine is this process's own already: then what the definition asks of the host is
+  ///   tried, and what the host refuses keeps the machine from starting.
+  /// - Throws: `HostNetworkError`.
+  func start(ownsMachine: Bool) throws {
+    try link?.start()
+    guard ownsMachine else { return }
+    for rule in forwards { try nat?.add(rule) }
+  }
+
+  /// From now on frames move. What the host does not give a machine that has come is told in the log.
+  func connect(_ vm: VirtualMachine) {
+    trace.connect(vm, slot: slot)
+    // A machine that has come has brought its own idea of that.
+    vm.setNetworkCarrier(slot: slot, isCableConnected)
+    guard let link, let pipe = vm.connectNetwork(slot: slot) else { return }
+    link.connect(pipe)
+    guard let nat else { return }
+    for rule in forwards where !nat.forwards.contains(rule) {
+      do {
+        try nat.add(rule)
+      } catch {
+        logger.warning("network card \(slot): \(error)")
+      }
+    }
+  }
+
+  /// Switches the trace on, to a file or to the one of before, or off.
+  func setTrace(_ isOn: Bool) throws { try trace.set(isOn) }
+  func setTraceFile(_ path: String) throws { try trace.setFile(path) }
+  var traceFile: String? { trace.activeFile }
+
+  func close() {
+    link?.stop()
+    trace.close()
+  }
+}

@@ -1,0 +1,89 @@
+import Foundation
+import HostNetwork
+import Machine
+
+/// What a running machine's network card has done, for `showvminfo`.
+public struct NetworkFacts: Codable, Equatable, Sendable {
+  public var slot: Int
+  /// What its cable leads to.
+  public var network: String
+  public var isCableConnected: Bool
+  public var counters: NetworkCounters
+  /// Where its frames are written; nil: nowhere.
+  public var traceFile: String?
+  /// How often its NAT process had to be started again.
+  public var restarts: UInt64?
+}
+
+/// What clients of the control socket ask about network cards.
+extension VMProcess {
+  func networkFacts() -> [NetworkFacts] {
+    guard let vm = lock.withLock({ inner.vm }) else { return [] }
+    return networks.compactMap { network in
+      guard let counters = vm.networkCounters(slot: network.slot) else { return nil }
+      return NetworkFacts(
+        slot: network.slot, network: network.description,
+        isCableConnected: vm.networkCarrier(slot: network.slot) ?? false, counters: counters,
+        traceFile: network.traceFile, restarts: network.nat?.counters.restarts)
+    }
+  }
+
+  /// Does what the words say, and writes it into the definition, so that it holds at the next start too.
+  func changeNetwork(_ request: ControlRequest) throws -> ControlReply {
+    let words = request.words ?? []
+    guard let slot = request.card, let network = networks.first(where: { $0.slot == slot }) else {
+      let there = networks.map { String($0.slot) }.joined(separator: ", ")
+      throw ManagementError(
+        "the machine \"\(entry.name)\" has no network card \(request.card ?? 0)",
+        remedy: there.isEmpty ? "give it one with vmctl modifyvm --nic1 nat while it is off" : "it has \(there)")
+    }
+    guard let vm = lock.withLock({ inner.vm }), [.running, .paused].contains(state) else {
+      throw ManagementError(
+        "the machine \"\(entry.name)\" is \(state.rawValue); its network cards cannot be changed",
+        remedy: "it must be running or paused")
+    }
+    // The definition says whether the words mean anything.
+    var changed = try folder.readDefinition(checkingHost: false)
+    switch request.command {
+    case .setlinkstate:
+      try changed.set("cable-connected\(slot)", words)
+      vm.setNetworkCarrier(slot: slot, words == ["on"])
+    case .natpf:
+      try changed.set("nat-pf\(slot)", words)
+      try changeForwards(network, words)
+    case .nictrace:
+      try changed.set("nic-trace\(slot)", words)
+      try network.setTrace(words == ["on"])
+    default:
+      try changed.set("nic-trace-file\(slot)", words)
+      let adapter = changed.hardware.networkAdapters.first { $0.slot == slot }
+      try network.setTraceFile(adapter?.traceFile ?? "\(folder.path)/nic\(slot).pcap")
+    }
+    let name: [ControlRequest.Command: String] = [
+      .setlinkstate: "cable-connected", .natpf: "nat-pf", .nictrace: "nic-trace", .nictracefile: "nic-trace-file",
+    ]
+    try folder.whileEditing {
+      var definition = try folder.readDefinition(checkingHost: false)
+      try definition.set("\(name[request.command] ?? "")\(slot)", words)
+      try folder.change(to: definition)
+    }
+    return .done()
+  }
+
+  private func changeForwards(_ network: NetworkEndpoint, _ words: [String]) throws {
+    guard let nat = network.nat else {
+      throw ManagementError(
+        "network card \(network.slot) is on \(network.description), which has no port forwards",
+        remedy: "they are for cards on nat")
+    }
+    var rest = words[...]
+    while let word = rest.popFirst() {
+      if word == "delete" {
+        try nat.removeForward(named: rest.popFirst() ?? "")
+      } else {
+        let rule = try PortForward(word)
+        if !nat.forwards.contains(rule) { try nat.add(rule) }
+      }
+    }
+  }
+}
