@@ -16,6 +16,10 @@ public protocol DiskImage: AnyObject, Sendable {
   /// Fills `buffer` from `offset` (bytes) on. The part of the last sector that the file lacks reads as zero.
   func read(at offset: UInt64, into buffer: UnsafeMutableRawBufferPointer) throws(DiskImageError)
   func write(at offset: UInt64, from buffer: UnsafeRawBufferPointer) throws(DiskImageError)
+  /// The content of these bytes, whole sectors, is of no use any more. They may read as zeros afterwards, or as before.
+  func discard(at offset: UInt64, count: UInt64) throws(DiskImageError)
+  /// Makes these bytes, whole sectors, read as zeros. Without `mayUnmap` the host's storage for them stays allocated where it can.
+  func writeZeroes(at offset: UInt64, count: UInt64, mayUnmap: Bool) throws(DiskImageError)
   /// Returns once everything written is on stable storage.
   func flush() throws(DiskImageError)
 
@@ -36,6 +40,26 @@ public protocol DiskImage: AnyObject, Sendable {
 }
 
 extension DiskImage {
+  /// Keeps what is there.
+  public func discard(at offset: UInt64, count: UInt64) throws(DiskImageError) {}
+
+  public func writeZeroes(at offset: UInt64, count: UInt64, mayUnmap: Bool) throws(DiskImageError) {
+    try fillWithZeros(at: offset, count: count)
+  }
+
+  /// Writes zeros, piece by piece.
+  func fillWithZeros(at offset: UInt64, count: UInt64) throws(DiskImageError) {
+    let zeros = UnsafeMutableRawBufferPointer.allocate(byteCount: Int(min(count, 1 << 20)), alignment: 16)
+    defer { zeros.deallocate() }
+    zeros.initializeMemory(as: UInt8.self, repeating: 0)
+    var done: UInt64 = 0
+    while done < count {
+      let part = Int(min(count - done, UInt64(zeros.count)))
+      try write(at: offset + done, from: UnsafeRawBufferPointer(rebasing: zeros[..<part]))
+      done += UInt64(part)
+    }
+  }
+
   /// Sectors of 512 bytes.
   public var sectorCount: UInt64 { size / 512 }
   /// The process holds it, alone or shared.

@@ -146,6 +146,35 @@ public final class RawImage: DiskImage, @unchecked Sendable {
     }
   }
 
+  /// Punches a hole, where the host's file system has holes.
+  public func discard(at offset: UInt64, count: UInt64) throws(DiskImageError) {
+    guard !isReadOnly else { throw .readOnly(path: path) }
+    try check(offset, Int(clamping: count))
+    _ = makeHole(offset, count, mode: Self.keepSize | Self.punchHole)
+  }
+
+  public func writeZeroes(at offset: UInt64, count: UInt64, mayUnmap: Bool) throws(DiskImageError) {
+    guard !isReadOnly else { throw .readOnly(path: path) }
+    try check(offset, Int(clamping: count))
+    if makeHole(offset, count, mode: Self.keepSize | (mayUnmap ? Self.punchHole : Self.zeroRange)) { return }
+    // The host cannot.
+    try fillWithZeros(at: offset, count: count)
+  }
+
+  /// Modes of fallocate(2), <linux/falloc.h>.
+  private static let keepSize: Int32 = 0x01
+  private static let punchHole: Int32 = 0x02
+  private static let zeroRange: Int32 = 0x10
+
+  private func makeHole(_ offset: UInt64, _ count: UInt64, mode: Int32) -> Bool {
+    guard count > 0 else { return true }
+    note(offset, Int(clamping: count))
+    while hostFallocate(descriptor, mode, off_t(offset), off_t(count)) != 0 {
+      if errno != EINTR { return false }
+    }
+    return true
+  }
+
   public var recentlyWritten: [UInt64] { recent.withLock { $0 } }
 
   public func noteWritten(blocks: [UInt64]) {
@@ -267,3 +296,7 @@ public final class RawImage: DiskImage, @unchecked Sendable {
     }
   }
 }
+
+/// fallocate(2): the C library has it, Swift's view of its headers does not.
+@_silgen_name("fallocate")
+private func hostFallocate(_ descriptor: Int32, _ mode: Int32, _ offset: off_t, _ length: off_t) -> Int32

@@ -30,6 +30,44 @@ func write(_ image: any DiskImage, _ offset: UInt64, _ bytes: [UInt8]) throws {
   let folder: ScratchFolder
   init() throws { folder = try ScratchFolder() }
 
+  /// Bytes of storage that the host has given the file.
+  private func allocated(_ path: String) -> Int {
+    var status = stat()
+    stat(path, &status)
+    return Int(status.st_blocks) * 512
+  }
+
+  @Test func zerosAreWrittenAsHolesOrNot() throws {
+    let path = try folder.file("disk.img", [UInt8](repeating: 7, count: 1 << 20))
+    let image = try RawImage(path: path)
+    try image.flush()
+    try image.writeZeroes(at: 512, count: 65_536, mayUnmap: false)
+    #expect(try read(image, 0, 512) == Array(repeating: 7, count: 512))
+    #expect(try read(image, 512, 65_536) == Array(repeating: 0, count: 65_536))
+    #expect(try read(image, 512 + 65_536, 512) == Array(repeating: 7, count: 512))
+    let before = allocated(path)
+    try image.writeZeroes(at: 0, count: 1 << 19, mayUnmap: true)
+    try image.discard(at: 1 << 19, count: 1 << 18)
+    try image.flush()
+    #expect(try read(image, 0, 1 << 19) == Array(repeating: 0, count: 1 << 19))
+    #expect(allocated(path) < before - (1 << 19))
+    #expect(image.recentlyWritten.contains(0))
+    #expect(image.size == 1 << 20)
+    #expect(throws: DiskImageError.self) { try image.writeZeroes(at: 1 << 20, count: 512, mayUnmap: true) }
+    #expect(throws: DiskImageError.self) { try image.discard(at: .max, count: .max) }
+    let readOnly = try RawImage(path: path, readOnly: true)
+    #expect(throws: DiskImageError.readOnly(path: path)) { try readOnly.discard(at: 0, count: 512) }
+  }
+
+  @Test func whereTheHostHasNoHolesZerosAreWritten() throws {
+    let path = try folder.file("disk.img", [UInt8](repeating: 7, count: 3 << 20))
+    try RawImage(path: path).fillWithZeros(at: 512, count: 2 << 20)
+    let image = try RawImage(path: path)
+    #expect(try read(image, 0, 512) == Array(repeating: 7, count: 512))
+    #expect(try read(image, 512, 2 << 20).allSatisfy { $0 == 0 })
+    #expect(try read(image, 512 + (2 << 20), 512) == Array(repeating: 7, count: 512))
+  }
+
   @Test func aCreatedImageIsSparseAndReadsAsZeros() throws {
     let path = folder.path("disk.img")
     try RawImage.createRaw(path: path, size: 1 << 30)

@@ -210,8 +210,9 @@ public final class E1000: PCIDevice, NetworkCard, MemoryMappedIO, PortIO {
     restorePCI(saved.pci)
     core.state = saved.registers
     portAddress = saved.portAddress
-    // Whatever waits in the ring is looked at when the machine goes on.
+    // Whatever waits in the ring is looked at when the machine goes on, which need not have been paused before.
     isSending = true
+    isPaused = true
     continuesAt = nil
     settle()
   }

@@ -1,4 +1,3 @@
-import CZlib
 import GuestMemory
 
 /// Reception (Intel's manual, 3.2): the filters, the guest's ring, checksums.
@@ -30,7 +29,7 @@ extension E1000Core {
     guard let match = match(frame) else { return .discarded }
 
     let tag = takeTag(&frame)
-    if !control.contains(.stripCRC) { appendCRC(&frame) }
+    if !control.contains(.stripCRC) { frame.append(contentsOf: EthernetCRC.bytes(of: frame)) }
     let room = store(frame, tag: tag, match: match, memory: memory, now: now)
     switch room {
     case .delivered:
@@ -95,13 +94,6 @@ extension E1000Core {
     let tag = frame.word(at: 14)
     frame.removeSubrange(12..<16)
     return tag
-  }
-
-  private func appendCRC(_ frame: inout [UInt8]) {
-    let value = frame.withUnsafeBytes {
-      UInt32(truncatingIfNeeded: crc32(0, $0.bindMemory(to: UInt8.self).baseAddress, UInt32($0.count)))
-    }
-    for shift: UInt32 in [0, 8, 16, 24] { frame.append(UInt8(value >> shift & 0xFF)) }
   }
 
   // MARK: The ring
