@@ -18,7 +18,8 @@ public protocol DiskImage: AnyObject, Sendable {
   func write(at offset: UInt64, from buffer: UnsafeRawBufferPointer) throws(DiskImageError)
   /// The content of these bytes, whole sectors, is of no use any more. They may read as zeros afterwards, or as before.
   func discard(at offset: UInt64, count: UInt64) throws(DiskImageError)
-  /// Makes these bytes, whole sectors, read as zeros. Without `mayUnmap` the host's storage for them stays allocated where it can.
+  /// Makes these bytes, whole sectors, read as zeros. Without `mayUnmap` the host's storage for them stays allocated, where
+  /// it can.
   func writeZeroes(at offset: UInt64, count: UInt64, mayUnmap: Bool) throws(DiskImageError)
   /// Returns once everything written is on stable storage.
   func flush() throws(DiskImageError)

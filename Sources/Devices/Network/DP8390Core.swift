@@ -1,5 +1,5 @@
-/// The network interface controller DP8390 with the buffer memory and the address PROM of the NE2000 board: sixteen registers in
-/// pages, a data port by which software reaches the memory, and a ring of 256-byte buffers in it. Pure: no bus, no wire.
+/// The network interface controller DP8390 with the buffer memory and the address PROM of the NE2000 board: sixteen registers
+/// in pages, a data port by which software reaches the memory, and a ring of 256-byte buffers in it. Pure: no bus, no wire.
 ///
 /// Sources: National Semiconductor, "DP8390D/NS32490D NIC Network Interface Controller" data sheet (sections named below);
 /// Realtek, "RTL8029AS" data sheet, for what its PCI version adds.

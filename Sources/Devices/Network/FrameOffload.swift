@@ -16,6 +16,7 @@ public struct FrameOffload: Codable, Equatable, Sendable {
   public var needsChecksum = false
   /// Checksums have been looked at and are right.
   public var isChecked = false
+  /// Whether, and as what, it is to be cut.
   public var segmentation = Segmentation.none
   /// The connection uses explicit congestion notification (RFC 3168): only the first segment keeps CWR.
   public var hasECN = false
@@ -23,7 +24,9 @@ public struct FrameOffload: Codable, Equatable, Sendable {
   public var hint: UInt16 = 0
   /// Payload of each segment, in bytes.
   public var segmentSize: UInt16 = 0
+  /// Bytes from the frame's beginning.
   public var checksumStart: UInt16 = 0
+  /// Bytes from `checksumStart` on.
   public var checksumOffset: UInt16 = 0
 
   /// Nothing is left to do.

@@ -3,8 +3,8 @@ import Foundation
 import GuestMemory
 import SavedState
 
-/// The block device of virtio with its medium. The host's reads and writes are done by a `DiskWorker`, one after the other, while
-/// the guest runs on; guest memory is read before them and written after them, under the machine lock.
+/// The block device of virtio with its medium. The host's reads and writes are done by a `DiskWorker`, one after the other,
+/// while the guest runs on; guest memory is read before them and written after them, under the machine lock.
 ///
 /// Source: virtio 1.2, 5.2. A saved state has no requests under way: a pause waits for those that are.
 public final class VirtioBlock: VirtioPCI, Device {

@@ -32,6 +32,7 @@ public final class VirtioConsole: VirtioPCI, Device {
   private var typed: [UInt8] = []
   private var wantsRoom = false
 
+  /// - Parameter fabric: takes messages in place of the interrupt pin.
   public init(
     name: String = "console", memory: PhysicalMemory, ports: PortBus, clock: GuestClock, fabric: InterruptFabric
   ) {

@@ -5,8 +5,8 @@ import SavedState
 /// A virtio device as a PCI function: registers, queues, interrupts, and when what is in the queues is looked at. What a
 /// device does with it is its subclass's.
 ///
-/// It is transitional: drivers of version 1 find its registers in BAR 4 by capabilities (virtio 1.2, 4.1.4), those from before it
-/// in the ports of BAR 0 (4.1.4.10). BAR 1 holds the table of MSI-X; without that, interrupts come by INTA#.
+/// It is transitional: drivers of version 1 find its registers in BAR 4 by capabilities (virtio 1.2, 4.1.4), those from
+/// before it in the ports of BAR 0 (4.1.4.10). BAR 1 holds the table of MSI-X; without that, interrupts come by INTA#.
 ///
 /// The machine lock is held for a bounded time whatever is in the rings: a subclass stops after a share of work and calls
 /// `goOnLater`.
