@@ -1,5 +1,6 @@
 import Devices
 import SavedState
+import X86
 
 /// The host's side of the machine: consoles, screen, keyboard, and what a debugger asks.
 extension VirtualMachine {
@@ -96,5 +97,13 @@ extension VirtualMachine {
   private static func line(of section: StateSection) -> String {
     let fields = String(decoding: section.fields, as: UTF8.self)
     return "\(section.name) (\(section.kind) \(section.version)): \(fields)"
+  }
+
+  // MARK: Warming up
+
+  /// Has this process do what it would do for the first time when the machine runs.
+  public func rehearse() {
+    guard let cpu = board.cpus.first else { return }
+    Rehearsal.run(profile: cpu.profile, accelerator: cpu.accelerator)
   }
 }

@@ -315,10 +315,14 @@ final class TargetSession<Machine: TeleportableMachine> {
     try? end()
   }
 
-  /// Behind the guest's back.
+  /// Behind the guest's back, and not in its first moments: all that it touches comes in anew just then, and each join
+  /// keeps page faults waiting.
   private func enlargePages(of memory: PhysicalMemory) {
-    memory.useLargePages(true)
-    let thread = Thread { memory.joinPages() }
+    let thread = Thread {
+      Thread.sleep(forTimeInterval: 0.5)
+      memory.useLargePages(true)
+      memory.joinPages()
+    }
     thread.name = "large pages"
     thread.start()
   }

@@ -101,6 +101,9 @@ public final class TeleportTarget<Machine: TeleportableMachine>: @unchecked Send
     let same = try Message.decode(HardwareDescription.self, Wire.Frame(.hardware, Message.encode(hardware)))
     _ = HardwareCheck.compare(source: same, target: hardware)
     try machine.loadState(SectionCodec.decodeAll(SectionCodec.encodeAll(machine.saveState())))
+    let thread = Thread { machine.rehearse() }
+    thread.name = "rehearsal"
+    thread.start()
   }
 
   /// Waits without limit. When it returns, the machine runs (or is paused) here.

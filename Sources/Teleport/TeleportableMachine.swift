@@ -40,6 +40,12 @@ public protocol TeleportableMachine: AnyObject, Sendable {
   func discsWereReplaced(in places: [HardwareDescription.StorageSlot.Place])
   /// Ends a machine that is not wanted any more, started or not.
   func powerOff()
+  /// Does what the process would do for the first time when this machine runs. May take a while; safe on any thread.
+  func rehearse()
+}
+
+extension TeleportableMachine {
+  public func rehearse() {}
 }
 
 extension VirtualMachine: TeleportableMachine {
