@@ -20,4 +20,10 @@ public protocol NetworkCard: Device {
   var onSend: ([UInt8]) -> Void { get set }
   /// The wire takes frames again.
   func wireRoomChanged()
+  /// Asks the guest to tell the network where it is, where the card has a way to: the machine has moved.
+  func askToAnnounce()
+}
+
+extension NetworkCard {
+  public func askToAnnounce() {}
 }

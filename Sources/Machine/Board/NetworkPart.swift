@@ -19,7 +19,7 @@ final class NetworkPart: BoardPart {
         board: sockets)
       let card = socket.make(adapter.model)
       cards.append(card)
-      ports[adapter.slot] = NetworkPort(slot: adapter.slot, card: card, lock: sockets.bench.lock)
+      ports[adapter.slot] = NetworkPort(slot: adapter.slot, card: card, lock: sockets.bench.lock, clock: sockets.bench.clock)
     }
     self.ports = ports
     self.cards = cards

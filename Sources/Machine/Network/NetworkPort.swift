@@ -44,8 +44,16 @@ public final class NetworkPort: Device, @unchecked Sendable {
   private var isPaused = true
   private var isConnected = false
   private var observer: (@Sendable (Direction, [UInt8]) -> Void)?
+  /// What the network knows of the guest.
+  private var station = GuestStation()
+  /// The guest has moved, and the network is being told.
+  private var announcements: AnnouncementSchedule?
+  private var hasArrived = false
+  private let clock: GuestClock
+  private var timer: ClockTimer?
 
-  init(slot: Int, card: any NetworkCard, lock: MachineLock) {
+  init(slot: Int, card: any NetworkCard, lock: MachineLock, clock: GuestClock) {
+    self.clock = clock
     self.slot = slot
     name = "\(card.name)-cable"
     self.card = card
@@ -58,6 +66,7 @@ public final class NetworkPort: Device, @unchecked Sendable {
     card.onReceiveRoom = { [unowned self] in deliver() }
     pipe.toDevice.onItems { [unowned self] in lock.withLock { self.deliver() } }
     pipe.toHost.onRoom { [unowned self] in lock.withLock { self.card.wireRoomChanged() } }
+    timer = clock.makeTimer { [unowned self] in announce() }
   }
 
   // MARK: The host's side
@@ -95,6 +104,12 @@ public final class NetworkPort: Device, @unchecked Sendable {
     guard isPluggedIn else { return counts.sendDrops += 1 }
     counts.framesSent += 1
     counts.bytesSent += UInt64(frame.count)
+    station.learn(frame)
+    announcements?.sent()
+    put(frame)
+  }
+
+  private func put(_ frame: [UInt8]) {
     observer?(.sent, frame)
     pipe.toHost.send(frame)
   }
@@ -109,11 +124,24 @@ public final class NetworkPort: Device, @unchecked Sendable {
         counts.framesReceived += 1
         counts.bytesReceived += UInt64(frame.count)
         observer?(.received, frame)
+        if announcements != nil, station.isAddressed(by: frame) { announcements?.received() }
       } else {
         counts.receiveDrops += 1
       }
       inHand.removeLast()
     }
+  }
+
+  // MARK: Announcing
+
+  /// Tells the network that the guest is here now, and again when it is time for that.
+  private func announce() {
+    guard !isPaused, var schedule = announcements, schedule.next != nil else { return announcements = nil }
+    // What finds no room is told again soon.
+    if isPluggedIn { for frame in station.announcement(card.address) { put(frame) } }
+    schedule.announced(now: clock.now)
+    announcements = schedule
+    if let next = schedule.next { timer?.arm(at: next) } else { announcements = nil }
   }
 
   // MARK: Device
@@ -126,6 +154,12 @@ public final class NetworkPort: Device, @unchecked Sendable {
     guard isPaused else { return }
     isPaused = false
     pipe.toHost.open()
+    if hasArrived {
+      hasArrived = false
+      announcements = AnnouncementSchedule(now: clock.now)
+      card.askToAnnounce()
+      announce()
+    }
     deliver()
   }
 
@@ -134,13 +168,15 @@ public final class NetworkPort: Device, @unchecked Sendable {
     var sent: Data
     /// Frames that wait for the guest.
     var received: Data
+    var station: GuestStation
   }
   private static let kind = "network-cable"
   private static let version = 1
 
   public func save() throws -> StateSection {
     let saved = Saved(
-      sent: Self.encode(pipe.toHost.waiting), received: Self.encode(inHand.reversed() + pipe.toDevice.waiting))
+      sent: Self.encode(pipe.toHost.waiting), received: Self.encode(inHand.reversed() + pipe.toDevice.waiting),
+      station: station)
     return try StateSection(name: name, kind: Self.kind, version: Self.version, state: saved)
   }
 
@@ -148,6 +184,9 @@ public final class NetworkPort: Device, @unchecked Sendable {
     let saved = try section.decode(Saved.self, kind: Self.kind, upTo: Self.version)
     let sent = try Self.decode(saved.sent, in: section)
     let received = try Self.decode(saved.received, in: section)
+    try requireValid(saved.station.isPlausible, in: section, "the addresses of the guest")
+    station = saved.station
+    hasArrived = true
     // The card has been loaded before.
     isPluggedIn = card.hasCarrier
     pipe.toHost.restore(sent)

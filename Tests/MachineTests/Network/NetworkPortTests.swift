@@ -59,7 +59,20 @@ private final class FakeCard: NetworkCard {
 @Suite struct NetworkPortTests {
   private let card = FakeCard()
   private let lock = MachineLock()
-  private func port() -> NetworkPort { NetworkPort(slot: 1, card: card, lock: lock) }
+  private let time = HostTime()
+  private let clock: GuestClock
+
+  init() {
+    clock = GuestClock { [time] in time.now }
+    clock.start()
+  }
+
+  /// The host's clock, which goes when a test says so.
+  private final class HostTime: @unchecked Sendable {
+    var now: UInt64 = 0
+  }
+
+  private func port() -> NetworkPort { NetworkPort(slot: 1, card: card, lock: lock, clock: clock) }
   private static func frames(_ numbers: Range<Int>) -> [[UInt8]] { numbers.map { [UInt8($0 & 0xFF), UInt8($0 >> 8)] } }
 
   @Test func aCableThatLeadsNowhereTakesEverythingAndKeepsWhatItCan() {
@@ -129,13 +142,13 @@ private final class FakeCard: NetworkCard {
     let section = try lock.withLock { try old.save() }
 
     let newCard = FakeCard()
-    let new = NetworkPort(slot: 1, card: newCard, lock: lock)
+    let new = NetworkPort(slot: 1, card: newCard, lock: lock, clock: clock)
     try lock.withLock { try new.load(section) }
     #expect(new.pipe.toHost.take() == [] && newCard.received == [], "it does not run yet")
     #expect(try lock.withLock { try new.save() } == section)
     new.connect()
     lock.withLock { new.resume() }
-    #expect(new.pipe.toHost.take() == Self.frames(0..<4))
+    #expect(new.pipe.toHost.take().prefix(4) == Self.frames(0..<4)[...])
     #expect(card.received + newCard.received == Self.frames(10..<40))
   }
 
@@ -144,7 +157,10 @@ private final class FakeCard: NetworkCard {
     lock.withLock { old.resume() }
     _ = lock.withLock { card.send(Self.frames(0..<4)) }
     let good = try lock.withLock { try old.save() }
-    struct Fields: Codable { var sent, received: Data }
+    struct Fields: Codable {
+      var sent, received: Data
+      var station = GuestStation()
+    }
     let fields = try good.decode(Fields.self, kind: "network-cable", upTo: 1)
     for length in 1..<fields.sent.count where length % 6 != 0 {
       let cut = Fields(sent: fields.sent.prefix(length), received: fields.received)
@@ -157,5 +173,80 @@ private final class FakeCard: NetworkCard {
       name: "nic1-cable", kind: "network-cable", version: 1, state: Fields(sent: many, received: Data()))
     #expect(throws: SavedStateError.self) { try lock.withLock { try old.load(bad) } }
     #expect(try lock.withLock { try old.save() } == good)
+  }
+
+  // MARK: After a journey
+
+  private static let guest: [UInt8] = [2, 0, 0, 0, 0, 1]
+  private static let arp: [UInt8] =
+    [255, 255, 255, 255, 255, 255] + guest + [8, 6, 0, 1, 8, 0, 6, 4, 0, 1] + guest + [10, 0, 2, 15, 0, 0, 0, 0, 0, 0]
+    + [10, 0, 2, 2]
+
+  /// A port whose guest has used an address and has come from elsewhere.
+  private func arrived() throws -> NetworkPort {
+    let old = port()
+    lock.withLock { old.resume() }
+    _ = lock.withLock { card.send([Self.arp]) }
+    old.close()
+    _ = old.pipe.toHost.take()
+    lock.withLock { old.pause() }
+    let section = try lock.withLock { try old.save() }
+    let new = port()
+    try lock.withLock { try new.load(section) }
+    #expect(new.pipe.toHost.take() == [], "not a frame before the machine is its own")
+    new.connect()
+    lock.withLock { new.resume() }
+    #expect(new.pipe.toHost.take(1) == [Self.arp], "what was on its way")
+    return new
+  }
+
+  private func run(until milliseconds: UInt64) {
+    while let next = clock.nextDeadline, next <= milliseconds * 1_000_000 {
+      time.now = next
+      lock.withLock { clock.runDueTimers() }
+    }
+    time.now = milliseconds * 1_000_000
+  }
+
+  @Test func aGuestThatHasComeIsAnnouncedAtOnceAndAgainForAMinute() throws {
+    let port = try arrived()
+    let first = port.pipe.toHost.take()
+    #expect(first.map { Array($0[12..<14]) } == [[0x80, 0x35], [8, 6]], "RARP, gratuitous ARP")
+    var times: [UInt64] = []
+    while let next = clock.nextDeadline {
+      run(until: next / 1_000_000)
+      if port.pipe.toHost.take() == first { times.append(next / 1_000_000) }
+    }
+    #expect(times.prefix(8) == [50, 200, 550, 1300, 2850, 6000, 11000, 16000])
+    #expect(times.last == 61000 || times.last == 56000)
+    #expect(port.counters.framesSent == 0, "they are not the guest's")
+  }
+
+  @Test func itIsNotAnnouncedAnyMoreWhenTrafficHasComeBothWays() throws {
+    let port = try arrived()
+    _ = port.pipe.toHost.take()
+    _ = lock.withLock { card.send([Self.arp]) }
+    run(until: 50)
+    #expect(port.pipe.toHost.take().count == 3, "one way is not enough")
+    _ = port.pipe.toDevice.offer([[255, 255, 255, 255, 255, 255] + Self.guest])
+    run(until: 200)
+    #expect(port.pipe.toHost.take().count == 2, "nor is what is for everybody")
+    _ = port.pipe.toDevice.offer([Self.guest + Self.guest])
+    run(until: 100_000)
+    #expect(port.pipe.toHost.take() == [])
+    #expect(clock.nextDeadline == nil)
+  }
+
+  @Test func aMachineThatStaysWhereItIsAnnouncesNothing() {
+    let port = port()
+    lock.withLock { port.resume() }
+    _ = lock.withLock { card.send([Self.arp]) }
+    port.close()
+    lock.withLock {
+      port.pause()
+      port.resume()
+    }
+    #expect(port.pipe.toHost.take() == [Self.arp])
+    #expect(clock.nextDeadline == nil)
   }
 }
