@@ -13,6 +13,9 @@ public struct NATConfiguration: Codable, Equatable, Sendable {
   /// Rules that hold from the start.
   public var forwards: [PortForward] = []
 
+  /// The file that DHCP tells those who boot from the network; nil: none.
+  public var bootFile: String?
+
   /// 10.0.2.0/24 without rules.
   public init() {}
 

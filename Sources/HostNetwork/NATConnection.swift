@@ -68,7 +68,9 @@ enum HelperProcess {
   }
 
   /// Starts a NAT process as a child of this one.
-  static func startNAT(_ program: String) throws(HostNetworkError) -> (frames: Int32, control: Int32, process: pid_t) {
+  static func startNAT(
+    _ program: String, tftpFolder: String?
+  ) throws(HostNetworkError) -> (frames: Int32, control: Int32, process: pid_t) {
     let (frames, theirFrames) = try Descriptors.pair()
     let (control, theirControl) = try Descriptors.pair()
     defer {
@@ -77,7 +79,10 @@ enum HelperProcess {
     }
     do {
       return (
-        frames, control, try spawn(program, [NATProcess.subcommand], descriptors: [theirFrames, theirControl])
+        frames, control,
+        try spawn(
+          program, [NATProcess.subcommand] + (tftpFolder.map { ["tftp", $0] } ?? []),
+          descriptors: [theirFrames, theirControl])
       )
     } catch {
       close(frames)
@@ -89,10 +94,10 @@ enum HelperProcess {
 
 extension NATHelper {
   /// Starts NAT processes as children of this process.
-  /// - Parameter program: vmctl.
-  public static func launcher(_ program: String) -> NATLauncher {
+  /// - Parameters: program: vmctl. tftpFolder: whose files guests get by TFTP.
+  public static func launcher(_ program: String, tftpFolder: String? = nil) -> NATLauncher {
     {
-      let (frames, control, process) = try HelperProcess.startNAT(program)
+      let (frames, control, process) = try HelperProcess.startNAT(program, tftpFolder: tftpFolder)
       return NATConnection(frames: frames, control: control, process: process) { HelperProcess.end(process) }
     }
   }

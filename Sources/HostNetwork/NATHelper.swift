@@ -34,11 +34,9 @@ public final class NATHelper: NetworkLink, @unchecked Sendable {
 
   // Of the thread.
   private var connection: NATConnection?
-  private var input = FrameStream.Decoder()
-  private var output = OutputBuffer()
+  private var mover = FrameMover()
   private var replies = JSONLines()
   private var requests = OutputBuffer()
-  private var held: [UInt8]?
   private var startedAt = ContinuousClock.now
   private var pause = 0.0
 
@@ -137,7 +135,7 @@ public final class NATHelper: NetworkLink, @unchecked Sendable {
     Descriptors.setNonBlocking(made.frames)
     Descriptors.setNonBlocking(made.control)
     connection = made
-    (input, output, replies, requests) = (.init(), .init(), .init(), .init())
+    (mover, replies, requests) = (.init(), .init(), .init())
     let configuration = state.withLock { state in
       state.process = made.process
       return state.configuration
@@ -202,26 +200,23 @@ public final class NATHelper: NetworkLink, @unchecked Sendable {
   /// - Returns: false when the NAT process has gone.
   private func turn(_ connection: NATConnection) -> Bool {
     let pipe = takeRequests()
-    guard requests.flush(connection.control), deliver(to: pipe) else { return false }
-    // nil: closed.
-    let sending = pipe?.toHost.whileOpen { () -> Bool in
-      if output.count < 1 << 17, let pipe {
-        let frames = pipe.toHost.take()
-        output.append { bytes in for frame in frames { FrameStream.encode(frame, to: &bytes) } }
-      }
-      return output.flush(connection.frames)
+    guard requests.flush(connection.control) else { return false }
+    do throws(HostNetworkError) {
+      try mover.deliver(pipe)
+    } catch {
+      log("NAT: \(error)")
+      return false
     }
-    guard sending != false else { return false }
-    let reads = pipe != nil && held == nil ? Int16(POLLIN) : 0
+    let sends = mover.send(pipe, connection.frames)
+    guard sends != false else { return false }
     var descriptors = [
       pollfd(fd: bell.descriptor, events: Int16(POLLIN), revents: 0),
-      pollfd(
-        fd: connection.frames, events: reads | (sending == nil || output.isEmpty ? 0 : Int16(POLLOUT)), revents: 0),
+      pollfd(fd: connection.frames, events: mover.events(pipe, sends: sends), revents: 0),
       pollfd(fd: connection.control, events: Int16(POLLIN) | (requests.isEmpty ? 0 : Int16(POLLOUT)), revents: 0),
     ]
     guard poll(&descriptors, 3, -1) > 0 else { return true }
     if descriptors[0].revents != 0 { bell.hear() }
-    if descriptors[1].revents & Int16(POLLIN) != 0, !readFrames(connection.frames) { return false }
+    if descriptors[1].revents & Int16(POLLIN) != 0, !mover.read(connection.frames) { return false }
     // What it has sent is read to its end first.
     if descriptors[1].revents & Int16(POLLHUP | POLLERR) != 0, descriptors[1].revents & Int16(POLLIN) == 0 {
       return false
@@ -234,35 +229,6 @@ public final class NATHelper: NetworkLink, @unchecked Sendable {
       for request in state.unsent { requests.append { $0 += JSONLines.line(request) } }
       state.unsent = []
       return state.pipe
-    }
-  }
-
-  private func readFrames(_ socket: Int32) -> Bool {
-    var buffer = [UInt8](repeating: 0, count: 1 << 17)
-    switch Descriptors.read(socket, into: &buffer) {
-    case .ended: return false
-    case .wouldBlock: return true
-    case .moved(let count): input.append(buffer[..<count])
-    }
-    return true
-  }
-
-  /// Gives the pipe what it takes; the rest waits until it has room.
-  /// - Returns: whether what is there could be understood.
-  private func deliver(to pipe: FramePipe?) -> Bool {
-    guard let pipe else { return true }
-    while true {
-      do {
-        guard let frame = try held ?? input.next() else { return true }
-        held = nil
-        guard pipe.toDevice.offer(CollectionOfOne(frame)) == 1 else {
-          held = frame
-          return true
-        }
-      } catch {
-        log("NAT: \(error)")
-        return false
-      }
     }
   }
 

@@ -3,15 +3,16 @@ import Foundation
 /// A process beside the VM process that starts NAT processes for it: once its sandbox is closed the VM process cannot start
 /// anything itself, and a NAT process that has died must be replaced.
 ///
-/// It knows two requests, each a byte: start one, and end it. The answer is a line of JSON; that to a start has the two
-/// sockets with it. What runs, with what, is not for the VM process to say. It ends, with its NAT process, when the VM process
-/// has gone.
+/// It knows three requests, each a byte: start one, end it, and connect to the socket in the file system that it was made for.
+/// The answer is a line of JSON, with the sockets where there are some. What runs, and what is connected to, is not for the VM
+/// process to say. It ends, with its NAT process, when the VM process has gone.
 public final class NATKeeper: @unchecked Sendable {
   /// The subcommand of vmctl that this is.
   public static let subcommand = "nat-keeper"
   static let descriptor: Int32 = 3
   private static let start: UInt8 = 1
   private static let end: UInt8 = 2
+  private static let connect: UInt8 = 3
 
   struct Answer: Codable {
     var process: pid_t?
@@ -24,14 +25,42 @@ public final class NATKeeper: @unchecked Sendable {
   /// One request at a time.
   private let lock = NSLock()
 
+  /// What it is for, which only who makes it can say.
+  public struct Purpose: Equatable, Sendable {
+    /// The folder whose files NAT processes give guests by TFTP; nil: none.
+    public var tftpFolder: String?
+    /// The socket in the file system that it connects to; nil: none.
+    public var path: String?
+
+    public init(tftpFolder: String? = nil, path: String? = nil) {
+      self.tftpFolder = tftpFolder
+      self.path = path
+    }
+
+    /// From the words of a command line, in pairs.
+    public init(_ words: [String]) {
+      for index in stride(from: 0, to: words.count - 1, by: 2) {
+        switch words[index] {
+        case "tftp": tftpFolder = words[index + 1]
+        case "connect": path = words[index + 1]
+        default: break
+        }
+      }
+    }
+
+    var arguments: [String] {
+      (tftpFolder.map { ["tftp", $0] } ?? []) + (path.map { ["connect", $0] } ?? [])
+    }
+  }
+
   /// Starts it.
   /// - Parameter program: vmctl.
   /// - Throws: `HostNetworkError`.
-  public init(_ program: String) throws(HostNetworkError) {
+  public init(_ program: String, _ purpose: Purpose = Purpose()) throws(HostNetworkError) {
     let (ours, theirs) = try Descriptors.pair()
     defer { close(theirs) }
     do {
-      process = try HelperProcess.spawn(program, [Self.subcommand], descriptors: [theirs])
+      process = try HelperProcess.spawn(program, [Self.subcommand] + purpose.arguments, descriptors: [theirs])
     } catch {
       close(ours)
       throw error
@@ -64,6 +93,16 @@ public final class NATKeeper: @unchecked Sendable {
     }
   }
 
+  /// A new connection to the socket that it was made for.
+  /// - Throws: `HostNetworkError`.
+  public func connectPath() throws -> Int32 {
+    try lock.withLock {
+      let (answer, descriptors) = try ask(Self.connect)
+      guard let socket = descriptors.first else { throw HostNetworkError(answer.problem ?? "nothing was connected") }
+      return socket
+    }
+  }
+
   private func ask(_ request: UInt8) throws(HostNetworkError) -> (Answer, [Int32]) {
     guard case .moved(1) = Descriptors.write(socket, [request]),
       let (bytes, descriptors) = DescriptorPassing.receive(socket),
@@ -76,7 +115,7 @@ public final class NATKeeper: @unchecked Sendable {
 
   /// Serves the VM process until it is gone.
   /// - Parameter program: vmctl.
-  public static func run(_ program: String) {
+  public static func run(_ program: String, _ purpose: Purpose) {
     var child: pid_t = 0
     func endChild() -> Int32 {
       defer { child = 0 }
@@ -92,10 +131,16 @@ public final class NATKeeper: @unchecked Sendable {
       if request == start {
         _ = endChild()
         do throws(HostNetworkError) {
-          let made = try HelperProcess.startNAT(program)
+          let made = try HelperProcess.startNAT(program, tftpFolder: purpose.tftpFolder)
           child = made.process
           answer.process = child
           descriptors = [made.frames, made.control]
+        } catch {
+          answer.problem = error.description
+        }
+      } else if request == connect, let path = purpose.path {
+        do throws(HostNetworkError) {
+          descriptors = [try StreamSockets.connect(path: path)]
         } catch {
           answer.problem = error.description
         }

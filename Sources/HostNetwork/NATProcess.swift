@@ -29,8 +29,10 @@ public final class NATProcess {
   /// The guest has sent something, of which libslirp may have put work off until it is polled.
   private var hasPending = false
 
-  init(_ configuration: NATConfiguration, frames: Int32, control: Int32) throws(HostNetworkError) {
-    stack = try NATStack(configuration)
+  init(
+    _ configuration: NATConfiguration, tftpFolder: String?, frames: Int32, control: Int32
+  ) throws(HostNetworkError) {
+    stack = try NATStack(configuration, tftpFolder: tftpFolder)
     self.frames = frames
     self.control = control
     Descriptors.setNonBlocking(frames)
@@ -48,13 +50,15 @@ public final class NATProcess {
 
   /// Runs until the VM process is gone, which tells the configuration as the first line on the control socket: JSON of a
   /// `NATConfiguration`.
+  /// - Parameter tftpFolder: whose files guests get by TFTP.
   /// - Throws: `HostNetworkError` when it cannot start.
-  public static func run() throws {
+  public static func run(tftpFolder: String?) throws {
     guard let line = firstLine(controlDescriptor) else { return }
     guard let configuration = try? JSONDecoder().decode(NATConfiguration.self, from: line) else {
       throw HostNetworkError("the NAT process was given no configuration", remedy: "it is started by a VM process only")
     }
-    let process = try NATProcess(configuration, frames: framesDescriptor, control: controlDescriptor)
+    let process = try NATProcess(
+      configuration, tftpFolder: tftpFolder, frames: framesDescriptor, control: controlDescriptor)
     process.run()
   }
 

@@ -24,7 +24,7 @@ final class NATStack {
   }
 
   /// - Throws: `HostNetworkError` when libslirp does not take the configuration.
-  init(_ configuration: NATConfiguration) throws(HostNetworkError) {
+  init(_ configuration: NATConfiguration, tftpFolder: String?) throws(HostNetworkError) {
     self.configuration = configuration
     callbacks = .allocate(capacity: 1)
     callbacks.initialize(to: Self.callbackTable)
@@ -42,6 +42,11 @@ final class NATStack {
     config.vprefix_addr6 = Self.address6(0)
     config.vhost6 = Self.address6(2)
     config.vnameserver6 = Self.address6(3)
+    // libslirp copies them.
+    let names = [tftpFolder, configuration.bootFile].map { $0.map { strdup($0) } ?? nil }
+    defer { for name in names { free(name) } }
+    config.tftp_path = UnsafePointer(names[0])
+    config.bootfile = UnsafePointer(names[1])
     stack = slirp_new(&config, callbacks, Unmanaged.passUnretained(self).toOpaque())
     guard stack != nil else { throw HostNetworkError("libslirp did not take the network's configuration") }
   }

@@ -15,7 +15,7 @@ extension MachineConfiguration {
   /// connected to.
   public var hostFiles: [HostFile] {
     let modules = initrd.map { BootModule.list($0).map(\.path) } ?? []
-    let read = FirmwareImages.folders + [firmware, kernel].compactMap { $0 } + modules
+    let read = FirmwareImages.folders + [FirmwareImages.cardFolder] + [firmware, kernel].compactMap { $0 } + modules
     let media = storageControllers.flatMap(\.attachments).compactMap { attachment in
       attachment.medium.map { HostFile($0, isWritten: attachment.kind == .hdd && attachment.mode == .normal) }
     }

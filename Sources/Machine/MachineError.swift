@@ -17,6 +17,8 @@ public enum MachineError: Error, Equatable, CustomStringConvertible, Sendable {
   case firmwareSize(path: String, bytes: Int)
   /// A file of the distribution's `seabios` package.
   case firmwareNotInstalled(what: String, file: String, folder: String)
+  /// A file of the distribution's `ipxe-qemu` package, without which no card boots from the network.
+  case bootROMNotInstalled(file: String, folder: String)
   case running
   case alreadyStarted
   case keysWaiting
@@ -43,6 +45,8 @@ public enum MachineError: Error, Equatable, CustomStringConvertible, Sendable {
     case .firmwareSize(let path, let bytes):
       "firmware \(path) has \(bytes) bytes; a ROM image has 64 KiB to 16 MiB, a multiple of 4 KiB"
     case .firmwareNotInstalled(let what, let file, let folder): "\(what) (\(file)) is not installed in \(folder)"
+    case .bootROMNotInstalled(let file, let folder):
+      "the boot ROM of a network card (\(file)) is not installed in \(folder)"
     case .running: "the machine runs; its state is taken while it is paused"
     case .alreadyStarted: "the machine has been started already"
     case .keysWaiting: "the guest has not taken the keys typed before"

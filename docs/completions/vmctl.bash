@@ -251,7 +251,7 @@ _vmctl_modifyvm() {
     repeating_flags=()
     non_repeating_flags=(--version -h --help)
     repeating_options=(--cpuid-set --uart1 --uart-mode1 --uartmode1 --uart2 --uart-mode2 --uartmode2 --uart3 --uart-mode3 --uartmode3 --uart4 --uart-mode4 --uartmode4 --nat-pf1 --natpf1 --nat-pf2 --natpf2 --nat-pf3 --natpf3 --nat-pf4 --natpf4 --nat-pf5 --natpf5 --nat-pf6 --natpf6 --nat-pf7 --natpf7 --nat-pf8 --natpf8)
-    non_repeating_options=(--name --description --sandbox --memory --vram --firmware --rtc-use-utc --hpet --debug-ports --uart-strict --test-device --cpus --cpu-profile --accel --cpuid-remove --boot1 --boot2 --boot3 --boot4 --kernel --initrd --append --nic1 --nic-type1 --nictype1 --mac-address1 --macaddress1 --cable-connected1 --cableconnected1 --nat-net1 --natnet1 --nic-trace1 --nictrace1 --nic-trace-file1 --nictracefile1 --nic2 --nic-type2 --nictype2 --mac-address2 --macaddress2 --cable-connected2 --cableconnected2 --nat-net2 --natnet2 --nic-trace2 --nictrace2 --nic-trace-file2 --nictracefile2 --nic3 --nic-type3 --nictype3 --mac-address3 --macaddress3 --cable-connected3 --cableconnected3 --nat-net3 --natnet3 --nic-trace3 --nictrace3 --nic-trace-file3 --nictracefile3 --nic4 --nic-type4 --nictype4 --mac-address4 --macaddress4 --cable-connected4 --cableconnected4 --nat-net4 --natnet4 --nic-trace4 --nictrace4 --nic-trace-file4 --nictracefile4 --nic5 --nic-type5 --nictype5 --mac-address5 --macaddress5 --cable-connected5 --cableconnected5 --nat-net5 --natnet5 --nic-trace5 --nictrace5 --nic-trace-file5 --nictracefile5 --nic6 --nic-type6 --nictype6 --mac-address6 --macaddress6 --cable-connected6 --cableconnected6 --nat-net6 --natnet6 --nic-trace6 --nictrace6 --nic-trace-file6 --nictracefile6 --nic7 --nic-type7 --nictype7 --mac-address7 --macaddress7 --cable-connected7 --cableconnected7 --nat-net7 --natnet7 --nic-trace7 --nictrace7 --nic-trace-file7 --nictracefile7 --nic8 --nic-type8 --nictype8 --mac-address8 --macaddress8 --cable-connected8 --cableconnected8 --nat-net8 --natnet8 --nic-trace8 --nictrace8 --nic-trace-file8 --nictracefile8 --teleporter --teleporter-port --teleporter-address --teleporter-password --teleporter-password-file)
+    non_repeating_options=(--name --description --sandbox --memory --vram --firmware --rtc-use-utc --hpet --debug-ports --uart-strict --test-device --cpus --cpu-profile --accel --cpuid-remove --boot1 --boot2 --boot3 --boot4 --kernel --initrd --append --nic1 --nic-type1 --nictype1 --mac-address1 --macaddress1 --cable-connected1 --cableconnected1 --nat-net1 --natnet1 --nat-tftp-prefix1 --nattftpprefix1 --nat-tftp-file1 --nattftpfile1 --bridge-adapter1 --bridgeadapter1 --intnet1 --nic-stream1 --nicstream1 --nic-trace1 --nictrace1 --nic-trace-file1 --nictracefile1 --nic2 --nic-type2 --nictype2 --mac-address2 --macaddress2 --cable-connected2 --cableconnected2 --nat-net2 --natnet2 --nat-tftp-prefix2 --nattftpprefix2 --nat-tftp-file2 --nattftpfile2 --bridge-adapter2 --bridgeadapter2 --intnet2 --nic-stream2 --nicstream2 --nic-trace2 --nictrace2 --nic-trace-file2 --nictracefile2 --nic3 --nic-type3 --nictype3 --mac-address3 --macaddress3 --cable-connected3 --cableconnected3 --nat-net3 --natnet3 --nat-tftp-prefix3 --nattftpprefix3 --nat-tftp-file3 --nattftpfile3 --bridge-adapter3 --bridgeadapter3 --intnet3 --nic-stream3 --nicstream3 --nic-trace3 --nictrace3 --nic-trace-file3 --nictracefile3 --nic4 --nic-type4 --nictype4 --mac-address4 --macaddress4 --cable-connected4 --cableconnected4 --nat-net4 --natnet4 --nat-tftp-prefix4 --nattftpprefix4 --nat-tftp-file4 --nattftpfile4 --bridge-adapter4 --bridgeadapter4 --intnet4 --nic-stream4 --nicstream4 --nic-trace4 --nictrace4 --nic-trace-file4 --nictracefile4 --nic5 --nic-type5 --nictype5 --mac-address5 --macaddress5 --cable-connected5 --cableconnected5 --nat-net5 --natnet5 --nat-tftp-prefix5 --nattftpprefix5 --nat-tftp-file5 --nattftpfile5 --bridge-adapter5 --bridgeadapter5 --intnet5 --nic-stream5 --nicstream5 --nic-trace5 --nictrace5 --nic-trace-file5 --nictracefile5 --nic6 --nic-type6 --nictype6 --mac-address6 --macaddress6 --cable-connected6 --cableconnected6 --nat-net6 --natnet6 --nat-tftp-prefix6 --nattftpprefix6 --nat-tftp-file6 --nattftpfile6 --bridge-adapter6 --bridgeadapter6 --intnet6 --nic-stream6 --nicstream6 --nic-trace6 --nictrace6 --nic-trace-file6 --nictracefile6 --nic7 --nic-type7 --nictype7 --mac-address7 --macaddress7 --cable-connected7 --cableconnected7 --nat-net7 --natnet7 --nat-tftp-prefix7 --nattftpprefix7 --nat-tftp-file7 --nattftpfile7 --bridge-adapter7 --bridgeadapter7 --intnet7 --nic-stream7 --nicstream7 --nic-trace7 --nictrace7 --nic-trace-file7 --nictracefile7 --nic8 --nic-type8 --nictype8 --mac-address8 --macaddress8 --cable-connected8 --cableconnected8 --nat-net8 --natnet8 --nat-tftp-prefix8 --nattftpprefix8 --nat-tftp-file8 --nattftpfile8 --bridge-adapter8 --bridgeadapter8 --intnet8 --nic-stream8 --nicstream8 --nic-trace8 --nictrace8 --nic-trace-file8 --nictracefile8 --teleporter --teleporter-port --teleporter-address --teleporter-password --teleporter-password-file)
     __vmctl_offer_flags_options 1
 
     # Offer option value completions
@@ -365,7 +365,7 @@ _vmctl_modifyvm() {
         return
         ;;
     '--nic1')
-        __vmctl_add_completions -W 'none'$'\n''null'$'\n''nat'
+        __vmctl_add_completions -W 'none'$'\n''null'$'\n''nat'$'\n''bridged'$'\n''intnet'$'\n''stream'
         return
         ;;
     '--nic-type1'|'--nictype1')
@@ -385,6 +385,21 @@ _vmctl_modifyvm() {
     '--nat-pf1'|'--natpf1')
         return
         ;;
+    '--nat-tftp-prefix1'|'--nattftpprefix1')
+        return
+        ;;
+    '--nat-tftp-file1'|'--nattftpfile1')
+        return
+        ;;
+    '--bridge-adapter1'|'--bridgeadapter1')
+        return
+        ;;
+    '--intnet1')
+        return
+        ;;
+    '--nic-stream1'|'--nicstream1')
+        return
+        ;;
     '--nic-trace1'|'--nictrace1')
         __vmctl_add_completions -W 'on'$'\n''off'
         return
@@ -393,7 +408,7 @@ _vmctl_modifyvm() {
         return
         ;;
     '--nic2')
-        __vmctl_add_completions -W 'none'$'\n''null'$'\n''nat'
+        __vmctl_add_completions -W 'none'$'\n''null'$'\n''nat'$'\n''bridged'$'\n''intnet'$'\n''stream'
         return
         ;;
     '--nic-type2'|'--nictype2')
@@ -413,6 +428,21 @@ _vmctl_modifyvm() {
     '--nat-pf2'|'--natpf2')
         return
         ;;
+    '--nat-tftp-prefix2'|'--nattftpprefix2')
+        return
+        ;;
+    '--nat-tftp-file2'|'--nattftpfile2')
+        return
+        ;;
+    '--bridge-adapter2'|'--bridgeadapter2')
+        return
+        ;;
+    '--intnet2')
+        return
+        ;;
+    '--nic-stream2'|'--nicstream2')
+        return
+        ;;
     '--nic-trace2'|'--nictrace2')
         __vmctl_add_completions -W 'on'$'\n''off'
         return
@@ -421,7 +451,7 @@ _vmctl_modifyvm() {
         return
         ;;
     '--nic3')
-        __vmctl_add_completions -W 'none'$'\n''null'$'\n''nat'
+        __vmctl_add_completions -W 'none'$'\n''null'$'\n''nat'$'\n''bridged'$'\n''intnet'$'\n''stream'
         return
         ;;
     '--nic-type3'|'--nictype3')
@@ -441,6 +471,21 @@ _vmctl_modifyvm() {
     '--nat-pf3'|'--natpf3')
         return
         ;;
+    '--nat-tftp-prefix3'|'--nattftpprefix3')
+        return
+        ;;
+    '--nat-tftp-file3'|'--nattftpfile3')
+        return
+        ;;
+    '--bridge-adapter3'|'--bridgeadapter3')
+        return
+        ;;
+    '--intnet3')
+        return
+        ;;
+    '--nic-stream3'|'--nicstream3')
+        return
+        ;;
     '--nic-trace3'|'--nictrace3')
         __vmctl_add_completions -W 'on'$'\n''off'
         return
@@ -449,7 +494,7 @@ _vmctl_modifyvm() {
         return
         ;;
     '--nic4')
-        __vmctl_add_completions -W 'none'$'\n''null'$'\n''nat'
+        __vmctl_add_completions -W 'none'$'\n''null'$'\n''nat'$'\n''bridged'$'\n''intnet'$'\n''stream'
         return
         ;;
     '--nic-type4'|'--nictype4')
@@ -469,6 +514,21 @@ _vmctl_modifyvm() {
     '--nat-pf4'|'--natpf4')
         return
         ;;
+    '--nat-tftp-prefix4'|'--nattftpprefix4')
+        return
+        ;;
+    '--nat-tftp-file4'|'--nattftpfile4')
+        return
+        ;;
+    '--bridge-adapter4'|'--bridgeadapter4')
+        return
+        ;;
+    '--intnet4')
+        return
+        ;;
+    '--nic-stream4'|'--nicstream4')
+        return
+        ;;
     '--nic-trace4'|'--nictrace4')
         __vmctl_add_completions -W 'on'$'\n''off'
         return
@@ -477,7 +537,7 @@ _vmctl_modifyvm() {
         return
         ;;
     '--nic5')
-        __vmctl_add_completions -W 'none'$'\n''null'$'\n''nat'
+        __vmctl_add_completions -W 'none'$'\n''null'$'\n''nat'$'\n''bridged'$'\n''intnet'$'\n''stream'
         return
         ;;
     '--nic-type5'|'--nictype5')
@@ -497,6 +557,21 @@ _vmctl_modifyvm() {
     '--nat-pf5'|'--natpf5')
         return
         ;;
+    '--nat-tftp-prefix5'|'--nattftpprefix5')
+        return
+        ;;
+    '--nat-tftp-file5'|'--nattftpfile5')
+        return
+        ;;
+    '--bridge-adapter5'|'--bridgeadapter5')
+        return
+        ;;
+    '--intnet5')
+        return
+        ;;
+    '--nic-stream5'|'--nicstream5')
+        return
+        ;;
     '--nic-trace5'|'--nictrace5')
         __vmctl_add_completions -W 'on'$'\n''off'
         return
@@ -505,7 +580,7 @@ _vmctl_modifyvm() {
         return
         ;;
     '--nic6')
-        __vmctl_add_completions -W 'none'$'\n''null'$'\n''nat'
+        __vmctl_add_completions -W 'none'$'\n''null'$'\n''nat'$'\n''bridged'$'\n''intnet'$'\n''stream'
         return
         ;;
     '--nic-type6'|'--nictype6')
@@ -525,6 +600,21 @@ _vmctl_modifyvm() {
     '--nat-pf6'|'--natpf6')
         return
         ;;
+    '--nat-tftp-prefix6'|'--nattftpprefix6')
+        return
+        ;;
+    '--nat-tftp-file6'|'--nattftpfile6')
+        return
+        ;;
+    '--bridge-adapter6'|'--bridgeadapter6')
+        return
+        ;;
+    '--intnet6')
+        return
+        ;;
+    '--nic-stream6'|'--nicstream6')
+        return
+        ;;
     '--nic-trace6'|'--nictrace6')
         __vmctl_add_completions -W 'on'$'\n''off'
         return
@@ -533,7 +623,7 @@ _vmctl_modifyvm() {
         return
         ;;
     '--nic7')
-        __vmctl_add_completions -W 'none'$'\n''null'$'\n''nat'
+        __vmctl_add_completions -W 'none'$'\n''null'$'\n''nat'$'\n''bridged'$'\n''intnet'$'\n''stream'
         return
         ;;
     '--nic-type7'|'--nictype7')
@@ -553,6 +643,21 @@ _vmctl_modifyvm() {
     '--nat-pf7'|'--natpf7')
         return
         ;;
+    '--nat-tftp-prefix7'|'--nattftpprefix7')
+        return
+        ;;
+    '--nat-tftp-file7'|'--nattftpfile7')
+        return
+        ;;
+    '--bridge-adapter7'|'--bridgeadapter7')
+        return
+        ;;
+    '--intnet7')
+        return
+        ;;
+    '--nic-stream7'|'--nicstream7')
+        return
+        ;;
     '--nic-trace7'|'--nictrace7')
         __vmctl_add_completions -W 'on'$'\n''off'
         return
@@ -561,7 +666,7 @@ _vmctl_modifyvm() {
         return
         ;;
     '--nic8')
-        __vmctl_add_completions -W 'none'$'\n''null'$'\n''nat'
+        __vmctl_add_completions -W 'none'$'\n''null'$'\n''nat'$'\n''bridged'$'\n''intnet'$'\n''stream'
         return
         ;;
     '--nic-type8'|'--nictype8')
@@ -579,6 +684,21 @@ _vmctl_modifyvm() {
         return
         ;;
     '--nat-pf8'|'--natpf8')
+        return
+        ;;
+    '--nat-tftp-prefix8'|'--nattftpprefix8')
+        return
+        ;;
+    '--nat-tftp-file8'|'--nattftpfile8')
+        return
+        ;;
+    '--bridge-adapter8'|'--bridgeadapter8')
+        return
+        ;;
+    '--intnet8')
+        return
+        ;;
+    '--nic-stream8'|'--nicstream8')
         return
         ;;
     '--nic-trace8'|'--nictrace8')

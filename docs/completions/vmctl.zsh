@@ -139,35 +139,35 @@ _vmctl_modifyvm() {
     local -ar ___boot2=('none' 'floppy' 'dvd' 'disk' 'net')
     local -ar ___boot3=('none' 'floppy' 'dvd' 'disk' 'net')
     local -ar ___boot4=('none' 'floppy' 'dvd' 'disk' 'net')
-    local -ar ___nic1=('none' 'null' 'nat')
+    local -ar ___nic1=('none' 'null' 'nat' 'bridged' 'intnet' 'stream')
     local -ar ___nic_type1=('82540EM')
     local -ar ___cable_connected1=('on' 'off')
     local -ar ___nic_trace1=('on' 'off')
-    local -ar ___nic2=('none' 'null' 'nat')
+    local -ar ___nic2=('none' 'null' 'nat' 'bridged' 'intnet' 'stream')
     local -ar ___nic_type2=('82540EM')
     local -ar ___cable_connected2=('on' 'off')
     local -ar ___nic_trace2=('on' 'off')
-    local -ar ___nic3=('none' 'null' 'nat')
+    local -ar ___nic3=('none' 'null' 'nat' 'bridged' 'intnet' 'stream')
     local -ar ___nic_type3=('82540EM')
     local -ar ___cable_connected3=('on' 'off')
     local -ar ___nic_trace3=('on' 'off')
-    local -ar ___nic4=('none' 'null' 'nat')
+    local -ar ___nic4=('none' 'null' 'nat' 'bridged' 'intnet' 'stream')
     local -ar ___nic_type4=('82540EM')
     local -ar ___cable_connected4=('on' 'off')
     local -ar ___nic_trace4=('on' 'off')
-    local -ar ___nic5=('none' 'null' 'nat')
+    local -ar ___nic5=('none' 'null' 'nat' 'bridged' 'intnet' 'stream')
     local -ar ___nic_type5=('82540EM')
     local -ar ___cable_connected5=('on' 'off')
     local -ar ___nic_trace5=('on' 'off')
-    local -ar ___nic6=('none' 'null' 'nat')
+    local -ar ___nic6=('none' 'null' 'nat' 'bridged' 'intnet' 'stream')
     local -ar ___nic_type6=('82540EM')
     local -ar ___cable_connected6=('on' 'off')
     local -ar ___nic_trace6=('on' 'off')
-    local -ar ___nic7=('none' 'null' 'nat')
+    local -ar ___nic7=('none' 'null' 'nat' 'bridged' 'intnet' 'stream')
     local -ar ___nic_type7=('82540EM')
     local -ar ___cable_connected7=('on' 'off')
     local -ar ___nic_trace7=('on' 'off')
-    local -ar ___nic8=('none' 'null' 'nat')
+    local -ar ___nic8=('none' 'null' 'nat' 'bridged' 'intnet' 'stream')
     local -ar ___nic_type8=('82540EM')
     local -ar ___cable_connected8=('on' 'off')
     local -ar ___nic_trace8=('on' 'off')
@@ -211,6 +211,11 @@ _vmctl_modifyvm() {
         '(--cable-connected1 --cableconnected1)'{--cable-connected1,--cableconnected1}'[Whether its cable is plugged in\: on or off.]:cable-connected1:{__vmctl_complete "${___cable_connected1[@]}"}'
         '(--nat-net1 --natnet1)'{--nat-net1,--natnet1}'[The network that a card on nat sees.]:network/bits:'
         '(--nat-pf1 --natpf1)'{--nat-pf1,--natpf1}'[Adds a port forward of a card on nat, NAME,tcp|udp,\[HOSTIP\],HOSTPORT,\[GUESTIP\],GUESTPORT, or deletes one\: delete NAME.]:rule:'
+        '(--nat-tftp-prefix1 --nattftpprefix1)'{--nat-tftp-prefix1,--nattftpprefix1}'[The folder whose files a guest on nat gets by TFTP; empty\: none.]:folder:'
+        '(--nat-tftp-file1 --nattftpfile1)'{--nat-tftp-file1,--nattftpfile1}'[The file in it that a guest boots from when it boots from the network; empty\: none.]:file:'
+        '(--bridge-adapter1 --bridgeadapter1)'{--bridge-adapter1,--bridgeadapter1}'[The tap or bridge of the host that a bridged card is plugged into.]:interface:'
+        '--intnet1[The network of this user'\''s machines that a card on intnet joins.]:network:'
+        '(--nic-stream1 --nicstream1)'{--nic-stream1,--nicstream1}'[Where the frames of a card on stream go\: \[listen\:\]HOST\:PORT | \[listen\:\]PATH.]:place:'
         '(--nic-trace1 --nictrace1)'{--nic-trace1,--nictrace1}'[Whether its frames are written to a file\: on or off.]:nic-trace1:{__vmctl_complete "${___nic_trace1[@]}"}'
         '(--nic-trace-file1 --nictracefile1)'{--nic-trace-file1,--nictracefile1}'[Where they are written, in pcap'\''s format; empty\: nic1.pcap in the machine'\''s folder.]:file:'
         '--nic2[What network card 2 is plugged into; none\: there is no such card.]:nic2:{__vmctl_complete "${___nic2[@]}"}'
@@ -219,6 +224,11 @@ _vmctl_modifyvm() {
         '(--cable-connected2 --cableconnected2)'{--cable-connected2,--cableconnected2}'[Whether its cable is plugged in\: on or off.]:cable-connected2:{__vmctl_complete "${___cable_connected2[@]}"}'
         '(--nat-net2 --natnet2)'{--nat-net2,--natnet2}'[The network that a card on nat sees.]:network/bits:'
         '(--nat-pf2 --natpf2)'{--nat-pf2,--natpf2}'[Adds a port forward of a card on nat, NAME,tcp|udp,\[HOSTIP\],HOSTPORT,\[GUESTIP\],GUESTPORT, or deletes one\: delete NAME.]:rule:'
+        '(--nat-tftp-prefix2 --nattftpprefix2)'{--nat-tftp-prefix2,--nattftpprefix2}'[The folder whose files a guest on nat gets by TFTP; empty\: none.]:folder:'
+        '(--nat-tftp-file2 --nattftpfile2)'{--nat-tftp-file2,--nattftpfile2}'[The file in it that a guest boots from when it boots from the network; empty\: none.]:file:'
+        '(--bridge-adapter2 --bridgeadapter2)'{--bridge-adapter2,--bridgeadapter2}'[The tap or bridge of the host that a bridged card is plugged into.]:interface:'
+        '--intnet2[The network of this user'\''s machines that a card on intnet joins.]:network:'
+        '(--nic-stream2 --nicstream2)'{--nic-stream2,--nicstream2}'[Where the frames of a card on stream go\: \[listen\:\]HOST\:PORT | \[listen\:\]PATH.]:place:'
         '(--nic-trace2 --nictrace2)'{--nic-trace2,--nictrace2}'[Whether its frames are written to a file\: on or off.]:nic-trace2:{__vmctl_complete "${___nic_trace2[@]}"}'
         '(--nic-trace-file2 --nictracefile2)'{--nic-trace-file2,--nictracefile2}'[Where they are written, in pcap'\''s format; empty\: nic2.pcap in the machine'\''s folder.]:file:'
         '--nic3[What network card 3 is plugged into; none\: there is no such card.]:nic3:{__vmctl_complete "${___nic3[@]}"}'
@@ -227,6 +237,11 @@ _vmctl_modifyvm() {
         '(--cable-connected3 --cableconnected3)'{--cable-connected3,--cableconnected3}'[Whether its cable is plugged in\: on or off.]:cable-connected3:{__vmctl_complete "${___cable_connected3[@]}"}'
         '(--nat-net3 --natnet3)'{--nat-net3,--natnet3}'[The network that a card on nat sees.]:network/bits:'
         '(--nat-pf3 --natpf3)'{--nat-pf3,--natpf3}'[Adds a port forward of a card on nat, NAME,tcp|udp,\[HOSTIP\],HOSTPORT,\[GUESTIP\],GUESTPORT, or deletes one\: delete NAME.]:rule:'
+        '(--nat-tftp-prefix3 --nattftpprefix3)'{--nat-tftp-prefix3,--nattftpprefix3}'[The folder whose files a guest on nat gets by TFTP; empty\: none.]:folder:'
+        '(--nat-tftp-file3 --nattftpfile3)'{--nat-tftp-file3,--nattftpfile3}'[The file in it that a guest boots from when it boots from the network; empty\: none.]:file:'
+        '(--bridge-adapter3 --bridgeadapter3)'{--bridge-adapter3,--bridgeadapter3}'[The tap or bridge of the host that a bridged card is plugged into.]:interface:'
+        '--intnet3[The network of this user'\''s machines that a card on intnet joins.]:network:'
+        '(--nic-stream3 --nicstream3)'{--nic-stream3,--nicstream3}'[Where the frames of a card on stream go\: \[listen\:\]HOST\:PORT | \[listen\:\]PATH.]:place:'
         '(--nic-trace3 --nictrace3)'{--nic-trace3,--nictrace3}'[Whether its frames are written to a file\: on or off.]:nic-trace3:{__vmctl_complete "${___nic_trace3[@]}"}'
         '(--nic-trace-file3 --nictracefile3)'{--nic-trace-file3,--nictracefile3}'[Where they are written, in pcap'\''s format; empty\: nic3.pcap in the machine'\''s folder.]:file:'
         '--nic4[What network card 4 is plugged into; none\: there is no such card.]:nic4:{__vmctl_complete "${___nic4[@]}"}'
@@ -235,6 +250,11 @@ _vmctl_modifyvm() {
         '(--cable-connected4 --cableconnected4)'{--cable-connected4,--cableconnected4}'[Whether its cable is plugged in\: on or off.]:cable-connected4:{__vmctl_complete "${___cable_connected4[@]}"}'
         '(--nat-net4 --natnet4)'{--nat-net4,--natnet4}'[The network that a card on nat sees.]:network/bits:'
         '(--nat-pf4 --natpf4)'{--nat-pf4,--natpf4}'[Adds a port forward of a card on nat, NAME,tcp|udp,\[HOSTIP\],HOSTPORT,\[GUESTIP\],GUESTPORT, or deletes one\: delete NAME.]:rule:'
+        '(--nat-tftp-prefix4 --nattftpprefix4)'{--nat-tftp-prefix4,--nattftpprefix4}'[The folder whose files a guest on nat gets by TFTP; empty\: none.]:folder:'
+        '(--nat-tftp-file4 --nattftpfile4)'{--nat-tftp-file4,--nattftpfile4}'[The file in it that a guest boots from when it boots from the network; empty\: none.]:file:'
+        '(--bridge-adapter4 --bridgeadapter4)'{--bridge-adapter4,--bridgeadapter4}'[The tap or bridge of the host that a bridged card is plugged into.]:interface:'
+        '--intnet4[The network of this user'\''s machines that a card on intnet joins.]:network:'
+        '(--nic-stream4 --nicstream4)'{--nic-stream4,--nicstream4}'[Where the frames of a card on stream go\: \[listen\:\]HOST\:PORT | \[listen\:\]PATH.]:place:'
         '(--nic-trace4 --nictrace4)'{--nic-trace4,--nictrace4}'[Whether its frames are written to a file\: on or off.]:nic-trace4:{__vmctl_complete "${___nic_trace4[@]}"}'
         '(--nic-trace-file4 --nictracefile4)'{--nic-trace-file4,--nictracefile4}'[Where they are written, in pcap'\''s format; empty\: nic4.pcap in the machine'\''s folder.]:file:'
         '--nic5[What network card 5 is plugged into; none\: there is no such card.]:nic5:{__vmctl_complete "${___nic5[@]}"}'
@@ -243,6 +263,11 @@ _vmctl_modifyvm() {
         '(--cable-connected5 --cableconnected5)'{--cable-connected5,--cableconnected5}'[Whether its cable is plugged in\: on or off.]:cable-connected5:{__vmctl_complete "${___cable_connected5[@]}"}'
         '(--nat-net5 --natnet5)'{--nat-net5,--natnet5}'[The network that a card on nat sees.]:network/bits:'
         '(--nat-pf5 --natpf5)'{--nat-pf5,--natpf5}'[Adds a port forward of a card on nat, NAME,tcp|udp,\[HOSTIP\],HOSTPORT,\[GUESTIP\],GUESTPORT, or deletes one\: delete NAME.]:rule:'
+        '(--nat-tftp-prefix5 --nattftpprefix5)'{--nat-tftp-prefix5,--nattftpprefix5}'[The folder whose files a guest on nat gets by TFTP; empty\: none.]:folder:'
+        '(--nat-tftp-file5 --nattftpfile5)'{--nat-tftp-file5,--nattftpfile5}'[The file in it that a guest boots from when it boots from the network; empty\: none.]:file:'
+        '(--bridge-adapter5 --bridgeadapter5)'{--bridge-adapter5,--bridgeadapter5}'[The tap or bridge of the host that a bridged card is plugged into.]:interface:'
+        '--intnet5[The network of this user'\''s machines that a card on intnet joins.]:network:'
+        '(--nic-stream5 --nicstream5)'{--nic-stream5,--nicstream5}'[Where the frames of a card on stream go\: \[listen\:\]HOST\:PORT | \[listen\:\]PATH.]:place:'
         '(--nic-trace5 --nictrace5)'{--nic-trace5,--nictrace5}'[Whether its frames are written to a file\: on or off.]:nic-trace5:{__vmctl_complete "${___nic_trace5[@]}"}'
         '(--nic-trace-file5 --nictracefile5)'{--nic-trace-file5,--nictracefile5}'[Where they are written, in pcap'\''s format; empty\: nic5.pcap in the machine'\''s folder.]:file:'
         '--nic6[What network card 6 is plugged into; none\: there is no such card.]:nic6:{__vmctl_complete "${___nic6[@]}"}'
@@ -251,6 +276,11 @@ _vmctl_modifyvm() {
         '(--cable-connected6 --cableconnected6)'{--cable-connected6,--cableconnected6}'[Whether its cable is plugged in\: on or off.]:cable-connected6:{__vmctl_complete "${___cable_connected6[@]}"}'
         '(--nat-net6 --natnet6)'{--nat-net6,--natnet6}'[The network that a card on nat sees.]:network/bits:'
         '(--nat-pf6 --natpf6)'{--nat-pf6,--natpf6}'[Adds a port forward of a card on nat, NAME,tcp|udp,\[HOSTIP\],HOSTPORT,\[GUESTIP\],GUESTPORT, or deletes one\: delete NAME.]:rule:'
+        '(--nat-tftp-prefix6 --nattftpprefix6)'{--nat-tftp-prefix6,--nattftpprefix6}'[The folder whose files a guest on nat gets by TFTP; empty\: none.]:folder:'
+        '(--nat-tftp-file6 --nattftpfile6)'{--nat-tftp-file6,--nattftpfile6}'[The file in it that a guest boots from when it boots from the network; empty\: none.]:file:'
+        '(--bridge-adapter6 --bridgeadapter6)'{--bridge-adapter6,--bridgeadapter6}'[The tap or bridge of the host that a bridged card is plugged into.]:interface:'
+        '--intnet6[The network of this user'\''s machines that a card on intnet joins.]:network:'
+        '(--nic-stream6 --nicstream6)'{--nic-stream6,--nicstream6}'[Where the frames of a card on stream go\: \[listen\:\]HOST\:PORT | \[listen\:\]PATH.]:place:'
         '(--nic-trace6 --nictrace6)'{--nic-trace6,--nictrace6}'[Whether its frames are written to a file\: on or off.]:nic-trace6:{__vmctl_complete "${___nic_trace6[@]}"}'
         '(--nic-trace-file6 --nictracefile6)'{--nic-trace-file6,--nictracefile6}'[Where they are written, in pcap'\''s format; empty\: nic6.pcap in the machine'\''s folder.]:file:'
         '--nic7[What network card 7 is plugged into; none\: there is no such card.]:nic7:{__vmctl_complete "${___nic7[@]}"}'
@@ -259,6 +289,11 @@ _vmctl_modifyvm() {
         '(--cable-connected7 --cableconnected7)'{--cable-connected7,--cableconnected7}'[Whether its cable is plugged in\: on or off.]:cable-connected7:{__vmctl_complete "${___cable_connected7[@]}"}'
         '(--nat-net7 --natnet7)'{--nat-net7,--natnet7}'[The network that a card on nat sees.]:network/bits:'
         '(--nat-pf7 --natpf7)'{--nat-pf7,--natpf7}'[Adds a port forward of a card on nat, NAME,tcp|udp,\[HOSTIP\],HOSTPORT,\[GUESTIP\],GUESTPORT, or deletes one\: delete NAME.]:rule:'
+        '(--nat-tftp-prefix7 --nattftpprefix7)'{--nat-tftp-prefix7,--nattftpprefix7}'[The folder whose files a guest on nat gets by TFTP; empty\: none.]:folder:'
+        '(--nat-tftp-file7 --nattftpfile7)'{--nat-tftp-file7,--nattftpfile7}'[The file in it that a guest boots from when it boots from the network; empty\: none.]:file:'
+        '(--bridge-adapter7 --bridgeadapter7)'{--bridge-adapter7,--bridgeadapter7}'[The tap or bridge of the host that a bridged card is plugged into.]:interface:'
+        '--intnet7[The network of this user'\''s machines that a card on intnet joins.]:network:'
+        '(--nic-stream7 --nicstream7)'{--nic-stream7,--nicstream7}'[Where the frames of a card on stream go\: \[listen\:\]HOST\:PORT | \[listen\:\]PATH.]:place:'
         '(--nic-trace7 --nictrace7)'{--nic-trace7,--nictrace7}'[Whether its frames are written to a file\: on or off.]:nic-trace7:{__vmctl_complete "${___nic_trace7[@]}"}'
         '(--nic-trace-file7 --nictracefile7)'{--nic-trace-file7,--nictracefile7}'[Where they are written, in pcap'\''s format; empty\: nic7.pcap in the machine'\''s folder.]:file:'
         '--nic8[What network card 8 is plugged into; none\: there is no such card.]:nic8:{__vmctl_complete "${___nic8[@]}"}'
@@ -267,6 +302,11 @@ _vmctl_modifyvm() {
         '(--cable-connected8 --cableconnected8)'{--cable-connected8,--cableconnected8}'[Whether its cable is plugged in\: on or off.]:cable-connected8:{__vmctl_complete "${___cable_connected8[@]}"}'
         '(--nat-net8 --natnet8)'{--nat-net8,--natnet8}'[The network that a card on nat sees.]:network/bits:'
         '(--nat-pf8 --natpf8)'{--nat-pf8,--natpf8}'[Adds a port forward of a card on nat, NAME,tcp|udp,\[HOSTIP\],HOSTPORT,\[GUESTIP\],GUESTPORT, or deletes one\: delete NAME.]:rule:'
+        '(--nat-tftp-prefix8 --nattftpprefix8)'{--nat-tftp-prefix8,--nattftpprefix8}'[The folder whose files a guest on nat gets by TFTP; empty\: none.]:folder:'
+        '(--nat-tftp-file8 --nattftpfile8)'{--nat-tftp-file8,--nattftpfile8}'[The file in it that a guest boots from when it boots from the network; empty\: none.]:file:'
+        '(--bridge-adapter8 --bridgeadapter8)'{--bridge-adapter8,--bridgeadapter8}'[The tap or bridge of the host that a bridged card is plugged into.]:interface:'
+        '--intnet8[The network of this user'\''s machines that a card on intnet joins.]:network:'
+        '(--nic-stream8 --nicstream8)'{--nic-stream8,--nicstream8}'[Where the frames of a card on stream go\: \[listen\:\]HOST\:PORT | \[listen\:\]PATH.]:place:'
         '(--nic-trace8 --nictrace8)'{--nic-trace8,--nictrace8}'[Whether its frames are written to a file\: on or off.]:nic-trace8:{__vmctl_complete "${___nic_trace8[@]}"}'
         '(--nic-trace-file8 --nictracefile8)'{--nic-trace-file8,--nictracefile8}'[Where they are written, in pcap'\''s format; empty\: nic8.pcap in the machine'\''s folder.]:file:'
         '--teleporter[Whether the machine waits for its teleport when it is started\: on or off.]:teleporter:{__vmctl_complete "${___teleporter[@]}"}'

@@ -32,7 +32,7 @@ final class Board {
     storage = try StoragePart(bench, interrupts, pci)
     graphics = GraphicsPart(bench, pci, bios: firmware.vgaBIOS)
     let sockets = AddOn.Sockets(bench: bench, interrupts: interrupts, pci: pci.bus)
-    network = NetworkPart(sockets)
+    network = try NetworkPart(sockets)
     serial = SerialPart(bench, interrupts)
     let addOns = AddOn.all.compactMap { $0.make(configuration, sockets) }
     processors = try CPUPart(bench, interrupts, platform)
@@ -88,6 +88,6 @@ final class Board {
   var media: [(slot: HardwareDescription.StorageSlot, image: any DiskImage)] { storage.media }
   var storageSlots: [HardwareDescription.StorageSlot] { storage.slots }
   func drive(at place: HardwareDescription.StorageSlot.Place) -> IDEDrive? { storage.drive(at: place) }
-  var roms: [HardwareDescription.Blob] { firmware.roms }
+  var roms: [HardwareDescription.Blob] { firmware.roms + network.roms }
   var bootFiles: [HardwareDescription.Blob] { firmware.bootBlobs }
 }

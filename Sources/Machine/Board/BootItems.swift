@@ -146,7 +146,12 @@ enum BootItems {
   {
     let kind: MachineConfiguration.Attachment.Kind
     switch device {
-    case .none, .floppy, .net: return []
+    case .none, .floppy: return []
+    // The path as SeaBIOS forms it, slots in hexadecimal (SeaBIOS: src/boot.c).
+    case .net:
+      return configuration.networkAdapters.map {
+        "/pci@i0cf8/ethernet@\(String($0.slot + 2, radix: 16))/ethernet-phy@0"
+      }
     case .dvd: kind = .dvddrive
     case .disk: kind = .hdd
     }

@@ -72,6 +72,18 @@ enum FirmwareImages {
 
   static func vgaBIOS() throws(MachineError) -> GuestFile { try distribution("vgabios-stdvga.bin", name: "VGA BIOS") }
 
+  /// The boot ROM of a network card, of Debian's `ipxe-qemu` package.
+  /// - Parameter file: "pxe-e1000.rom".
+  static func bootROM(ofCard file: String) throws(MachineError) -> GuestFile {
+    let path = "\(cardFolder)/\(file)"
+    guard FileManager.default.fileExists(atPath: path) else {
+      throw .bootROMNotInstalled(file: file, folder: cardFolder)
+    }
+    return try GuestFile(name: "boot ROM \(file)", setting: "", path: path)
+  }
+
+  static let cardFolder = "/usr/lib/ipxe/qemu"
+
   private static func distribution(_ file: String, name: String) throws(MachineError) -> GuestFile {
     for folder in folders {
       let path = "\(folder)/\(file)"

@@ -5,25 +5,38 @@ final class NetworkPart: BoardPart {
   /// By slot, 1 to 8.
   let ports: [Int: NetworkPort]
   private let cards: [any NetworkCard]
+  /// Of those cards that a machine may boot from.
+  private let files: [GuestFile]
 
   var devices: [any Device] { cards + ports.sorted { $0.key < $1.key }.map(\.value) }
 
-  init(_ sockets: AddOn.Sockets) {
+  /// - Throws: `MachineError` when the machine is to boot from the network and there is no ROM to do so.
+  init(_ sockets: AddOn.Sockets) throws(MachineError) {
+    let configuration = sockets.bench.configuration
+    var files: [String: GuestFile] = [:]
     var ports: [Int: NetworkPort] = [:]
     var cards: [any NetworkCard] = []
-    for adapter in sockets.bench.configuration.networkAdapters {
+    for adapter in configuration.networkAdapters {
       // `HardwareLimits` refuses what is no address.
       guard let address = adapter.address else { continue }
       let socket = Socket(
         name: "nic\(adapter.slot)", address: address, hasCarrier: adapter.isCableConnected, slot: adapter.slot + 2,
         board: sockets)
-      let card = socket.make(adapter.model)
+      let file = adapter.model.bootROM
+      if configuration.bootOrder.contains(.net), files[file] == nil {
+        files[file] = try FirmwareImages.bootROM(ofCard: file)
+      }
+      let card = socket.make(adapter.model, rom: files[file]?.bytes)
       cards.append(card)
-      ports[adapter.slot] = NetworkPort(slot: adapter.slot, card: card, lock: sockets.bench.lock, clock: sockets.bench.clock)
+      ports[adapter.slot] = NetworkPort(
+        slot: adapter.slot, card: card, lock: sockets.bench.lock, clock: sockets.bench.clock)
     }
     self.ports = ports
     self.cards = cards
+    self.files = files.values.sorted { $0.name < $1.name }
   }
+
+  var roms: [HardwareDescription.Blob] { files.map(\.blob) }
 
   /// Where a card is plugged in.
   private struct Socket {
@@ -34,16 +47,31 @@ final class NetworkPart: BoardPart {
     let slot: Int
     let board: AddOn.Sockets
 
-    func make(_ model: MachineConfiguration.NetworkAdapter.Model) -> any NetworkCard {
+    /// - Parameter rom: of a machine that boots from the network.
+    func make(_ model: MachineConfiguration.NetworkAdapter.Model, rom: [UInt8]?) -> any NetworkCard {
       let bench = board.bench
       switch model {
       case .e1000:
         let card = E1000(
           name: name, address: address, hasCarrier: hasCarrier, memory: bench.memory, ports: bench.ports,
           clock: bench.clock)
-        board.pci.attach(card, slot: slot)
+        plug(card, rom)
         return card
       }
+    }
+
+    private func plug(_ card: PCIDevice, _ rom: [UInt8]?) {
+      if let rom { card.setExpansionROM(rom, memory: board.bench.memory) }
+      board.pci.attach(card, slot: slot)
+    }
+  }
+}
+
+extension MachineConfiguration.NetworkAdapter.Model {
+  /// Its boot ROM in Debian's `ipxe-qemu` package.
+  fileprivate var bootROM: String {
+    switch self {
+    case .e1000: "pxe-e1000.rom"
     }
   }
 }

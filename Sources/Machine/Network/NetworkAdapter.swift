@@ -14,6 +14,12 @@ extension MachineConfiguration {
       case null
       /// The host's network, behind address translation.
       case nat
+      /// An interface of the host's.
+      case bridged
+      /// A network of this user's machines on this host.
+      case intnet
+      /// A stream of frames to another program.
+      case stream
     }
 
     /// The card as the guest sees it. To add one: a case here, and how it is made in `NetworkPart`.
@@ -32,6 +38,16 @@ extension MachineConfiguration {
     public var natNetwork = NATConfiguration().text
     /// Port forwards, as `PortForward` reads them.
     public var forwards: [String] = []
+    /// The folder whose files a guest on nat gets by TFTP.
+    public var tftpFolder: String?
+    /// Which of them it boots from.
+    public var tftpFile: String?
+    /// The tap or bridge of a bridged card.
+    public var bridgeAdapter: String?
+    /// The name of the internal network.
+    public var internalNetwork = "intnet"
+    /// Where the stream leads, as `StreamPlace` reads it.
+    public var stream: String?
     public var isTraced = false
     /// Where the trace goes; nil: nic1.pcap in the machine's folder.
     public var traceFile: String?
@@ -53,7 +69,9 @@ extension MachineConfiguration {
     /// refuses them.
     public var natConfiguration: NATConfiguration {
       let rules = forwards.compactMap { try? PortForward($0) }
-      return (try? NATConfiguration(network: natNetwork, forwards: rules)) ?? NATConfiguration()
+      var result = (try? NATConfiguration(network: natNetwork, forwards: rules)) ?? NATConfiguration()
+      result.bootFile = tftpFolder == nil ? nil : tftpFile
+      return result
     }
   }
 }

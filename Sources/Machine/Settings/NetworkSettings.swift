@@ -20,7 +20,9 @@ extension MachineConfiguration.NetworkAdapter {
           }
         }
       }),
-    .flag("trace", \.isTraced), .text("trace-file", \.traceFile),
+    .text("nat-tftp-prefix", \.tftpFolder), .text("nat-tftp-file", \.tftpFile),
+    .text("bridge-adapter", \.bridgeAdapter), checked("intnet", \.internalNetwork, parse: internalName),
+    .text("stream", \.stream), .flag("trace", \.isTraced), .text("trace-file", \.traceFile),
   ]
 
   /// A text of some form.
@@ -80,6 +82,51 @@ extension MachineConfiguration.NetworkAdapter {
         "Adds a port forward of a card on nat, \(PortForward.form), or deletes one: delete NAME.",
         valueName: "rule", fact: "natpf"), takesWords: true, read: { $0.forwards },
       write: { (adapter: inout Self, words: [String]) throws(SettingFailure) in try adapter.change(forwards: words) }),
+    SlotOption(
+      "nat-tftp-prefix", .words("FOLDER", example: "/srv/tftp"),
+      about(
+        "Network card # TFTP folder", "The folder whose files a guest on nat gets by TFTP; empty: none.",
+        valueName: "folder", fact: "nattftpprefix"), read: { [$0.tftpFolder ?? ""] },
+      write: { adapter, words in
+        let path = words.joined(separator: " ")
+        adapter.tftpFolder = path.isEmpty ? nil : HostPath.absolute(path)
+      }),
+    SlotOption(
+      "nat-tftp-file", .words("FILE", example: "pxelinux.0"),
+      about(
+        "Network card # boot file", "The file in it for guests that boot from the network; empty: none.",
+        valueName: "file", fact: "nattftpfile"), read: { [$0.tftpFile ?? ""] },
+      write: { adapter, words in
+        let name = words.joined(separator: " ")
+        adapter.tftpFile = name.isEmpty ? nil : name
+      }),
+    SlotOption(
+      "bridge-adapter", .words(TapDevice.nameForm, example: "tap0"),
+      about(
+        "Network card # adapter", "The tap or bridge of the host that a bridged card is plugged into.",
+        valueName: "interface", fact: "bridgeadapter"), read: { [$0.bridgeAdapter ?? ""] },
+      write: { (adapter: inout Self, words: [String]) throws(SettingFailure) in
+        guard words.count == 1, TapDevice.isName(words[0]) else {
+          throw .form(text: words.joined(separator: " "), expected: TapDevice.nameForm)
+        }
+        adapter.bridgeAdapter = words[0]
+      }),
+    SlotOption(
+      "intnet", .words(InternalNetwork.nameForm, example: "lab"),
+      about(
+        "Network card # internal network", "The network of this user's machines that a card on intnet joins.",
+        valueName: "network"), read: { [$0.internalNetwork] },
+      write: { (adapter: inout Self, words: [String]) throws(SettingFailure) in
+        adapter.internalNetwork = try internalName(words.joined(separator: " "))
+      }),
+    SlotOption(
+      "nic-stream", .words(StreamPlace.form, example: "/tmp/passt_1.socket"),
+      about(
+        "Network card # stream", "Where the frames of a card on stream go: \(StreamPlace.form).", valueName: "place",
+        fact: "nicstream"), read: { [$0.stream ?? ""] },
+      write: { (adapter: inout Self, words: [String]) throws(SettingFailure) in
+        adapter.stream = try place(words.joined(separator: " "))
+      }),
     flag(
       "nic-trace", \.isTraced,
       about("Network card # trace", "Whether its frames are written to a file: on or off.", fact: "nictrace")),
@@ -138,6 +185,23 @@ extension MachineConfiguration.NetworkAdapter {
           "twelve hexadecimal digits of which the second is even (the others are addresses of groups), as 525400AB12CD")
     }
     return address.digits
+  }
+
+  private static func internalName(_ text: String) throws(SettingFailure) -> String {
+    guard InternalNetwork.isName(text) else { throw .form(text: text, expected: InternalNetwork.nameForm) }
+    return text
+  }
+
+  /// What has no port is a path, which is made absolute.
+  private static func place(_ text: String) throws(SettingFailure) -> String {
+    let isListening = text.hasPrefix("listen:")
+    let rest = isListening ? String(text.dropFirst("listen:".count)) : text
+    let isPath = rest.contains("/") && !rest.isEmpty
+    do throws(HostNetworkError) {
+      return try StreamPlace((isListening ? "listen:" : "") + (isPath ? HostPath.absolute(rest) : rest)).text
+    } catch {
+      throw .refused(text: text, reason: error.description)
+    }
   }
 
   private static func network(_ text: String) throws(SettingFailure) -> String {

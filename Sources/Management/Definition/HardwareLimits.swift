@@ -1,4 +1,5 @@
 import Foundation
+import HostNetwork
 import Machine
 import X86
 
@@ -43,6 +44,20 @@ public enum HardwareLimits {
     for (index, adapter) in adapters.enumerated() {
       func fail(_ key: String, _ message: String) {
         problems.append(DefinitionProblem(path: ["hardware", "nic", String(index), key], message: message))
+      }
+      if adapter.network == .bridged {
+        if adapter.bridgeAdapter.map({ !TapDevice.isName($0) }) ?? true {
+          fail(
+            "bridge-adapter",
+            "network card \(adapter.slot) is bridged to no interface; name one with --bridge-adapter\(adapter.slot) TAP"
+          )
+        }
+      }
+      if adapter.network == .stream, adapter.stream.map({ (try? StreamPlace($0)) == nil }) ?? true {
+        fail(
+          "stream",
+          "network card \(adapter.slot) is on stream and has no place; give it one with --nic-stream\(adapter.slot) "
+            + StreamPlace.form)
       }
       for other in adapters[..<index] {
         if other.slot == adapter.slot { fail("slot", "network card \(adapter.slot) is there twice") }

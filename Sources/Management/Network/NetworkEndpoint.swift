@@ -17,24 +17,49 @@ final class NetworkEndpoint: Sendable {
   private let logger: Logger
 
   /// - Throws: `HostNetworkError` or `ManagementError` for a network that is not to be had.
-  init(_ adapter: MachineConfiguration.NetworkAdapter, folder: VMFolder, logger: Logger) throws {
+  init(_ adapter: MachineConfiguration.NetworkAdapter, folder: VMFolder, home: String, logger: Logger) throws {
     let slot = adapter.slot
     self.slot = slot
     self.logger = logger
     isCableConnected = adapter.isCableConnected
     trace = try NetworkTrace(adapter, folder: folder) { logger.warning("network card \(slot): \($0)") }
+    let tell: @Sendable (String) -> Void = { logger.info("network card \(slot): \($0)") }
     switch adapter.network {
     case .null:
       link = nil
       forwards = []
+    case .bridged:
+      link = try TapDevice.link(adapter.bridgeAdapter ?? "")
+      forwards = []
+    case .intnet:
+      link = try InternalNetwork.link(
+        adapter.internalNetwork, folder: Self.networks(home), member: "\(adapter.macAddress)-\(getpid())")
+      forwards = []
+    case .stream:
+      let place = try StreamPlace(adapter.stream ?? "")
+      forwards = []
+      guard case .connectPath(let path) = place else {
+        link = try StreamLink(place, connectPath: { -1 }, log: tell)
+        break
+      }
+      let keeper = try NATKeeper(NetworkProcesses.program, .init(path: path))
+      link = try StreamLink(place, connectPath: { try keeper.connectPath() }, log: tell)
     case .nat:
+      if let folder = adapter.tftpFolder, access(folder, R_OK | X_OK) != 0 {
+        throw ManagementError.system(
+          "cannot read the TFTP folder \(folder) of network card \(slot)",
+          remedy: "name another with vmctl modifyvm --nat-tftp-prefix\(slot) FOLDER")
+      }
       var configuration = adapter.natConfiguration
       forwards = configuration.forwards
       configuration.forwards = []
-      let keeper = try NATKeeper(NetworkProcesses.program)
+      let keeper = try NATKeeper(NetworkProcesses.program, .init(tftpFolder: adapter.tftpFolder))
       link = try NATHelper(configuration, launch: keeper.launcher) { logger.warning("network card \(slot): \($0)") }
     }
   }
+
+  /// Where this user's internal networks are.
+  static func networks(_ home: String) -> String { home + "/networks" }
 
   var nat: NATHelper? { link as? NATHelper }
 

@@ -9,12 +9,13 @@ public enum NetworkProcesses {
   }
 
   /// Translates addresses until the VM process is gone. It parses what a guest sends: before that it gives up all files but
-  /// those of the resolver.
-  public static func runNAT() throws {
-    Sandbox.closeFilesOfNAT()
-    try NATProcess.run()
+  /// those of the resolver and those that guests may get by TFTP.
+  public static func runNAT(_ words: [String]) throws {
+    let tftpFolder = NATKeeper.Purpose(words).tftpFolder
+    Sandbox.closeFilesOfNAT(reading: tftpFolder.map { [$0] } ?? [])
+    try NATProcess.run(tftpFolder: tftpFolder)
   }
 
-  /// Starts NAT processes for a VM process until that is gone.
-  public static func runKeeper() { NATKeeper.run(program) }
+  /// Does for a VM process in its sandbox what that may not do any more, until it is gone.
+  public static func runKeeper(_ words: [String]) { NATKeeper.run(program, NATKeeper.Purpose(words)) }
 }

@@ -77,7 +77,10 @@ public final class VMProcess: @unchecked Sendable {
     named = Result { try uarts.map { try ConsoleEndpoint.Named($0) } }
     let (folder, logger) = (folder, logger)
     prepared = Result { [definition] in
-      try definition.hardware.networkAdapters.map { try NetworkEndpoint($0, folder: folder, logger: logger) }
+      let home = try Registry.fromEnvironment().home
+      return try definition.hardware.networkAdapters.map {
+        try NetworkEndpoint($0, folder: folder, home: home, logger: logger)
+      }
     }
     sandbox = Sandbox(isWanted: definition.sandbox)
     sandbox.closeFiles(Sandbox.rules(folder, definition))

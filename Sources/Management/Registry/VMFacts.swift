@@ -120,7 +120,12 @@ public enum VMFacts {
           key: "Forwarding\(slot == 1 ? "" : String(slot))(\(index))", label: "Network card \(slot) port forward",
           value: rule)
       }
-    case "nat-net" where !isNAT: return []
+    case "nat-net" where !isNAT, "nat-tftp-prefix" where !isNAT || adapter.tftpFolder == nil,
+      "nat-tftp-file" where !isNAT || adapter.tftpFile == nil:
+      return []
+    case "bridge-adapter" where adapter.network != .bridged, "intnet" where adapter.network != .intnet,
+      "nic-stream" where adapter.network != .stream:
+      return []
     case "nic-trace-file" where adapter.traceFile == nil: return []
     default:
       return [
@@ -133,7 +138,8 @@ public enum VMFacts {
   private static func network(_ facts: NetworkFacts) -> [VMFact] {
     let (slot, counters) = (facts.slot, facts.counters)
     var result = [
-      VMFact(key: "niclink\(slot)", label: "Network card \(slot) link", value: facts.isCableConnected ? "up" : "down")
+      VMFact(key: "nicnetwork\(slot)", label: "Network card \(slot) network", value: facts.network),
+      VMFact(key: "niclink\(slot)", label: "Network card \(slot) link", value: facts.isCableConnected ? "up" : "down"),
     ]
     let numbers: [(String, String, UInt64)] = [
       ("nicframessent", "frames sent", counters.framesSent), ("nicbytessent", "bytes sent", counters.bytesSent),

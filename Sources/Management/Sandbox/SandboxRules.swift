@@ -6,6 +6,11 @@ extension Sandbox {
   static func rules(_ folder: VMFolder, _ definition: VMDefinition) -> [Rule] {
     var rules = [Rule(folder.path, [.read, .write, .change])]
     rules += definition.hardware.hostFiles.map { Rule($0.path, $0.isWritten ? [.read, .write] : .read) }
+    if definition.hardware.networkAdapters.contains(where: { $0.network == .intnet }),
+      let home = try? Registry.fromEnvironment().home
+    {
+      rules.append(Rule(NetworkEndpoint.networks(home), [.read, .change]))
+    }
     // Also the traces that are switched on while the machine runs.
     rules += definition.hardware.networkAdapters.compactMap(\.traceFile).map { Rule($0, [.read, .write]) }
     if let password = definition.teleporter.passwordFile { rules.append(Rule(Files.absolute(password))) }

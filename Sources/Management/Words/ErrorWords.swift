@@ -59,6 +59,7 @@ extension ManagementError {
         ? "install it: apt install seabios" : "correct it with vmctl modifyvm \(name) --\(setting) FILE"
     case .firmwareSize: "correct it with vmctl modifyvm \(name) --firmware FILE"
     case .firmwareNotInstalled: "install it: apt install seabios"
+    case .bootROMNotInstalled: "install it: apt install ipxe-qemu; or do not boot from the network"
     case .running: "pause it first"
     case .keysWaiting: "try again when it has"
     case .noKey: "send it over a serial console"

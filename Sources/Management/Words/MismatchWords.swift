@@ -72,7 +72,8 @@ enum MismatchWords {
     return "\(modify) --\(target.setting) " + (target.isUsersFirmware ? "bios" : target.text == nil ? "none" : "''")
   }
 
-  private static let sameVersion = "install the same version of it as on the source (Debian's seabios package; vmctl)"
+  private static let sameVersion =
+    "install the same version of it as on the source (Debian's packages seabios and ipxe-qemu; vmctl)"
 
   private static let sharedStorage =
     "mount the storage with the source's file at that path, such that both hosts lock it together (NFS: without nolock and "

@@ -6,12 +6,17 @@ import Management
 struct NATProcessCommand: ParsableCommand {
   static let configuration = CommandConfiguration(commandName: NATProcess.subcommand, shouldDisplay: false)
 
-  func run() throws { try NetworkProcesses.runNAT() }
+  /// "tftp FOLDER".
+  @Argument var words: [String] = []
+
+  func run() throws { try NetworkProcesses.runNAT(words) }
 }
 
 /// The process that starts those for a VM process in its sandbox.
 struct NATKeeperCommand: ParsableCommand {
   static let configuration = CommandConfiguration(commandName: NATKeeper.subcommand, shouldDisplay: false)
+  /// "tftp FOLDER", "connect PATH".
+  @Argument var words: [String] = []
 
-  func run() throws { NetworkProcesses.runKeeper() }
+  func run() throws { NetworkProcesses.runKeeper(words) }
 }

@@ -26,6 +26,8 @@ import Testing
         ("nic", ["null"]), ("nic-type", ["82540EM"]), ("mac-address", ["02000000000\(slot)"]),
         ("cable-connected", ["off"]),
         ("nat-net", ["192.168.7.0/24"]), ("nat-pf", ["a,tcp,,2222,,22", "b,udp,,53,,53"]), ("nic-trace", ["on"]),
+        ("nat-tftp-prefix", ["/srv"]), ("nat-tftp-file", ["boot.0"]), ("bridge-adapter", ["tap0"]), ("intnet", ["lab"]),
+        ("nic-stream", ["listen:127.0.0.1:4000"]),
         ("nic-trace-file", ["/trace"]),
       ] { result["\(name)\(slot)"] = words }
     }
@@ -140,6 +142,9 @@ import Testing
     ("nat-net1", ["10.0.2.0"]), ("nat-pf1", ["ssh"]), ("nat-pf1", ["a,tcp,,2222,,0"]), ("nat-pf1", ["delete"]),
     ("nat-pf1", ["delete", "nobody"]), ("nat-pf1", ["a,tcp,,1,,1", "a,tcp,,2,,2"]),
     ("nat-pf1", ["a,tcp,,1,,1", "b,tcp,,1,,2"]), ("nic-trace1", ["maybe"]),
+    ("bridge-adapter1", ["a/b"]), ("bridge-adapter1", ["much-too-long-a-name"]), ("bridge-adapter1", [""]),
+    ("intnet1", ["../x"]), ("intnet1", [""]), ("intnet1", ["a b"]), ("nic-stream1", ["host"]), ("nic-stream1", ["h:0"]),
+    ("nic-stream1", [":1"]), ("nic-stream1", ["listen:h:65536"]),
   ])
   func wordsThatNoCardKnowsAreRefusedAndChangeNothing(_ name: String, _ words: [String]) throws {
     let setting = try #require(Self.settings.first { $0.name == name })

@@ -57,7 +57,7 @@ import Testing
     (.content(source: nil, target: blob("command line", "append", text: "a")), "vmctl modifyvm box --append ''"),
     (
       .content(source: blob("SeaBIOS", ""), target: nil),
-      "install the same version of it as on the source (Debian's seabios package; vmctl)"
+      "install the same version of it as on the source (Debian's packages seabios and ipxe-qemu; vmctl)"
     ),
     (
       .drive(

@@ -26,9 +26,11 @@ import Testing
 
   @Test func optionsWithNumbersAreOneRow() {
     #expect(
-      VirtualBoxWords.unknownOption("--bridgeadapter3", of: "modifyvm")
-        == "--bridgeadapter3 is not built yet: network cards")
-    #expect(VirtualBoxWords.unknownOption("--intnet1=x", of: "modifyvm") == "--intnet1 is not built yet: network cards")
+      VirtualBoxWords.unknownOption("--hostonlyadapter3", of: "modifyvm")
+        == "--hostonlyadapter3 is not built yet: network cards")
+    #expect(
+      VirtualBoxWords.unknownOption("--hostonlyadapter1=x", of: "modifyvm")
+        == "--hostonlyadapter1 is not built yet: network cards")
     #expect(VirtualBoxWords.unknownOption("--nested-paging", of: "modifyvm")?.contains("is not here") == true)
     #expect(VirtualBoxWords.unknownOption("--nonsense", of: "modifyvm") == nil)
   }
@@ -87,8 +89,8 @@ import Testing
 
   @Test func theParsersComplaintGetsAHint() {
     #expect(
-      CommandWords.hint(about: ["modifyvm", "a"], complaint: "Unknown option '--intnet1'", verbs: [])
-        == "--intnet1 is not built yet: network cards")
+      CommandWords.hint(about: ["modifyvm", "a"], complaint: "Unknown option '--hostonlyadapter1'", verbs: [])
+        == "--hostonlyadapter1 is not built yet: network cards")
     #expect(
       CommandWords.hint(
         about: ["controlvm", "a", "poweroof"], complaint: "The value 'poweroof' is invalid for '<verb>'",

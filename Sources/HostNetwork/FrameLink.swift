@@ -1,0 +1,94 @@
+import Devices
+import Foundation
+import Synchronization
+
+/// A descriptor that takes and gives a frame at a time.
+protocol FrameDevice: AnyObject {
+  /// To be waited on.
+  var descriptor: Int32 { get }
+  /// Sends a frame without waiting. What is not taken is lost, as on Ethernet.
+  /// - Returns: whether it was taken.
+  func send(_ frame: [UInt8]) -> Bool
+  /// The next frame; nil: there is none now.
+  func receive() -> [UInt8]?
+}
+
+/// A card's cable to a network of datagrams: a tap, or an internal network. What the guest does not take waits in the kernel,
+/// which drops what finds no room there.
+final class FrameLink: NetworkLink, @unchecked Sendable {
+  private struct State {
+    var pipe: FramePipe?
+    var isEnding = false
+  }
+
+  let description: String
+  private let device: any FrameDevice
+  private let state = Mutex(State())
+  private let bell: Bell
+  private var thread: Thread?
+  private let ended = DispatchSemaphore(value: 0)
+  private var held: [UInt8]?
+
+  /// - Throws: `HostNetworkError` when the host has no descriptors left.
+  init(_ description: String, _ device: any FrameDevice) throws(HostNetworkError) {
+    self.description = description
+    self.device = device
+    bell = try Bell()
+  }
+
+  func start() throws {
+    let thread = Thread { [self] in
+      while !state.withLock({ $0.isEnding }) { turn() }
+      ended.signal()
+    }
+    thread.name = "network"
+    self.thread = thread
+    thread.start()
+  }
+
+  func connect(_ pipe: FramePipe) {
+    // What came before is for who had the machine then.
+    while device.receive() != nil {}
+    state.withLock { $0.pipe = pipe }
+    pipe.toHost.onItems { [bell] in bell.ring() }
+    pipe.toDevice.onRoom { [bell] in bell.ring() }
+    bell.ring()
+  }
+
+  func stop() {
+    guard thread != nil else { return }
+    thread = nil
+    state.withLock { $0.isEnding = true }
+    bell.ring()
+    ended.wait()
+  }
+
+  private func turn() {
+    let pipe = state.withLock { $0.pipe }
+    if let pipe {
+      pipe.toHost.whileOpen { for frame in pipe.toHost.take(64) { _ = device.send(frame) } }
+      deliver(pipe)
+    }
+    let hasMore = pipe.map { $0.toHost.whileOpen { true } != nil && $0.toHost.count > 0 } ?? false
+    var descriptors = [
+      pollfd(fd: bell.descriptor, events: Int16(POLLIN), revents: 0),
+      pollfd(fd: device.descriptor, events: pipe != nil && held == nil ? Int16(POLLIN) : 0, revents: 0),
+    ]
+    guard poll(&descriptors, 2, hasMore ? 0 : -1) > 0 else { return }
+    if descriptors[0].revents != 0 { bell.hear() }
+    // A tap whose interface has gone has nothing else to say.
+    if descriptors[1].revents & Int16(POLLERR | POLLHUP | POLLNVAL) != 0 { usleep(100_000) }
+  }
+
+  /// As many as one turn has time for.
+  private func deliver(_ pipe: FramePipe) {
+    for _ in 0..<64 {
+      guard let frame = held ?? device.receive() else { return }
+      held = nil
+      guard pipe.toDevice.offer(CollectionOfOne(frame)) == 1 else {
+        held = frame
+        return
+      }
+    }
+  }
+}

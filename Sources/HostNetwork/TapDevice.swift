@@ -1,0 +1,107 @@
+import Foundation
+
+/// A network interface of the host whose other end is the card's cable: a tap (Linux, Documentation/networking/tuntap.rst).
+public final class TapDevice: FrameDevice {
+  let descriptor: Int32
+  private var buffer = [UInt8](repeating: 0, count: FrameStream.longestFrame + 1)
+
+  /// Names that an interface may have, for messages.
+  public static let nameForm = "the name of a tap or a bridge, up to 15 characters, as tap0"
+
+  /// Whether an interface may be called that.
+  public static func isName(_ text: String) -> Bool {
+    (1...15).contains(text.utf8.count) && text != "." && text != ".."
+      && text.utf8.allSatisfy { $0 > 32 && $0 < 127 && $0 != 47 && $0 != 58 }
+  }
+
+  /// Where Debian has QEMU's helper, which gives users a tap on the bridges that /etc/qemu/bridge.conf names.
+  static let bridgeHelper = "/usr/lib/qemu/qemu-bridge-helper"
+
+  /// A link to a tap that the user may open, or to a new one on a bridge.
+  /// - Throws: `HostNetworkError` for an interface that is not there, is neither, or is not the user's.
+  public static func link(_ name: String) throws(HostNetworkError) -> any NetworkLink {
+    let folder = "/sys/class/net/\(name)"
+    guard access(folder, F_OK) == 0 else {
+      throw HostNetworkError(
+        "there is no interface \(name) on this host",
+        remedy: "make a tap, as root: ip tuntap add \(name) mode tap user $USER; or name a bridge")
+    }
+    if access(folder + "/bridge", F_OK) == 0 {
+      return try FrameLink("bridged \(name)", TapDevice(descriptor: askHelper(bridge: name)))
+    }
+    guard access(folder + "/tun_flags", F_OK) == 0 else {
+      throw HostNetworkError("\(name) is neither a tap nor a bridge", remedy: "name one of those; see ip -d link")
+    }
+    return try FrameLink("bridged \(name)", TapDevice(descriptor: open(tap: name)))
+  }
+
+  init(descriptor: Int32) {
+    self.descriptor = descriptor
+    Descriptors.setNonBlocking(descriptor)
+  }
+
+  deinit { close(descriptor) }
+
+  private static func open(tap name: String) throws(HostNetworkError) -> Int32 {
+    let file = Foundation.open("/dev/net/tun", O_RDWR | O_CLOEXEC)
+    guard file >= 0 else {
+      throw HostNetworkError(
+        "cannot open /dev/net/tun: \(String(cString: strerror(errno)))", remedy: "see who may open it")
+    }
+    // struct ifreq: a name of 16 bytes, then flags: IFF_TAP, IFF_NO_PI. TUNSETIFF is _IOW('T', 202, int).
+    var request = [UInt8](repeating: 0, count: 40)
+    for (index, byte) in name.utf8.prefix(15).enumerated() { request[index] = byte }
+    (request[16], request[17]) = (0x02, 0x10)
+    guard ioctl(file, 0x4004_54CA, &request) == 0 else {
+      let code = errno
+      close(file)
+      let remedy =
+        code == EBUSY
+        ? "another machine or program has it; give this one another"
+        : "as root: ip tuntap del \(name) mode tap; ip tuntap add \(name) mode tap user $USER"
+      throw HostNetworkError("cannot open the tap \(name): \(String(cString: strerror(code)))", remedy: remedy)
+    }
+    return file
+  }
+
+  /// The helper sends the tap's descriptor over a socket that it is given.
+  private static func askHelper(bridge: String) throws(HostNetworkError) -> Int32 {
+    guard access(bridgeHelper, X_OK) == 0 else {
+      throw HostNetworkError(
+        "\(bridge) is a bridge, and \(bridgeHelper) is not installed",
+        remedy: "install qemu-system-common, or join a tap of yours to it and name that")
+    }
+    let (ours, theirs) = try Descriptors.pair()
+    defer { close(ours) }
+    let process: pid_t
+    do {
+      defer { close(theirs) }
+      process = try HelperProcess.spawn(bridgeHelper, Self.options(bridge: bridge), descriptors: [theirs])
+    }
+    let answer = DescriptorPassing.receive(ours)
+    var status: Int32 = 0
+    while waitpid(process, &status, 0) < 0, errno == EINTR {}
+    guard let tap = answer?.1.first else {
+      throw HostNetworkError(
+        "\(bridgeHelper) gives no tap on \(bridge)",
+        remedy: "let it: echo allow \(bridge) >>/etc/qemu/bridge.conf; it must be setuid root or run by root")
+    }
+    return tap
+  }
+
+  /// Another program's.
+  private static func options(bridge: String) -> [String] { ["br=\(bridge)", "fd=3"].map { "-" + "-" + $0 } }
+
+  func send(_ frame: [UInt8]) -> Bool {
+    frame.withUnsafeBytes { write(descriptor, $0.baseAddress, $0.count) } == frame.count
+  }
+
+  func receive() -> [UInt8]? {
+    while true {
+      let count = read(descriptor, &buffer, buffer.count)
+      guard count >= 0 else { return nil }
+      if (14...FrameStream.longestFrame).contains(count) { return Array(buffer[..<count]) }
+      if count == 0 { return nil }
+    }
+  }
+}
