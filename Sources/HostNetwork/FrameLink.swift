@@ -66,7 +66,8 @@ final class FrameLink: NetworkLink, @unchecked Sendable {
   private func turn() {
     let pipe = state.withLock { $0.pipe }
     if let pipe {
-      pipe.toHost.whileOpen { for frame in pipe.toHost.take(64) { _ = device.send(frame) } }
+      // Few at a time: who closes the pipe waits for them.
+      pipe.toHost.whileOpen { for frame in pipe.toHost.take(8) { _ = device.send(frame) } }
       deliver(pipe)
     }
     let hasMore = pipe.map { $0.toHost.whileOpen { true } != nil && $0.toHost.count > 0 } ?? false

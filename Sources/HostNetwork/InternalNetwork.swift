@@ -7,6 +7,9 @@ public final class InternalNetwork: FrameDevice {
   private static let limit = 1024
   /// Members of a network, at most.
   private static let mostMembers = 256
+  /// Tenths of a millisecond that a member whose queue is full gets to read. Linux lets some ten frames wait
+  /// (net.unix.max_dgram_qlen).
+  private static let patience = 200
 
   let descriptor: Int32
   /// Its own socket's name in the folder.
@@ -17,6 +20,8 @@ public final class InternalNetwork: FrameDevice {
   private var listedAt = timespec()
   /// By address: behind which socket it was seen last.
   private var stations: [[UInt8]: String] = [:]
+  /// Who has not read for longer than `patience`: he gets what he has room for, until he reads again.
+  private var slow: Set<String> = []
   private var buffer = [UInt8](repeating: 0, count: FrameStream.longestFrame + 1)
 
   /// Names that are names of networks, for messages.
@@ -121,6 +126,7 @@ public final class InternalNetwork: FrameDevice {
     listedAt = time
     members = names()
     stations = stations.filter { members.contains($0.value) }
+    slow.formIntersection(members)
   }
 
   // MARK: Frames
@@ -134,13 +140,21 @@ public final class InternalNetwork: FrameDevice {
 
   /// A member whose queue is full gets a moment to read.
   private func send(_ frame: [UInt8], to name: String) -> Bool {
-    for attempt in 0..<20 {
+    var attempts = slow.contains(name) ? 1 : Self.patience
+    while true {
       let count = Self.withAddress(folder, name) { sendto(descriptor, frame, frame.count, Int32(MSG_NOSIGNAL), $0, $1) }
-      if count == frame.count { return true }
-      guard errno == EAGAIN || errno == ENOBUFS, attempt < 19 else { return false }
+      if count == frame.count {
+        slow.remove(name)
+        return true
+      }
+      guard errno == EAGAIN || errno == ENOBUFS else { return false }
+      attempts -= 1
+      guard attempts > 0 else {
+        slow.insert(name)
+        return false
+      }
       usleep(100)
     }
-    return false
   }
 
   func receive() -> [UInt8]? {

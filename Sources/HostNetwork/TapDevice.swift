@@ -20,17 +20,14 @@ public final class TapDevice: FrameDevice {
   /// A link to a tap that the user may open, or to a new one on a bridge.
   /// - Throws: `HostNetworkError` for an interface that is not there, is neither, or is not the user's.
   public static func link(_ name: String) throws(HostNetworkError) -> any NetworkLink {
-    let folder = "/sys/class/net/\(name)"
-    guard access(folder, F_OK) == 0 else {
+    // /sys may be that of another network namespace.
+    guard isName(name), if_nametoindex(name) != 0 else {
       throw HostNetworkError(
         "there is no interface \(name) on this host",
         remedy: "make a tap, as root: ip tuntap add \(name) mode tap user $USER; or name a bridge")
     }
-    if access(folder + "/bridge", F_OK) == 0 {
+    if access("/sys/class/net/\(name)/bridge", F_OK) == 0 {
       return try FrameLink("bridged \(name)", TapDevice(descriptor: askHelper(bridge: name)))
-    }
-    guard access(folder + "/tun_flags", F_OK) == 0 else {
-      throw HostNetworkError("\(name) is neither a tap nor a bridge", remedy: "name one of those; see ip -d link")
     }
     return try FrameLink("bridged \(name)", TapDevice(descriptor: open(tap: name)))
   }
@@ -55,6 +52,9 @@ public final class TapDevice: FrameDevice {
     guard ioctl(file, 0x4004_54CA, &request) == 0 else {
       let code = errno
       close(file)
+      guard code != EINVAL else {
+        throw HostNetworkError("\(name) is neither a tap nor a bridge", remedy: "name one of those; see ip -d link")
+      }
       let remedy =
         code == EBUSY
         ? "another machine or program has it; give this one another"

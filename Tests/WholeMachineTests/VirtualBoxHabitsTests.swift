@@ -9,9 +9,9 @@ import Testing
       (["createhd", "--filename", "x", "--size", "5"], "createhd: now `createmedium disk`"),
       (["clonevm", "a"], "clonevm is not built yet"), (["startmv", "a"], "the nearest is \"startvm\""),
       (["help", "nosuch"], "\"nosuch\""),
-      (["modifyvm", "a", "--nic1", "nat"], "--nic1 is not built yet: network cards"),
+      (["modifyvm", "a", "--hostonlyadapter1", "vboxnet0"], "--hostonlyadapter1 is not built yet: network cards"),
       (["controlvm", "a", "poweroof"], "the nearest is \"poweroff\""),
-      (["controlvm", "a", "setlinkstate1", "on"], "network cards"), (["modifyvm", "a"], "changes nothing"),
+      (["controlvm", "a", "usbattach", "1"], "USB"), (["modifyvm", "a"], "changes nothing"),
     ])
   func unknown(_ words: [String], _ text: String) throws {
     let host = try TestHost()
