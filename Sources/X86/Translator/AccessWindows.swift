@@ -453,6 +453,9 @@ extension BlockTranslator {
 struct RegisterVersions {
   private var numbers = SIMD16<Int32>(repeating: 0)
   private var deltas = SIMD16<Int32>(repeating: 0)
+  /// The least and the most that has been added on the way since the last call of `beginRange`.
+  private var lowest = SIMD16<Int32>(repeating: 0)
+  private var highest = SIMD16<Int32>(repeating: 0)
 
   @inline(__always)
   func version(_ register: UInt8) -> Int32 { numbers[Int(register & 15)] }
@@ -468,7 +471,21 @@ struct RegisterVersions {
   @inline(__always)
   mutating func add(_ register: UInt8, _ bytes: Int) {
     let sum = delta(register) &+ bytes
-    if abs(sum) < 1 << 20 { deltas[Int(register & 15)] = Int32(sum) } else { write(register) }
+    guard abs(sum) < 1 << 20 else { return write(register) }
+    let place = Int(register & 15)
+    deltas[place] = Int32(sum)
+    lowest[place] = min(lowest[place], Int32(sum))
+    highest[place] = max(highest[place], Int32(sum))
+  }
+
+  mutating func beginRange() {
+    lowest = deltas
+    highest = deltas
+  }
+
+  /// What a register has had added in the meantime.
+  func range(_ register: UInt8) -> ClosedRange<Int> {
+    Int(lowest[Int(register & 15)])...Int(highest[Int(register & 15)])
   }
 
   /// Another way has led here with other values: what differs is taken as written.

@@ -55,6 +55,7 @@ extension BlockTranslator {
     emitExchange(back: false)
     if hasStrides { emitFirstTurns() }
     let firstReference = isPlanned ? referenceCursor : references.count
+    versions.beginRange()
     loop.head = versions
     emitLoopBody()
     loop.end = versions

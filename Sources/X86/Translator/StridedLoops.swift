@@ -143,14 +143,18 @@ extension BlockTranslator {
     if kind != .fixed && (address.base == GuestRegisters.rsp || address.index == GuestRegisters.rsp) { return nil }
     let origin = loop.head.delta(address)
     let registerStep = kind == .base ? baseStep : kind == .index ? end.index - head.index : 0
+    // A register of 32 bits must not wrap: in a turn it goes to where it is in the next, and no further. See `emitLimits`.
+    if !is64 && registerStep != 0 {
+      let start = kind == .base ? head.base : head.index
+      let range = loop.end.range(kind == .base ? address.base : address.index)
+      let allowed = min(0, registerStep)...max(0, registerStep)
+      guard allowed.contains(range.lowerBound - start), allowed.contains(range.upperBound - start) else { return nil }
+    }
     var residue: Int?
     for member in members {
       let other = references[member]
       // The pointer has what does not move.
       if kind == .base && other.parts.1 != head.index || kind == .index && other.parts.0 != head.base { return nil }
-      // In a 32-bit register no more than the turn's step: see `emitLimits`.
-      let moved = kind == .base ? other.parts.0 - head.base : kind == .index ? other.parts.1 - head.index : 0
-      if !is64 && !(min(0, registerStep)...max(0, registerStep)).contains(moved) { return nil }
       guard other.aligned else { continue }
       let own = (other.moved + other.disp - origin) & 15
       if step & 15 != 0 || residue ?? own != own { return nil }

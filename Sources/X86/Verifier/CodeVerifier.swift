@@ -49,7 +49,7 @@ struct EmittedBlock {
 /// that are emitted code's are written; what is the host's own (addends, pointers) reaches neither guest memory nor a guest
 /// register when code is left; RSP and RBP stay what they are; vector and x87 registers are used once they are the guest's.
 /// Not proved: that the guest computes what it should, that a division or an access by vector registers that must be aligned
-/// does not trap, and that code ends. Code of some loops is refused though it is right: see `CodeVerifierTests`.
+/// does not trap, and that code ends.
 final class CodeVerifier {
   /// Instructions may be followed this many times as often as there are, until what is known must be the same each time.
   private static let patience = 64
@@ -67,7 +67,7 @@ final class CodeVerifier {
   /// By instruction: the displacement of a branch that may be linked.
   private var isLink: ContiguousArray<Bool> = []
   /// By instruction: what is known where ways meet.
-  private var meetings: ContiguousArray<Meeting?> = []
+  private var meetings: ContiguousArray<Meeting> = []
   private var pending: [Int] = []
   private var fuel = 0
   var emitted: EmittedBlock
@@ -76,10 +76,12 @@ final class CodeVerifier {
   var linkAddresses: [UInt64] = []
 
   private struct Meeting {
-    var state: VerifierState
+    var state: VerifierState?
     var visits = 0
-    var isPending = true
+    var isPending = false
   }
+  /// States that nobody uses.
+  private var spare: [VerifierState] = []
 
   init(_ translator: Translator) {
     self.translator = translator
@@ -99,17 +101,25 @@ final class CodeVerifier {
     guard Int64(emitted.length) > DeadEntries.callBytes + 4 else {
       throw refuse(0, "the block is too short to be patched")
     }
-    var start = VerifierState()
+    let start = spare.popLast() ?? VerifierState()
+    start.clear()
     for register in [Host.rsp, Host.rbp, Host.r14, Host.r15] { start.setForeign(register, true) }
     try follow(0, start, depth: 0)
     while let next = pending.min() {
       pending.removeAll { $0 == next }
-      guard var meeting = meetings[next], meeting.isPending else { continue }
-      meeting.isPending = false
-      meetings[next] = meeting
-      try run(next, meeting.state, depth: 0)
+      guard meetings[next].isPending, let state = meetings[next].state else { continue }
+      meetings[next].isPending = false
+      try run(next, copy(state), depth: 0)
     }
   }
+
+  private func copy(_ state: VerifierState) -> VerifierState {
+    let copy = spare.popLast() ?? VerifierState()
+    copy.take(state)
+    return copy
+  }
+
+  private func giveBack(_ state: VerifierState) { spare.append(state) }
 
   func refuse(_ number: Int, _ reason: String) -> CodeRefusal {
     let it = number < instructions.count ? instructions[number] : HostInstruction()
@@ -140,8 +150,9 @@ final class CodeVerifier {
     isLabel.append(contentsOf: repeatElement(false, count: count))
     isLink.removeAll(keepingCapacity: true)
     isLink.append(contentsOf: repeatElement(false, count: count))
+    for index in meetings.indices { if let state = meetings[index].state { giveBack(state) } }
     meetings.removeAll(keepingCapacity: true)
-    meetings.append(contentsOf: repeatElement(nil, count: count))
+    meetings.append(contentsOf: repeatElement(Meeting(), count: count))
     for number in 0..<count {
       guard instructions[number].kind == .jump || instructions[number].kind == .conditionalJump,
         let target = instructions[number].target, target >= 0, target < emitted.length
@@ -152,10 +163,10 @@ final class CodeVerifier {
     linkAddresses.removeAll(keepingCapacity: true)
     for link in emitted.links.indices {
       let end = emitted.links[link].site + 4 - emitted.code
-      let number = instructions.firstIndex { $0.offset + $0.length == end }
-      guard let number, instructions[number].kind == .jump || instructions[number].kind == .conditionalJump,
+      let number = (end == emitted.length ? count : end > 0 && end < emitted.length ? Int(numbers[end]) : 0) - 1
+      guard number >= 0, instructions[number].kind == .jump || instructions[number].kind == .conditionalJump,
         instructions[number].target == emitted.links[link].unlinked - emitted.code
-      else { throw refuse(number ?? 0, "a link is not at a branch that leads to where it says") }
+      else { throw refuse(max(number, 0), "a link is not at a branch that leads to where it says") }
       isLink[number] = true
       if let base = emitted.links.baseAddress { linkAddresses.append(UInt64(UInt(bitPattern: base + link))) }
     }
@@ -166,76 +177,76 @@ final class CodeVerifier {
 
   // MARK: Following
 
-  /// A way with `state` leads to instruction `number`.
+  /// A way with `state`, which is used up, leads to instruction `number`.
   private func follow(_ number: Int, _ state: VerifierState, depth: Int) throws(CodeRefusal) {
     guard isLabel[number] || depth >= Self.deepest else { return try run(number, state, depth: depth) }
-    guard join(number, state) else { return }
     // What lies out of line is followed at once, so that it has joined the straight way before that is followed.
     let isOutOfLine = number > 0 && instructions[number - 1].kind == .jump
-    guard isOutOfLine, depth < Self.deepest, var meeting = meetings[number] else { return }
-    meeting.isPending = false
-    meetings[number] = meeting
-    try run(number, meeting.state, depth: depth + 1)
+    guard join(number, state), isOutOfLine, depth < Self.deepest, let meeting = meetings[number].state else {
+      return giveBack(state)
+    }
+    meetings[number].isPending = false
+    state.take(meeting)
+    try run(number, state, depth: depth + 1)
   }
 
   /// Returns whether less is known at the instruction than before.
   private func join(_ number: Int, _ state: VerifierState) -> Bool {
-    if meetings[number] == nil {
-      meetings[number] = Meeting(state: state)
+    guard let known = meetings[number].state else {
+      meetings[number] = Meeting(state: copy(state), visits: 0, isPending: true)
       pending.append(number)
       return true
     }
-    let visits = meetings[number]!.visits
-    let changed = meetings[number]!.state.meet(state, isFinal: visits > Self.indulgence)
-    guard changed else { return false }
-    meetings[number]!.visits = visits + 1
-    if !meetings[number]!.isPending {
-      meetings[number]!.isPending = true
+    let visits = meetings[number].visits
+    guard known.meet(state, isFinal: visits > Self.indulgence) else { return false }
+    meetings[number].visits = visits + 1
+    if !meetings[number].isPending {
+      meetings[number].isPending = true
       pending.append(number)
     }
     return true
   }
 
-  /// Follows the straight way from an instruction on.
-  private func run(_ first: Int, _ start: VerifierState, depth: Int) throws(CodeRefusal) {
-    var state = start
+  /// Follows the straight way from an instruction on. `state` is used up.
+  private func run(_ first: Int, _ state: VerifierState, depth: Int) throws(CodeRefusal) {
     var number = first
     while true {
       guard number < instructions.count else { throw refuse(instructions.count - 1, "the code ends without a branch") }
       if number != first && isLabel[number] {
-        let isPending = meetings[number]?.isPending ?? false
+        let isPending = meetings[number].isPending
         let changed = join(number, state)
         // What others have found there is followed now as well.
-        guard changed || isPending, var meeting = meetings[number] else { return }
-        meeting.isPending = false
-        meetings[number] = meeting
-        state = meeting.state
+        guard changed || isPending, let meeting = meetings[number].state else { return giveBack(state) }
+        meetings[number].isPending = false
+        state.take(meeting)
       }
       fuel -= 1
       guard fuel > 0 else { throw refuse(number, "what is known here is another each time") }
-      let kind = instructions[number].kind
-      switch kind {
+      switch instructions[number].kind {
       case .refused: throw refuse(number, "an instruction that emitted code does not have")
       case .conditionalJump:
         guard let target = instructions[number].target, target >= 0, target < emitted.length else {
           throw refuse(number, "leads out of the block")
         }
         if isLink[number] { try requireGuestRegisters(number, state) }
-        var taken = state
-        split(instructions[number].condition, &state, &taken, number)
+        let taken = copy(state)
+        split(instructions[number].condition, state, taken, number)
         try follow(Int(numbers[target]), taken, depth: depth)
       case .jump:
-        guard let target = instructions[number].target else { return try leaveIndirect(number, state) }
-        guard target >= 0, target < emitted.length else { return try leave(number, target, state) }
+        guard let target = instructions[number].target, target >= 0, target < emitted.length else {
+          try leave(number, state)
+          return giveBack(state)
+        }
         if isLink[number] { try requireGuestRegisters(number, state) }
         state.flags = .unknown
         return try follow(Int(numbers[target]), state, depth: depth)
-      case .call: if try !call(number, &state) { return }
+      case .call:
+        if try !call(number, state) { return giveBack(state) }
       default:
         let flags = state.flags
-        try execute(number, &state)
+        try execute(number, state)
         // A counter that nobody has looked at is none.
-        if case .decremented(let counter) = flags { state.facts.removeAll { $0.counter == counter } }
+        if case .decremented(let counter) = flags { state.removeFacts { $0.counter == counter } }
       }
       number += 1
     }

@@ -20,6 +20,8 @@ struct GuestEffects {
     let (rax, rcx, rdx, rsp, rbp, rsi, rdi): (UInt16, UInt16, UInt16, UInt16, UInt16, UInt16, UInt16) = (
       1, 2, 4, 16, 32, 64, 128
     )
+    let repeats = op.pointee.prefixes & UInt8(VM_PREFIX_REP | VM_PREFIX_REPNE) != 0
+    let counter = repeats ? rcx : 0
     switch kind {
     case .system:
       changed = 0xffff
@@ -41,9 +43,9 @@ struct GuestEffects {
     case .call64, .call, .callR64, .callIndirect: stackBytes = -size
     case .ret64, .ret, .enter, .leaveFrame: changed = rsp | rbp
     case .pushAll, .popAll: changed = 0xffff
-    case .movs, .cmps: changed = rcx | rsi | rdi
-    case .stos, .scas: changed = rcx | rdi
-    case .lods: changed = rax | rcx | rsi
+    case .movs, .cmps: changed = counter | rsi | rdi
+    case .stos, .scas: changed = counter | rdi
+    case .lods: changed = rax | counter | rsi
     case .cmpxchg: changed = rax | rm
     case .cmpxchg8b, .cmpxchg16b, .multiply, .divide: changed = rax | rdx
     case .simd:

@@ -1,7 +1,7 @@
 import CZydis
 
 /// One host instruction as the verifier sees it: what it is, and every register and memory operand, hidden ones too.
-struct HostInstruction {
+struct HostInstruction: Equatable {
   /// What the verifier understands of an instruction. All that is not listed is refused.
   enum Kind: UInt8 {
     case refused
@@ -13,7 +13,7 @@ struct HostInstruction {
     case jump, conditionalJump, call
   }
 
-  struct Memory {
+  struct Memory: Equatable {
     /// Register numbers; `HostInstruction.none` where there is none.
     var base: UInt8
     var index: UInt8
@@ -57,9 +57,10 @@ struct HostInstruction {
   var usesX87 = false
 }
 
-/// Decodes host code by Zydis. Not for several threads at once.
+/// Decodes host code by Zydis, each form of an instruction once (`HostForms`). Not for several threads at once.
 final class HostInstructionReader {
   private var decoder = ZydisDecoder()
+  private var forms = HostForms()
   private let operands = UnsafeMutablePointer<ZydisDecodedOperand>.allocate(capacity: Int(ZYDIS_MAX_OPERAND_COUNT))
   private let decoded = UnsafeMutablePointer<ZydisDecodedInstruction>.allocate(capacity: 1)
 
@@ -76,6 +77,35 @@ final class HostInstructionReader {
 
   /// The instruction at `code + offset`, nil when the bytes up to `length` are none.
   func read(_ code: UnsafePointer<UInt8>, _ offset: Int, _ length: Int) -> HostInstruction? {
+    if let known = forms.find(code, offset, length) { return known }
+    guard let it = decode(code, offset, length) else { return nil }
+    if it.kind != .refused { keep(it, code + offset) }
+    return it
+  }
+
+  /// Has the form of an instruction that has just been decoded found from now on.
+  private func keep(_ it: HostInstruction, _ code: UnsafePointer<UInt8>) {
+    let raw = decoded.pointee.raw
+    // None that emitted code has has two.
+    guard raw.imm.1.size == 0 else { return }
+    var form = HostForms.Form(it: it)
+    var bytes = it.length
+    if raw.disp.size != 0 {
+      guard it.memory != nil else { return }
+      form.displacement = HostForms.Field(offset: Int(raw.disp.offset), bytes: Int(raw.disp.size) / 8)
+      bytes = min(bytes, form.displacement.offset)
+    }
+    if raw.imm.0.size != 0 {
+      form.immediate = HostForms.Field(
+        offset: Int(raw.imm.0.offset), bytes: Int(raw.imm.0.size) / 8, isSigned: raw.imm.0.is_signed != 0)
+      form.isRelative = raw.imm.0.is_relative != 0
+      bytes = min(bytes, form.immediate.offset)
+    }
+    forms.add(form, code, bytes: bytes)
+  }
+
+  /// The same without regard to forms.
+  func decode(_ code: UnsafePointer<UInt8>, _ offset: Int, _ length: Int) -> HostInstruction? {
     let status = ZydisDecoderDecodeFull(&decoder, code + offset, ZyanUSize(length - offset), decoded, operands)
     guard status & 0x8000_0000 == 0 else { return nil }
     var it = HostInstruction()

@@ -22,7 +22,7 @@ enum HostValue: Equatable {
   /// Bits 12 to 23 of an address.
   case pageNumber(Sum)
   /// A multiple of 32, at most this.
-  case masked(Int)
+  case masked(Int, isForeign: Bool)
   /// The address of an entry of the execute TLB.
   case fetchEntry
   /// XORed with the jump key.
@@ -50,12 +50,13 @@ enum HostValue: Equatable {
     return nil
   }
 
-  /// Whether no guest may see it; nil for `own`.
+  /// Whether no guest may see it, whatever registers hold that it is made of.
   var isForeign: Bool {
     switch self {
-    case .sum(let sum): sum.isForeign
-    case .pageOffset: false
-    case .own: false
+    case .sum(let sum), .rotated(let sum), .index(let sum, _), .pageNumber(let sum): sum.isForeign
+    case .wrapRoom(let place, _), .wrapTurns(let place, _, _, _): Places.isForeign(place)
+    case .masked(_, let isForeign): isForeign
+    case .pageOffset, .own: false
     default: true
     }
   }
@@ -79,16 +80,42 @@ enum HostValue: Equatable {
     }
   }
 
-  /// Whether it is about `place`, other than by a sum.
-  func names(_ place: Place) -> Bool {
+  /// The sum within, if there is one.
+  var sum: Sum? {
     switch self {
-    case .tag(let cell, _, _), .xored(_, let cell, _, _, _), .index(_, let cell): cell == place
-    case .runEnd(_, let count, _): count == place
-    case .wrapRoom(let other, _), .wrapTurns(let other, _, _, _): other == place
-    case .jumpPage(.indexed(let register)): Place(register) == place
-    default: false
+    case .sum(let sum), .xored(let sum, _, _, _, _), .rotated(let sum), .index(let sum, _), .pageNumber(let sum),
+      .pageOffset(let sum), .runEnd(let sum, _, _):
+      sum
+    case .tag(_, _, let indexed): indexed
+    default: nil
     }
   }
+
+  /// The place that it is about, other than by a sum.
+  var place: Place? {
+    switch self {
+    case .tag(let cell, _, _), .xored(_, let cell, _, _, _), .index(_, let cell): cell
+    case .runEnd(_, let count, _): count
+    case .wrapRoom(let other, _), .wrapTurns(let other, _, _, _): other
+    case .jumpPage(.indexed(let register)): Place(register)
+    default: nil
+    }
+  }
+
+  func contains(_ place: Place) -> Bool { self.place == place || sum?.contains(place) ?? false }
+  func contains(where test: (Place) -> Bool) -> Bool {
+    place.map(test) ?? false || sum?.contains(where: test) ?? false
+  }
+
+  /// The registers that it is about, a bit for each.
+  var registers: UInt16 {
+    var bits = sum?.registers ?? 0
+    if let place, place < 16 { bits |= 1 << place }
+    return bits
+  }
+
+  /// Whether it is about `place`, other than by a sum.
+  func names(_ place: Place) -> Bool { self.place == place }
 }
 
 /// What the last comparison means for the branch that follows.
@@ -139,6 +166,11 @@ struct Fact: Equatable {
 
   func contains(_ place: Place) -> Bool {
     terms.contains(place) || counter == place || isCut && cut.contains(place)
+  }
+
+  /// The registers that it speaks of, a bit for each.
+  var registers: UInt16 {
+    (isCut ? terms.registers | cut.registers : terms.registers) | (counter < 16 ? 1 << counter : 0)
   }
 
   /// Whether it says the same of maybe other bytes.

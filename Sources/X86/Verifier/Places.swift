@@ -64,6 +64,13 @@ struct Terms: Equatable {
     (0..<4).contains { places[$0] != Places.none && test(places[$0]) }
   }
 
+  /// The registers among them, a bit for each.
+  var registers: UInt16 {
+    var bits: UInt16 = 0
+    for index in 0..<4 where places[index] < 16 { bits |= 1 << places[index] }
+    return bits
+  }
+
   /// nil when there would be more than four.
   func adding(_ place: Place, _ count: Int) -> Terms? {
     if count == 0 { return self }
@@ -125,6 +132,12 @@ struct Sum: Equatable {
   var single: Place? { isCut ? nil : terms.single }
 
   func contains(_ place: Place) -> Bool { terms.contains(place) || isCut && cut.contains(place) }
+  func contains(where test: (Place) -> Bool) -> Bool {
+    terms.contains(where: test) || isCut && cut.contains(where: test)
+  }
+
+  /// The registers in it, a bit for each.
+  var registers: UInt16 { isCut ? terms.registers | cut.registers : terms.registers }
 
   func adding(_ constant: Int64) -> Sum {
     var result = self

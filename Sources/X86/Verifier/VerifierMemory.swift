@@ -24,7 +24,7 @@ extension CodeVerifier {
     if memory.base == Host.rbp { return try locateByState(number, memory, state) }
     var address = Sum(constant: memory.displacement)
     if memory.base != HostInstruction.none {
-      if case .fetchEntry = state.registers[Int(memory.base)], memory.index == HostInstruction.none {
+      if case .fetchEntry = state[memory.base], memory.index == HostInstruction.none {
         let fits =
           memory.displacement >= 0 && Int(memory.displacement) + memory.size <= MemoryLayout<vm_fetch_entry>.stride
         guard fits, !memory.isWritten else { throw refuse(number, "not within an entry of the execute TLB") }
@@ -66,7 +66,7 @@ extension CodeVerifier {
       default: throw refuse(number, "beyond what emitted code accesses of the state")
       }
     }
-    switch (state.registers[Int(memory.index)], region) {
+    switch (state[memory.index], region) {
     case (.index(let address, let cell), .data(let entrySet, let field))
     where memory.scale == 1 && field < MemoryLayout<vm_tlb_entry>.stride:
       guard entrySet == set else { throw refuse(number, "the data TLB of another mode") }
@@ -74,7 +74,7 @@ extension CodeVerifier {
     case (.pageNumber(let address), .pageAddend(let entrySet, 0)) where memory.scale == 8:
       guard entrySet == set else { throw refuse(number, "the data TLB of another mode") }
       return .pageAddend(address)
-    case (.masked(let most), .jump(let field))
+    case (.masked(let most, _), .jump(let field))
     where memory.scale == 1 && field < MemoryLayout<vm_jump_entry>.stride && most < StateLayout.jumpTableBytes:
       return .jump(.indexed(memory.index), field)
     default: throw refuse(number, "an index that was not made for a table behind the state")
@@ -109,8 +109,8 @@ extension CodeVerifier {
       if memory.size == 8 { return (.sum(Sum(cell)), isForeign) }
       guard memory.size == 4 else { return (.own, isForeign) }
       if StateLayout.strides.contains(offset) {
-        if case .xored(_, _, _, let site, 0) = state.strides[(offset - StateLayout.stridePointers) >> 3],
-          state.facts.contains(where: { $0.site == site })
+        if case .xored(_, _, _, let site, 0) = state[stride: (offset - StateLayout.stridePointers) >> 3],
+          state.hasFact(where: { $0.site == site })
         {
           return (.offset(site: site), true)
         }
@@ -151,7 +151,7 @@ extension CodeVerifier {
 
   /// `memory` is written; `value` and `sum` say what to, if that is known.
   func store(
-    _ number: Int, _ memory: HostInstruction.Memory, _ state: inout VerifierState, _ register: UInt8,
+    _ number: Int, _ memory: HostInstruction.Memory, _ state: VerifierState, _ register: UInt8,
     constant: Int64? = nil
   ) throws(CodeRefusal) {
     let isForeign = register != HostInstruction.none && state.isForeign(register)
@@ -162,15 +162,15 @@ extension CodeVerifier {
     case .state(let offset):
       let value =
         register == HostInstruction.none
-        ? constant.map { .sum(Sum(constant: $0)) } ?? .own : state.registers[Int(register)]
+        ? constant.map { .sum(Sum(constant: $0)) } ?? .own : state[register]
       let sum = register == HostInstruction.none ? constant.map { Sum(constant: $0) } : state.sum(register)
-      try storeInState(number, offset, memory.size, &state, register, value, sum, isForeign: isForeign)
+      try storeInState(number, offset, memory.size, state, register, value, sum, isForeign: isForeign)
     default: throw refuse(number, "writes a table")
     }
   }
 
   private func storeInState(
-    _ number: Int, _ offset: Int, _ size: Int, _ state: inout VerifierState, _ register: UInt8, _ value: HostValue,
+    _ number: Int, _ offset: Int, _ size: Int, _ state: VerifierState, _ register: UInt8, _ value: HostValue,
     _ sum: Sum?, isForeign: Bool
   ) throws(CodeRefusal) {
     guard StateLayout.isWritable(offset, size) else { throw refuse(number, "a field that emitted code does not write") }
@@ -187,30 +187,42 @@ extension CodeVerifier {
       state.kill(cell)
       state.exit = UInt64(bitPattern: reason)
     case StateLayout.leftBy:
-      let ops = UInt64(UInt(bitPattern: emitted.block.ops))
+      let ops = emitted.block.ops
+      let first = UInt64(UInt(bitPattern: ops))
       let stride = UInt64(MemoryLayout<vm_op>.stride)
-      guard size == 8, let address = value.isConstant.map({ UInt64(bitPattern: $0) }), address >= ops,
-        address < ops + stride * UInt64(emitted.block.pointee.count), (address - ops) % stride == 0
+      // Or what stands behind the last, where nothing branches.
+      let count = Int(emitted.block.pointee.count)
+      let cells = ops[count].kind == OpKind.fallThrough.rawValue ? count + 1 : count
+      guard size == 8, let address = value.isConstant.map({ UInt64(bitPattern: $0) }), address >= first,
+        address < first + stride * UInt64(cells), (address - first) % stride == 0
       else { throw refuse(number, "not an instruction of the block") }
       state.kill(cell)
       state.isLeftByKnown = true
-    case StateLayout.turnsLeft: storeTurns(&state, register, value)
+    case StateLayout.turnsLeft: storeTurns(state, register, value)
     case StateLayout.windows where size == 8: state.store(cell, value, sum)
     case StateLayout.strides where size == 8:
       let index = (offset - StateLayout.stridePointers) >> 3
       state.store(cell, value, sum)
-      state.strides[index] = value
+      state[stride: index] = value
     default:
       guard !isForeign else { throw refuse(number, "writes what is the host's own into the guest's state") }
-      if size == 8 && offset & 7 == 0 { state.store(cell, value, sum) } else { state.kill(cell) }
+      if size == 8 && offset & 7 == 0 {
+        if offset < 128 && (register == Host.r14 || register == Host.r15) {
+          state.store(cell, from: register)
+        } else {
+          state.store(cell, value, sum)
+        }
+      } else {
+        state.kill(cell)
+      }
     }
   }
 
   /// `turns_left` is set: to 0, to less than it was, or to what a register counts; else nothing is known by it.
-  private func storeTurns(_ state: inout VerifierState, _ register: UInt8, _ value: HostValue) {
+  private func storeTurns(_ state: VerifierState, _ register: UInt8, _ value: HostValue) {
     if value.isConstant == 0 { return }
     if register == Host.r14 && state.isBelowTurns {
-      learnTurns(&state, value)
+      learnTurns(state, value)
       state.isBelowTurns = false
       return
     }

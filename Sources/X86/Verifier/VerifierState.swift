@@ -1,14 +1,22 @@
-/// What is known on the way to an instruction.
-struct VerifierState {
+/// What is known on the way to an instruction. Reused: ways are many, and what is known mostly fits where it was before.
+final class VerifierState {
   /// More facts than this are not kept.
   private static let mostFacts = 64
 
-  var registers = ContiguousArray<HostValue>(repeating: .own, count: 16)
+  /// By register; `own` where `known` says so.
+  private let values: UnsafeMutablePointer<HostValue>
+  /// Registers whose value is not `own`, a bit for each.
+  private(set) var known: UInt16 = 0
   /// Registers of which nothing is known but that they may hold what no guest may see.
   var foreign: UInt16 = 0
   /// Of what the cells of stride pointers hold.
-  var strides = ContiguousArray<HostValue>(repeating: .own, count: 8)
-  var facts: ContiguousArray<Fact> = []
+  private let strideValues: UnsafeMutablePointer<HostValue>
+  private var knownStrides: UInt8 = 0
+  let facts: UnsafeMutablePointer<Fact>
+  private(set) var factCount = 0
+  /// Registers that facts, bounds, lookups or other values speak of, and maybe more: what is said of another need not be
+  /// looked for.
+  private var mentioned: UInt16 = 0
   /// The most that a place holds.
   var bounds: [(place: Place, most: Int64)] = []
   /// Entries of the data TLB that nothing has replaced since they were looked up: the place of their addend, and the low
@@ -27,42 +35,140 @@ struct VerifierState {
   var hasVectors = false
   var hasX87 = false
 
+  init() {
+    values = .allocate(capacity: 16)
+    values.initialize(repeating: .own, count: 16)
+    strideValues = .allocate(capacity: 8)
+    strideValues.initialize(repeating: .own, count: 8)
+    facts = .allocate(capacity: Self.mostFacts)
+    facts.initialize(repeating: Fact(terms: .empty, low: 0, high: 0), count: Self.mostFacts)
+  }
+
+  deinit {
+    values.deallocate()
+    strideValues.deallocate()
+    facts.deallocate()
+  }
+
+  /// Nothing is known.
+  func clear() {
+    known = 0
+    foreign = 0
+    knownStrides = 0
+    factCount = 0
+    mentioned = 0
+    bounds.removeAll(keepingCapacity: true)
+    lookups.removeAll(keepingCapacity: true)
+    flags = .unknown
+    jump = nil
+    hasJumpPage = false
+    exit = nil
+    isLeftByKnown = false
+    isBelowTurns = false
+    hasVectors = false
+    hasX87 = false
+  }
+
+  /// What `other` knows is known.
+  func take(_ other: VerifierState) {
+    known = other.known
+    Self.each(known) { values[$0] = other.values[$0] }
+    foreign = other.foreign
+    knownStrides = other.knownStrides
+    Self.each(UInt16(knownStrides)) { strideValues[$0] = other.strideValues[$0] }
+    factCount = other.factCount
+    facts.update(from: other.facts, count: factCount)
+    mentioned = other.mentioned
+    bounds = other.bounds
+    lookups = other.lookups
+    flags = other.flags
+    jump = other.jump
+    hasJumpPage = other.hasJumpPage
+    exit = other.exit
+    isLeftByKnown = other.isLeftByKnown
+    isBelowTurns = other.isBelowTurns
+    hasVectors = other.hasVectors
+    hasX87 = other.hasX87
+  }
+
+  /// Calls `body` with the number of each bit that is set.
+  @inline(__always)
+  private static func each(_ bits: UInt16, _ body: (Int) -> Void) {
+    var left = bits
+    while left != 0 {
+      body(left.trailingZeroBitCount)
+      left &= left &- 1
+    }
+  }
+
   // MARK: Registers
+
+  @inline(__always)
+  subscript(_ register: UInt8) -> HostValue {
+    get { known >> UInt16(register) & 1 == 0 ? .own : values[Int(register)] }
+    set {
+      let bit: UInt16 = 1 << UInt16(register)
+      if case .own = newValue {
+        known &= ~bit
+      } else {
+        known |= bit
+        values[Int(register)] = newValue
+        mentioned |= newValue.registers
+      }
+    }
+  }
+
+  /// What the cell of a stride's pointer holds.
+  subscript(stride index: Int) -> HostValue {
+    get { knownStrides >> UInt8(index) & 1 == 0 ? .own : strideValues[index] }
+    set {
+      let bit: UInt8 = 1 << UInt8(index)
+      if case .own = newValue {
+        knownStrides &= ~bit
+      } else {
+        knownStrides |= bit
+        strideValues[index] = newValue
+        mentioned |= newValue.registers
+      }
+    }
+  }
+
+  func forgetStrides() { knownStrides = 0 }
 
   /// The register's value as a sum, if it is one.
   func sum(_ register: UInt8) -> Sum? {
-    switch registers[Int(register)] {
+    switch self[register] {
     case .own: Sum(Place(register))
     case .sum(let sum): sum
     default: nil
     }
   }
 
+  @inline(__always)
   func isForeign(_ register: UInt8) -> Bool {
-    if case .own = registers[Int(register)] { return foreign >> UInt16(register) & 1 != 0 }
-    return isForeign(registers[Int(register)])
+    if known >> UInt16(register) & 1 == 0 { return foreign >> UInt16(register) & 1 != 0 }
+    return isForeign(values[Int(register)])
   }
 
   /// Whether no guest may see the value.
   func isForeign(_ value: HostValue) -> Bool {
     if value.isForeign { return true }
-    guard case .sum(let sum) = value else { return false }
-    let isStranger = { (place: Place) in Places.isRegister(place) && foreign >> UInt16(place) & 1 != 0 }
-    return sum.terms.contains(where: isStranger) || sum.isCut && sum.cut.contains(where: isStranger)
+    return foreign != 0 && value.registers & foreign != 0
   }
 
-  mutating func setForeign(_ register: UInt8, _ isForeign: Bool) {
+  @inline(__always)
+  func setForeign(_ register: UInt8, _ isForeign: Bool) {
     let bit: UInt16 = 1 << UInt16(register)
     if isForeign { foreign |= bit } else { foreign &= ~bit }
   }
 
   /// The register has got a value. One that is made of what it held before is not known any more.
-  mutating func set(_ register: UInt8, _ value: HostValue, isForeign: Bool = false) {
+  func set(_ register: UInt8, _ value: HostValue, isForeign: Bool = false) {
     let place = Place(register)
     var value = value
     var isForeign = isForeign
-    if case .own = registers[Int(register)] {
-      if value.names(place) || value.mapped({ $0.contains(place) ? nil : $0 }) == .own {
+    if known >> UInt16(register) & 1 == 0 {
+      if value.contains(place) {
         isForeign = isForeign || self.isForeign(value)
         value = .own
       }
@@ -70,142 +176,150 @@ struct VerifierState {
     }
     if register == 14 { isBelowTurns = false }
     if jump == .indexed(register) { jump = nil }
-    registers[Int(register)] = value
+    self[register] = value
     if case .own = value { setForeign(register, isForeign) }
   }
 
   /// A register that is an alias or a sum becomes its own; what is known by the alias is known of it.
-  mutating func materialize(_ register: Int) {
-    let value = registers[register]
-    if case .own = value { return }
+  func materialize(_ register: Int) {
+    guard known >> UInt16(register) & 1 != 0 else { return }
+    let value = values[register]
     setForeign(UInt8(register), isForeign(value))
-    registers[register] = .own
+    self[UInt8(register)] = .own
     guard case .sum(let sum) = value else { return }
-    guard let place = sum.single else { return copyFacts(of: sum, to: Place(register)) }
-    for fact in facts where fact.terms.contains(place) || fact.isCut && fact.cut.contains(place) {
-      var copy = fact
-      guard let terms = fact.terms.replacing(place, by: Place(register)),
-        let cut = fact.cut.replacing(place, by: Place(register))
-      else { continue }
-      // The address is a constant less by as often as the place is in it.
-      if fact.isCut && sum.constant != 0 && fact.terms.contains(place) { continue }
-      copy.rebase(place, sum.constant)
-      copy.terms = terms
-      copy.cut = cut
-      add(copy)
-    }
+    copyFacts(of: sum, to: Place(register))
+  }
+
+  /// Nothing is known of the register any more, but whether a guest may see it.
+  private func forget(_ register: Int) {
+    setForeign(UInt8(register), isForeign(values[register]))
+    self[UInt8(register)] = .own
   }
 
   // MARK: Places
 
   /// What the place holds is something else from now on.
-  mutating func kill(_ place: Place) {
-    for register in 0..<16 {
-      switch registers[register] {
-      case .own: continue
-      case .sum(let sum):
-        guard sum.contains(place) else { continue }
-        materialize(register)
-      default:
-        let value = registers[register]
-        guard value.names(place) || value.mapped({ $0.contains(place) ? nil : $0 }) == .own else { continue }
-        setForeign(UInt8(register), true)
-        registers[register] = .own
+  func kill(_ place: Place) {
+    flags = .unknown
+    if place < 16 {
+      let bit: UInt16 = 1 << place
+      guard mentioned & bit != 0 else { return }
+    }
+    Self.each(known) { register in
+      switch values[register] {
+      case .own: break
+      case .sum(let sum): if sum.contains(place) { materialize(register) }
+      default: if values[register].contains(place) { forget(register) }
       }
     }
-    facts.removeAll { $0.contains(place) }
-    bounds.removeAll { $0.place == place }
-    lookups.removeAll { $0.cell == place || $0.address.contains(place) }
-    for index in strides.indices where strides[index] != .own {
-      if strides[index].names(place) || strides[index].mapped({ $0.contains(place) ? nil : $0 }) == .own {
-        strides[index] = .own
-      }
+    removeFacts { $0.contains(place) }
+    if !bounds.isEmpty { bounds.removeAll { $0.place == place } }
+    if !lookups.isEmpty { lookups.removeAll { $0.cell == place || $0.address.contains(place) } }
+    Self.each(UInt16(knownStrides)) { if strideValues[$0].contains(place) { self[stride: $0] = .own } }
+    if place < 16 { mentioned &= ~(1 << place) }
+  }
+
+  /// The interpreter has run an instruction, and the registers of `resident` have been in their places in the state
+  /// meanwhile; it may have changed those of `changed`, guest registers.
+  func spill(_ resident: [(guest: UInt8, host: UInt8)], changed: UInt16) {
+    var hosts: UInt16 = 0
+    var cells = changed
+    for (guest, host) in resident {
+      let bit: UInt16 = 1 << UInt16(guest)
+      if known >> UInt16(host) & 1 != 0 { materialize(Int(host)) }
+      cells |= bit
+      guard changed & bit != 0 else { continue }
+      hosts |= 1 << UInt16(host)
+      setForeign(host, false)
     }
     flags = .unknown
+    let isGone = { (place: Place) -> Bool in
+      place < 16 ? hosts >> place & 1 != 0 : place &- Places.firstCell < 16 && cells >> (place & 15) & 1 != 0
+    }
+    assert(Places.firstCell & 15 == 0 && known & hosts == 0)
+    Self.each(known) { if values[$0].contains(where: isGone) { forget($0) } }
+    removeFacts {
+      $0.terms.contains(where: isGone) || $0.isCut && $0.cut.contains(where: isGone) || isGone($0.counter)
+    }
+    if !bounds.isEmpty { bounds.removeAll { isGone($0.place) } }
+    if !lookups.isEmpty { lookups.removeAll { $0.address.contains(where: isGone) } }
+    Self.each(UInt16(knownStrides)) { if strideValues[$0].contains(where: isGone) { self[stride: $0] = .own } }
+    mentioned &= ~hosts
   }
 
   /// A constant has been added to what the place holds, in 64 bits.
-  mutating func shift(_ place: Place, _ bytes: Int64) {
-    facts.removeAll { $0.counter == place || $0.kind == .noCarry && $0.terms.contains(place) }
+  func shift(_ place: Place, _ bytes: Int64) {
+    removeFacts { $0.counter == place || $0.kind == .noCarry && $0.terms.contains(place) }
     moved(place, bytes)
   }
 
-  private mutating func moved(_ place: Place, _ bytes: Int64) {
-    facts.removeAll { $0.contains(place) && ($0.kind == .run || $0.isCut && $0.terms.contains(place)) }
-    for index in facts.indices where facts[index].kind != .noCarry && facts[index].contains(place) {
+  private func moved(_ place: Place, _ bytes: Int64) {
+    removeFacts { $0.contains(place) && ($0.kind == .run || $0.isCut && $0.terms.contains(place)) }
+    for index in 0..<factCount where facts[index].kind != .noCarry && facts[index].contains(place) {
       facts[index].rebase(place, bytes)
     }
     flags = .unknown
-    bounds.removeAll { $0.place == place }
+    if !bounds.isEmpty { bounds.removeAll { $0.place == place } }
     let rebased = { (sum: Sum) -> Sum? in
       var sum = sum
       sum.rebase(place, bytes)
       return sum
     }
-    for register in 0..<16 {
-      if case .own = registers[register] { continue }
-      if registers[register].names(place) {
-        setForeign(UInt8(register), true)
-        registers[register] = .own
-      } else {
-        registers[register] = registers[register].mapped(rebased)
+    Self.each(known) { register in
+      if values[register].names(place) {
+        forget(register)
+      } else if values[register].contains(place) {
+        values[register] = values[register].mapped(rebased)
       }
     }
-    for index in strides.indices { strides[index] = strides[index].mapped(rebased) }
+    Self.each(UInt16(knownStrides)) { self[stride: $0] = strideValues[$0].mapped(rebased) }
     for index in lookups.indices { lookups[index].address.rebase(place, bytes) }
   }
 
   /// The same in 32 bits, the upper half being cleared.
-  mutating func shiftLow(_ place: Place, _ bytes: Int64) {
+  func shiftLow(_ place: Place, _ bytes: Int64) {
     var isExact = false
-    for index in facts.indices where facts[index].kind == .noCarry && facts[index].terms.single == place {
+    for index in 0..<factCount where facts[index].kind == .noCarry && facts[index].terms.single == place {
       let at = facts[index].step > 0 ? facts[index].low + bytes : facts[index].low - bytes
       guard at >= 0 && at <= abs(facts[index].step) else { continue }
       facts[index].low = at
       isExact = true
     }
-    if !isExact {
+    if isExact {
+      removeFacts { $0.counter == place }
+    } else {
       // An address that is cut to 32 bits itself goes on to be known.
-      facts.removeAll { $0.terms.contains(place) || $0.counter == place }
-      for register in 0..<16 {
-        guard case .sum(let sum) = registers[register], sum.terms.contains(place) else { continue }
-        setForeign(UInt8(register), isForeign(registers[register]))
-        registers[register] = .own
-      }
+      removeFacts { $0.terms.contains(place) || $0.counter == place }
       let safe = { (sum: Sum) -> Sum? in sum.terms.contains(place) ? nil : sum }
-      for register in 0..<16 {
-        let value = registers[register]
-        if case .own = value { continue }
-        if value.mapped(safe) == .own {
-          setForeign(UInt8(register), true)
-          registers[register] = .own
+      Self.each(known) { register in
+        if case .sum(let sum) = values[register], sum.terms.contains(place) {
+          let isForeign = isForeign(values[register])
+          self[UInt8(register)] = .own
+          setForeign(UInt8(register), isForeign)
+        } else if values[register].mapped(safe) == .own {
+          forget(register)
         }
       }
-      for index in strides.indices { strides[index] = strides[index].mapped(safe) }
+      Self.each(UInt16(knownStrides)) { self[stride: $0] = strideValues[$0].mapped(safe) }
       lookups.removeAll { $0.address.terms.contains(place) }
-    } else {
-      facts.removeAll { $0.counter == place }
     }
     moved(place, bytes)
   }
 
   /// What a register has held gets a name of its own, as it is about to hold something else.
-  mutating func rename(_ register: UInt8, to ghost: Place) {
+  func rename(_ register: UInt8, to ghost: Place) {
     kill(ghost)
     let place = Place(register)
     let renamed = { (sum: Sum) -> Sum? in sum.replacing(place, by: ghost) }
-    facts = ContiguousArray(
-      facts.compactMap { fact in
-        guard fact.contains(place) else { return fact }
-        guard fact.kind != .noCarry, fact.counter != place,
-          let terms = fact.terms.replacing(place, by: ghost), let cut = fact.cut.replacing(place, by: ghost)
-        else { return nil }
-        var fact = fact
-        fact.terms = terms
-        fact.cut = cut
-        return fact
-      })
-    for index in 0..<16 where registers[index] != .own { registers[index] = registers[index].mapped(renamed) }
+    for index in 0..<factCount where facts[index].contains(place) {
+      guard facts[index].kind != .noCarry, facts[index].counter != place,
+        let terms = facts[index].terms.replacing(place, by: ghost),
+        let cut = facts[index].cut.replacing(place, by: ghost)
+      else { continue }
+      facts[index].terms = terms
+      facts[index].cut = cut
+    }
+    Self.each(known) { self[UInt8($0)] = values[$0].mapped(renamed) }
     for index in lookups.indices {
       if let sum = lookups[index].address.replacing(place, by: ghost) { lookups[index].address = sum }
     }
@@ -213,7 +327,7 @@ struct VerifierState {
   }
 
   /// Eight bytes of the state have got a value: what is known by the value is known by the cell.
-  mutating func store(_ cell: Place, _ value: HostValue, _ sum: Sum?) {
+  func store(_ cell: Place, _ value: HostValue, _ sum: Sum?) {
     guard let sum else { return kill(cell) }
     if sum.single == cell { return sum.constant == 0 ? () : shift(cell, sum.constant) }
     let isKnown = !sum.contains(cell)
@@ -221,10 +335,26 @@ struct VerifierState {
     if isKnown { copyFacts(of: sum, to: cell) }
   }
 
+  /// A guest register's place has got the value of a temporary register, which it outlives: what is known by that is known
+  /// by the place from now on.
+  func store(_ cell: Place, from register: UInt8) {
+    let value = self[register]
+    if case .sum(let sum) = value, sum.isConstant || sum.single == cell { return store(cell, value, sum) }
+    kill(cell)
+    switch self[register] {
+    case .own: rename(register, to: cell)
+    case .sum(let sum): copyFacts(of: sum, to: cell)
+    default: return
+    }
+    self[register] = .sum(Sum(cell))
+  }
+
   /// What is known by a sum is known by the place that holds it.
-  private mutating func copyFacts(of sum: Sum, to place: Place) {
+  private func copyFacts(of sum: Sum, to place: Place) {
     if sum.isConstant { return }
-    for fact in facts where fact.kind == .access || fact.kind == .stride {
+    if let other = sum.single { return copyFacts(of: other, plus: sum.constant, to: place) }
+    for index in 0..<factCount where facts[index].kind == .access || facts[index].kind == .stride {
+      let fact = facts[index]
       var copy = fact
       guard let rest = fact.terms.adding(sum.terms, -1) else { continue }
       if sum.isCut {
@@ -244,150 +374,85 @@ struct VerifierState {
     }
   }
 
-  // MARK: Facts
-
-  mutating func add(_ fact: Fact) {
-    for index in facts.indices where facts[index].isLike(fact) {
-      let known = facts[index]
-      if known.low <= fact.low && known.high >= fact.high && (known.write || !fact.write)
-        && (known.site == fact.site || fact.site < 0)
-      {
-        return
+  /// The same of a place to which a constant was added.
+  private func copyFacts(of other: Place, plus constant: Int64, to place: Place) {
+    for index in 0..<factCount where facts[index].terms.contains(other) || facts[index].cut.contains(other) {
+      var copy = facts[index]
+      // The address is a constant less by as often as the place is in it.
+      if constant != 0 && (copy.isCut && copy.terms.contains(other) || copy.kind == .noCarry) { continue }
+      guard let terms = copy.terms.replacing(other, by: place), let cut = copy.cut.replacing(other, by: place) else {
+        continue
       }
-    }
-    if facts.count >= Self.mostFacts { facts.removeFirst() }
-    facts.append(fact)
-  }
-
-  /// Whether the guest may access `size` bytes at the address.
-  func allows(_ address: Sum, _ size: Int, write: Bool) -> Bool {
-    for fact in facts where fact.kind == .access || fact.kind == .stride {
-      guard fact.terms == address.terms, fact.isCut == address.isCut, !write || fact.write else { continue }
-      var first = address.constant
-      if address.isCut {
-        guard fact.cut == address.cut, address.inner >= fact.low, address.inner < fact.high else { continue }
-        first &+= address.inner
-      }
-      if first >= fact.low && first <= fact.high - Int64(size) { return true }
-    }
-    return false
-  }
-
-  /// A turn has been taken from a counter, which has not gone below 0.
-  mutating func takeTurn(_ counter: Place) {
-    for index in facts.indices where facts[index].counter == counter {
-      switch facts[index].kind {
-      case .stride:
-        facts[index].low &+= facts[index].step
-        facts[index].high &+= facts[index].step
-      case .noCarry: facts[index].low = max(facts[index].low - abs(facts[index].step), 0)
-      default: break
-      }
-    }
-    facts.removeAll { $0.counter == counter && $0.kind == .run }
-  }
-
-  /// `counter` has got what `other` holds.
-  mutating func copyCounter(_ counter: Place, from other: Place) {
-    for fact in facts where fact.counter == other && (fact.kind == .stride || fact.kind == .noCarry) {
-      var copy = fact
-      copy.counter = counter
+      copy.rebase(other, constant)
+      copy.terms = terms
+      copy.cut = cut
       add(copy)
     }
   }
 
-  /// Entries of the data TLB may have been replaced, but for the one whose addend is `kept`.
-  mutating func dropLookups(except kept: Place = Places.none) {
-    for register in 0..<16 {
-      switch registers[register] {
-      case .tag(let cell, _, _), .xored(_, let cell, _, _, _), .index(_, let cell):
-        guard cell >= Places.firstAddend, cell != kept else { continue }
-        setForeign(UInt8(register), true)
-        registers[register] = .own
-      case .pageNumber: continue
-      default: continue
+  // MARK: Facts
+
+  func add(_ fact: Fact) {
+    for index in 0..<factCount where facts[index].isLike(fact) {
+      if facts[index].low <= fact.low && facts[index].high >= fact.high && (facts[index].write || !fact.write)
+        && (facts[index].site == fact.site || fact.site < 0)
+      {
+        return
       }
     }
-    lookups.removeAll { $0.cell != kept }
+    if factCount >= Self.mostFacts {
+      factCount -= 1
+      for index in 0..<factCount { facts[index] = facts[index + 1] }
+    }
+    mentioned |= fact.registers
+    facts[factCount] = fact
+    factCount += 1
   }
 
-  // MARK: Joining
+  func removeFacts(where isGone: (Fact) -> Bool) {
+    var kept = 0
+    for index in 0..<factCount where !isGone(facts[index]) {
+      if kept != index { facts[kept] = facts[index] }
+      kept += 1
+    }
+    factCount = kept
+  }
 
-  /// Keeps what holds in `other` too. Returns whether that is less than before.
-  ///
-  /// - Parameter isFinal: a fact that would say less goes altogether.
-  mutating func meet(_ other: VerifierState, isFinal: Bool) -> Bool {
-    var other = other
-    var changed = false
-    for register in 0..<16 where registers[register] != other.registers[register] {
-      if registers[register] != .own {
-        materialize(register)
-        changed = true
-      }
-      other.materialize(register)
-    }
-    let strangers = foreign | other.foreign
-    if strangers != foreign {
-      foreign = strangers
-      changed = true
-    }
-    var kept: ContiguousArray<Fact> = []
-    kept.reserveCapacity(facts.count)
-    for fact in facts {
-      var best: Fact?
-      for each in other.facts where each.isLike(fact) {
-        var met = fact
-        met.low = max(fact.low, each.low)
-        met.high = min(fact.high, each.high)
-        if fact.kind == .noCarry { met.high = fact.high }
-        met.write = fact.write && each.write
-        if each.site != fact.site { met.site = -1 }
-        guard met.low < met.high || fact.kind == .noCarry || fact.kind == .run else { continue }
-        if best.map({ met.high - met.low > $0.high - $0.low || met.write && !$0.write }) ?? true { best = met }
-      }
-      if let best, best == fact || !isFinal { kept.append(best) }
-    }
-    if kept != facts {
-      facts = kept
-      changed = true
-    }
-    for index in strides.indices where strides[index] != other.strides[index] && strides[index] != .own {
-      strides[index] = .own
-      changed = true
-    }
-    let bounded = bounds.filter { each in other.bounds.contains { $0.place == each.place && $0.most <= each.most } }
-    if bounded.count != bounds.count {
-      bounds = bounded
-      changed = true
-    }
-    let found = lookups.filter { each in other.lookups.contains { $0.cell == each.cell && $0.address == each.address } }
-    if found.count != lookups.count {
-      lookups = found
-      changed = true
-    }
-    if flags != other.flags && flags != .unknown {
-      flags = .unknown
-      changed = true
-    }
-    if jump != nil && jump != other.jump {
-      jump = nil
-      changed = true
-    }
-    if exit != nil && exit != other.exit {
-      exit = nil
-      changed = true
-    }
-    func both(_ mine: inout Bool, _ theirs: Bool) {
-      if mine && !theirs {
-        mine = false
-        changed = true
+  /// The facts behind the first `count` go.
+  func keepFacts(_ count: Int) { factCount = count }
+
+  func hasFact(where test: (Fact) -> Bool) -> Bool { (0..<factCount).contains { test(facts[$0]) } }
+
+  func forgetFacts() {
+    factCount = 0
+    bounds.removeAll()
+    forgetStrides()
+  }
+
+  func bound(_ place: Place, _ most: Int64) {
+    if place < 16 { mentioned |= 1 << place }
+    bounds.append((place, most))
+  }
+
+  func noteLookup(_ cell: Place, _ address: Sum) {
+    if !lookups.contains(where: { $0.cell == cell }) { append(cell, address) }
+  }
+
+  func append(_ cell: Place, _ address: Sum) {
+    guard !lookups.contains(where: { $0.cell == cell && $0.address == address }) else { return }
+    mentioned |= address.registers
+    lookups.append((cell, address))
+  }
+
+  /// Entries of the data TLB may have been replaced, but for the one whose addend is `kept`.
+  func dropLookups(except kept: Place = Places.none) {
+    Self.each(known) { register in
+      switch values[register] {
+      case .tag(let cell, _, _), .xored(_, let cell, _, _, _), .index(_, let cell):
+        if cell >= Places.firstAddend && cell != kept { forget(register) }
+      default: break
       }
     }
-    both(&hasJumpPage, other.hasJumpPage)
-    both(&isLeftByKnown, other.isLeftByKnown)
-    both(&isBelowTurns, other.isBelowTurns)
-    both(&hasVectors, other.hasVectors)
-    both(&hasX87, other.hasX87)
-    return changed
+    if !lookups.isEmpty { lookups.removeAll { $0.cell != kept } }
   }
 }
