@@ -6,43 +6,65 @@ public struct MachineConfiguration: Codable, Equatable, Sendable {
   public var memoryMB: Int = 256
   /// Video memory in MiB: 1 to 256, a power of two.
   public var vramMB: Int = 16
+  /// How many CPUs, 1 to 16.
   public var cpus: Int = 1
+  /// The name of a `CPUProfile`.
   public var cpuProfile: String = "x86-64-v2"
+  /// What is different from the profile.
   public var cpuidOverrides: [CPUIDOverride] = []
   #if arch(x86_64)
+    /// How guest code is executed; hosts of other kinds interpret.
     public var accelerator: Accelerator = .translator
   #else
+    /// How guest code is executed.
     public var accelerator: Accelerator = .interpreter
   #endif
+  /// Whether each CPU proves of the host code that it makes of guest code that it cannot leave the guest, before it runs.
+  public var verifyCode: Bool = false
   /// Path of a ROM image, or nil for the distribution's SeaBIOS.
   public var firmware: String?
   /// Boot devices in order.
   public var bootOrder: [BootDevice] = [.floppy, .dvd, .disk, .none]
+  /// Path of a Linux bzImage or multiboot image to start directly; nil: the firmware boots.
   public var kernel: String?
+  /// Path of its initial RAM disk, or a list of modules (`BootModule.list`).
   public var initrd: String?
+  /// Its command line.
   public var append: String?
+  /// The serial ports there are, in the order of their slots.
   public var uarts: [Uart] = [Uart(ioBase: 0x3F8, irq: 4), nil, nil, nil].compactMap { $0 }
+  /// The clock chip shows UTC, not local time.
   public var rtcUseUTC: Bool = true
+  /// There is an HPET.
   public var hpet: Bool = true
+  /// There are the ports of test programs: 0xE9 (log), 0xF4 (exit).
   public var debugPorts: Bool = false
+  /// There is the PCI device for tests of accesses.
   public var testDevice: Bool = false
   /// The UARTs' interrupts pass the gate that OUT2 opens, as on a PC; without it they reach systems that leave the modem
   /// control register alone.
   public var uartStrict: Bool = false
+  /// Storage controllers and what is attached to them.
   public var storageControllers: [StorageController] = []
   public var networkAdapters: [NetworkAdapter] = []
 
+  /// A machine with every setting as it is without a word about it.
   public init() {}
 
+  /// How guest code is executed.
   public enum Accelerator: String, Codable, CaseIterable, Sendable { case translator, interpreter }
+  /// What the firmware boots from.
   public enum BootDevice: String, Codable, CaseIterable, Sendable { case none, floppy, dvd, disk, net }
 
   /// One CPUID leaf set or removed by the user.
   public struct CPUIDOverride: Codable, Equatable, Sendable {
+    /// EAX before CPUID.
     public var leaf: UInt32
+    /// ECX before CPUID, 0 where the leaf has no others.
     public var subleaf: UInt32
     /// EAX, EBX, ECX, EDX; nil: the leaf is removed.
     public var registers: [UInt32]?
+    /// A leaf with these registers, or without any: removed.
     public init(leaf: UInt32, subleaf: UInt32, registers: [UInt32]?) {
       self.leaf = leaf
       self.subleaf = subleaf
@@ -52,10 +74,15 @@ public struct MachineConfiguration: Codable, Equatable, Sendable {
 
   /// A 16550A. `slot` is 1 to 4, as in the setting `uart1`.
   public struct Uart: Codable, Equatable, Sendable {
+    /// Its number, 1 to 4.
     public var slot: Int
+    /// Its first I/O port.
     public var ioBase: UInt16
+    /// Its interrupt line on the ISA bus.
     public var irq: Int
+    /// What it is connected to.
     public var mode: UartMode
+    /// A serial port; `slot` is 1 to 4.
     public init(slot: Int = 1, ioBase: UInt16, irq: Int, mode: UartMode = .disconnected) {
       self.slot = slot
       self.ioBase = ioBase
@@ -74,11 +101,17 @@ public struct MachineConfiguration: Codable, Equatable, Sendable {
     case unixServer(path: String)
   }
 
+  /// A storage controller and its drives.
   public struct StorageController: Codable, Equatable, Sendable {
+    /// Kinds of controllers.
     public enum Bus: String, Codable, CaseIterable, Sendable { case ide }
+    /// Its name, by which commands know it.
     public var name: String
+    /// What kind it is.
     public var bus: Bus
+    /// Its drives.
     public var attachments: [Attachment]
+    /// A controller with these drives.
     public init(name: String, bus: Bus, attachments: [Attachment] = []) {
       self.name = name
       self.bus = bus
@@ -86,20 +119,27 @@ public struct MachineConfiguration: Codable, Equatable, Sendable {
     }
   }
 
+  /// A drive.
   public struct Attachment: Codable, Equatable, Sendable {
+    /// Kinds of drives.
     public enum Kind: String, Codable, CaseIterable, Sendable { case hdd, dvddrive }
+    /// Whether the guest may write.
     public enum Mode: String, Codable, CaseIterable, Sendable { case normal, readonly }
     /// IDE channel: 0 or 1.
     public var port: Int
     /// 0 master, 1 slave.
     public var device: Int
+    /// What kind of drive it is.
     public var kind: Kind
     /// Path of the image; nil: an empty drive.
     public var medium: String?
+    /// Whether the guest may write to a hard disk.
     public var mode: Mode
     /// nil: raw, unless the file looks like another format, and then it is refused.
     public var format: Format?
+    /// Formats of images.
     public enum Format: String, Codable, CaseIterable, Sendable { case raw }
+    /// A drive at a place; without a medium it is empty.
     public init(port: Int, device: Int, kind: Kind, medium: String?, mode: Mode = .normal, format: Format? = nil) {
       self.port = port
       self.device = device

@@ -1,12 +1,6 @@
 import CHost
 import GuestMemory
 
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#endif
-
 /// One x86 CPU: its state, its translations and its decoded code. Runs on one thread at a time.
 ///
 /// The class is spread over folders, one wing each: `Decoder` (bytes to `vm_op`), `Interpreter` (the executor, one file
@@ -60,9 +54,11 @@ public final class CPU {
   private(set) var unretainedTranslator: Unmanaged<Translator>?
   /// Interpreted runs of a block before it is translated.
   var translationThreshold: UInt8 = 12
-  /// Whether the translator's code is proved before it runs; looked at when the translator is first used. The environment
-  /// variable VMCTL_VERIFY_CODE, of tests, has it so from the start.
-  public var verifiesCode = getenv("VMCTL_VERIFY_CODE") != nil
+  /// Whether the translator's code is proved before it runs (`CodeVerifier`); what is refused is interpreted, counted and
+  /// logged. Looked at when the translator is first used.
+  public var verifiesCode = false
+  /// Is told of each refusal.
+  var onRefusal: ((CodeRefusal) -> Void)?
   /// Bytes of memory for host code, taken when the translator is first used.
   var codeMemory = Translator.codeBytes
   /// `vm_cpu_state.instructions` at which the running `run` ends.

@@ -135,6 +135,7 @@ _vmctl_modifyvm() {
     local -ar ___test_device=('on' 'off')
     local -ar ___cpu_profile=('x86-64-v2' 'x86-64-v2-extended' 'i686')
     local -ar ___accel=('translator' 'interpreter')
+    local -ar ___verify_code=('on' 'off')
     local -ar ___boot1=('none' 'floppy' 'dvd' 'disk' 'net')
     local -ar ___boot2=('none' 'floppy' 'dvd' 'disk' 'net')
     local -ar ___boot3=('none' 'floppy' 'dvd' 'disk' 'net')
@@ -188,6 +189,7 @@ _vmctl_modifyvm() {
         '--cpus[The number of CPUs.]:cpus:'
         '--cpu-profile[The CPU model\: x86-64-v2, x86-64-v2-extended, i686.]:cpu-profile:{__vmctl_complete "${___cpu_profile[@]}"}'
         '--accel[How guest code is executed\: translator or interpreter.]:accel:{__vmctl_complete "${___accel[@]}"}'
+        '--verify-code[Whether translated code is proved to stay in the guest before it runs\: on or off.]:verify-code:{__vmctl_complete "${___verify_code[@]}"}'
         '--cpuid-set[Sets a CPUID leaf.]:leaf\[\:sub\] eax ebx ecx edx:'
         '--cpuid-remove[Takes a changed CPUID leaf away.]:leaf\[\:sub\]:'
         '--boot1[Boot device 1\: none, floppy, dvd, disk or net.]:boot1:{__vmctl_complete "${___boot1[@]}"}'

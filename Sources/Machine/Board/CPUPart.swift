@@ -20,6 +20,7 @@ final class CPUPart {
       let cpu = CPU(index: apic.index, profile: profile, memory: bench.memory, environment: environment)
       environment.cpu = cpu
       cpu.accelerator = bench.configuration.accelerator == .translator ? .translator : .interpreter
+      cpu.verifiesCode = bench.configuration.verifyCode
       environment.connect()
       cpu.join(group)
       cpus.append(cpu)

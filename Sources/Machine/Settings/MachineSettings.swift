@@ -22,6 +22,12 @@ extension MachineConfiguration {
       .init(
         "Execution", "How guest code is executed: translator or interpreter.", key: "accelerator", group: .cpu,
         notice: .none)),
+    .flag(
+      "verify-code", \.verifyCode,
+      .init(
+        "Code verification", "Whether translated code is proved to stay in the guest before it runs",
+        fact: "verifycode",
+        group: .cpu, notice: .none)),
     .file(
       "firmware", \.firmware, none: "bios",
       .init("Firmware", "bios for SeaBIOS, or the file of a ROM image.", notice: .content)),

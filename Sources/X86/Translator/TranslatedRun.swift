@@ -10,6 +10,9 @@ public enum Accelerator: String, CaseIterable, Sendable {
 /// The dispatcher: finds blocks, has cold ones interpreted, translates hot ones, enters emitted code and sees to what it
 /// was left for.
 extension CPU {
+  /// A guest decides how many there are.
+  private static let loggedRefusals = 8
+
   /// The translator, made on first use; nil when the host refuses.
   private func readyTranslator() -> Translator? {
     if let translator { return translator }
@@ -20,8 +23,9 @@ extension CPU {
       {
         translator = made
         made.verifiesCode = verifiesCode
-        made.onRefusal = { [environment, index, unowned made] refusal in
-          guard made.statistics.refusedBlocks == 1 else { return }
+        made.onRefusal = { [unowned self, unowned made] refusal in
+          onRefusal?(refusal)
+          guard made.statistics.refusedBlocks <= Self.loggedRefusals else { return }
           environment.log("cpu \(index): host code was refused, and its block is interpreted: \(refusal)")
         }
         if translationThreshold == 0 { made.turnsBeforeStrides = 1 }

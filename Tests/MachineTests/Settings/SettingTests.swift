@@ -9,6 +9,7 @@ import Testing
   /// A value other than the default for each setting with an option; a new setting needs a line here.
   private static let others: [String: [String]] = [
     "memory": ["64"], "vram": ["32"], "cpus": ["2"], "cpu-profile": ["i686"], "accel": ["interpreter"],
+    "verify-code": ["on"],
     "firmware": ["/rom"], "boot1": ["disk"], "boot2": ["net"], "boot3": ["none"], "boot4": ["dvd"],
     "kernel": ["/kernel"], "initrd": ["/initrd"], "append": ["a b"], "rtc-use-utc": ["off"], "hpet": ["off"],
     "debug-ports": ["on"], "test-device": ["on"], "uart-strict": ["on"], "uart1": ["0x2f8", "3"],

@@ -39,6 +39,7 @@ final class TestHost {
       if let pid = processID(name) { kill(pid, SIGKILL) }
     }
     children = []
+    expectNoRefusedCode()
     try? FileManager.default.removeItem(atPath: folder)
   }
 
@@ -102,10 +103,26 @@ final class TestHost {
 
   // MARK: Machines
 
-  /// Makes a machine; `options` are modifyvm's.
+  /// Makes a machine; `options` are modifyvm's. Its host code is proved before it runs.
   func create(_ name: String, memory: Int = 64, _ options: [String] = []) throws {
     try vmctl("createvm", "--name", name, "--memory", String(memory))
-    if !options.isEmpty { try modify(name, options) }
+    try modify(name, ["--verify-code", "on"] + options)
+  }
+
+  /// The verifier proves all that the translator emits, whatever guests of tests have run: what it refuses is a fault of one of
+  /// the two.
+  private func expectNoRefusedCode() {
+    for name in (try? FileManager.default.contentsOfDirectory(atPath: home + "/machines")) ?? [] {
+      let machine = home + "/machines/" + name
+      let files = (try? FileManager.default.contentsOfDirectory(atPath: machine)) ?? []
+      for file in files where file.hasPrefix("log") {
+        let text = (try? Data(contentsOf: URL(fileURLWithPath: machine + "/" + file))) ?? Data()
+        for line in String(decoding: text, as: UTF8.self).split(separator: "\n") where line.contains("code was refused")
+        {
+          Issue.record("\(name): \(line)")
+        }
+      }
+    }
   }
 
   func modify(_ name: String, _ options: [String]) throws {

@@ -18,6 +18,7 @@ final class FloatingPointMachine {
   init() throws {
     memory = try PhysicalMemory(size: 2 << 20)
     cpu = CPU(index: 0, profile: CPUProfile.named("x86-64-v2")!, memory: memory, environment: board)
+    TestAccelerator.requireProof(of: cpu)
     let s = cpu.s
     s.pointee.cr0 = 0x21
     s.pointee.cr4 = 0x600

@@ -10,6 +10,13 @@ enum TestAccelerator {
   static func apply(to cpu: CPU) {
     cpu.accelerator = current
     cpu.translationThreshold = 0
+    requireProof(of: cpu)
+  }
+
+  /// Host code that the verifier cannot prove fails the test, which has a fault of the translator or of the verifier.
+  static func requireProof(of cpu: CPU) {
+    cpu.verifiesCode = true
+    cpu.onRefusal = { Issue.record("host code was refused: \($0)") }
   }
 }
 

@@ -9,6 +9,7 @@ extension CPUGroup {
   func makeFlatCPUs(_ count: Int, memory: PhysicalMemory) -> [CPU] {
     (0..<count).map { index in
       let cpu = CPU(index: index, profile: .x86_64_v2, memory: memory, environment: CPUEnvironment())
+      TestAccelerator.requireProof(of: cpu)
       cpu.join(self)
       for segment in 0..<6 {
         let attributes: UInt16 = segment == Int(VM_CS) ? 0xa09b : 0xc093

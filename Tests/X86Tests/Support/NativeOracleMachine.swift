@@ -29,6 +29,7 @@ final class NativeOracleMachine {
   init() throws {
     memory = try PhysicalMemory(size: 8 << 20)
     cpu = CPU(index: 0, profile: CPUProfile.named("x86-64-v2")!, memory: memory, environment: CPUEnvironment())
+    TestAccelerator.requireProof(of: cpu)
     buildTables()
   }
 

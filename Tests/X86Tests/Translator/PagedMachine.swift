@@ -41,6 +41,7 @@ final class PagedMachine {
     cpu = CPU(index: 0, profile: .x86_64_v2_extended, memory: memory, environment: environment)
     cpu.accelerator = accelerator
     cpu.translationThreshold = 0
+    TestAccelerator.requireProof(of: cpu)
     environment.cpu = cpu
   }
 
