@@ -7,10 +7,13 @@ public struct HardwareDescription: Codable, Equatable, Sendable {
   /// Every setting whose value the guest can notice, by name, as the words that would set it. One that is missing comes
   /// from a build that did not know it, and has its default.
   public var settings: [String: String]
+  /// Every leaf that CPUID has, changed ones with their changes.
   public var cpuidLeaves: [CPUIDLeaf]
+  /// Firmware and other ROMs.
   public var roms: [Blob]
   /// Kernel, initrd and command line, where they are given.
   public var boot: [Blob]
+  /// Every drive, with an image or empty.
   public var storage: [StorageSlot]
   /// Controllers, also those with nothing attached; for the remedies.
   public var controllers: [Controller]?
@@ -19,9 +22,13 @@ public struct HardwareDescription: Codable, Equatable, Sendable {
 
   /// A named piece of content. `setting` is the name of the setting that chooses it ("firmware"), empty where none does.
   public struct Blob: Codable, Equatable, Sendable {
+    /// What it is, for people: "SeaBIOS", "kernel".
     public var name: String
+    /// The setting that chooses it; empty: none does.
     public var setting: String
+    /// Its file on the host that tells of it, where it has one.
     public var path: String?
+    /// In bytes.
     public var size: Int
     /// SHA-256 or another strong digest, in hexadecimal.
     public var digest: String
@@ -29,36 +36,54 @@ public struct HardwareDescription: Codable, Equatable, Sendable {
     public var text: String?
   }
 
+  /// A storage controller.
   public struct Controller: Codable, Equatable, Sendable {
+    /// Its name, by which commands know it.
     public var name: String
+    /// What kind of controller it is.
     public var bus: MachineConfiguration.StorageController.Bus
   }
 
+  /// A drive.
   public struct StorageSlot: Codable, Equatable, Sendable {
+    /// The controller's name.
     public var controller: String
+    /// What kind of controller it is on.
     public var bus: MachineConfiguration.StorageController.Bus
+    /// The channel: 0 or 1.
     public var port: Int
+    /// Its place on that: 0 master, 1 slave.
     public var device: Int
+    /// Hard disk or CD-ROM.
     public var kind: MachineConfiguration.Attachment.Kind
+    /// Whether a hard disk may be written.
     public var mode: MachineConfiguration.Attachment.Mode
     /// nil: the drive is empty.
     public var medium: MediumIdentity?
 
     /// Whether the guest can write to it.
     public var isWritten: Bool { kind == .hdd && mode == .normal }
+    /// Where it is.
     public var place: Place { Place(bus: bus, port: port, device: device) }
 
     /// Where a drive is, whatever its controller is called.
     public struct Place: Codable, Hashable, Sendable {
+      /// What kind of controller it is on.
       public var bus: MachineConfiguration.StorageController.Bus
+      /// The channel.
       public var port: Int
+      /// The place on that.
       public var device: Int
     }
   }
 
+  /// A section of the state.
   public struct DeviceVersion: Codable, Equatable, Sendable {
+    /// The section's name, of which there is one: "uart1".
     public var name: String
+    /// What kind of device it is of: "uart".
     public var kind: String
+    /// The version of its content.
     public var version: Int
   }
 }
@@ -67,6 +92,7 @@ public struct HardwareDescription: Codable, Equatable, Sendable {
 
 extension HardwareDescription {
   /// Reads version 2, and version 1, which had a field for each setting.
+  /// - Throws: `DecodingError` for what is neither.
   public init(from decoder: any Decoder) throws {
     let fields = try decoder.container(keyedBy: CodingKeys.self)
     cpuidLeaves = try fields.decode([CPUIDLeaf].self, forKey: .cpuidLeaves)
@@ -118,6 +144,7 @@ extension HardwareDescription.Blob {
   private enum Version1Keys: String, CodingKey { case option }
 
   /// Version 1 named the option in place of the setting.
+  /// - Throws: `DecodingError` for what is neither version.
   public init(from decoder: any Decoder) throws {
     let fields = try decoder.container(keyedBy: CodingKeys.self)
     name = try fields.decode(String.self, forKey: .name)

@@ -2,8 +2,10 @@
 public struct HostFile: Equatable, Sendable {
   /// A file, or a folder in which several may be.
   public var path: String
+  /// Whether the machine writes it.
   public var isWritten: Bool
 
+  /// A file that the machine opens.
   public init(_ path: String, isWritten: Bool = false) {
     self.path = path
     self.isWritten = isWritten

@@ -46,6 +46,7 @@ public struct MachineConfiguration: Codable, Equatable, Sendable {
   public var uartStrict: Bool = false
   /// Storage controllers and what is attached to them.
   public var storageControllers: [StorageController] = []
+  /// The network cards there are, in the order of their slots.
   public var networkAdapters: [NetworkAdapter] = []
 
   /// A machine with every setting as it is without a word about it.

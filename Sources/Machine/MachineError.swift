@@ -26,6 +26,7 @@ public enum MachineError: Error, Equatable, CustomStringConvertible, Sendable {
   case noAddress(String)
   case noTopic(String, known: [String])
 
+  /// What has happened, in one line without a remedy.
   public var description: String {
     switch self {
     case .noSuchCPUProfile(let name, _): "there is no CPU profile \(name)"

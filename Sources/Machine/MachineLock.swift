@@ -5,6 +5,7 @@ import Glibc
 public final class MachineLock: @unchecked Sendable {
   private let mutex: UnsafeMutablePointer<pthread_mutex_t>
 
+  /// A lock that nobody holds.
   public init() {
     mutex = .allocate(capacity: 1)
     pthread_mutex_init(mutex, nil)
@@ -15,9 +16,12 @@ public final class MachineLock: @unchecked Sendable {
     mutex.deallocate()
   }
 
+  /// Waits until the lock is free, and takes it.
   @inline(__always) public func lock() { pthread_mutex_lock(mutex) }
+  /// For who holds it.
   @inline(__always) public func unlock() { pthread_mutex_unlock(mutex) }
 
+  /// Holds the lock while `body` runs, and throws what that throws.
   @inline(__always)
   public func withLock<T, E>(_ body: () throws(E) -> T) throws(E) -> T {
     lock()

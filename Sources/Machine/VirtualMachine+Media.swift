@@ -3,9 +3,12 @@ import Foundation
 
 /// Samples of the media of one machine, by the drives they are in.
 public struct MediumSample: Codable, Equatable, Sendable {
+  /// The drive.
   public var place: HardwareDescription.StorageSlot.Place
+  /// Samples of its medium's content.
   public var samples: MediumSamples
 
+  /// Samples of the medium in a drive.
   public init(place: HardwareDescription.StorageSlot.Place, samples: MediumSamples) {
     self.place = place
     self.samples = samples
@@ -45,6 +48,7 @@ extension VirtualMachine {
     for (slot, image) in board.media where slot.isWritten { try image.setMark(UInt64.random(in: 1..<UInt64.max)) }
   }
 
+  /// Takes back what `markMedia` has written.
   public func unmarkMedia() {
     for (_, image) in board.media where image.identity.mark != nil { try? image.setMark(nil) }
   }

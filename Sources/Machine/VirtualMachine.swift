@@ -23,10 +23,14 @@ public enum MachineEvent: Sendable {
 /// reference to one that was started is let go after `powerOff`, or by a thread that is not the machine's: the end waits for
 /// the machine's threads.
 public final class VirtualMachine: @unchecked Sendable {
+  /// Whether its CPUs run.
   public enum RunState: Sendable { case stopped, running, paused }
 
+  /// What it was built from.
   public let configuration: MachineConfiguration
+  /// The guest's physical memory, which its CPUs may be changing.
   public var memory: PhysicalMemory { board.memory }
+  /// Is told what happens to the machine, from any thread.
   public var onEvent: @Sendable (MachineEvent) -> Void {
     get { events.handler }
     set { events.handler = newValue }
@@ -68,6 +72,7 @@ public final class VirtualMachine: @unchecked Sendable {
 
   deinit { powerOff() }
 
+  /// Whether its CPUs run now.
   public var runState: RunState { lifecycle.withLock { state } }
 
   /// The guest has ended itself (power off, exit port): what is left is to be ended with `powerOff`.
@@ -106,6 +111,7 @@ public final class VirtualMachine: @unchecked Sendable {
     requests.sync {}
   }
 
+  /// Runs on after a pause; else does nothing.
   public func resume() {
     lifecycle.withLock {
       guard state == .paused else { return }
@@ -170,6 +176,7 @@ public final class VirtualMachine: @unchecked Sendable {
   /// Lets the CPUs rest for `percent` of the time, 0 to 99.9, so that they write less memory. One caller at a time.
   public func throttle(_ percent: Double) { brake.set(percent) }
 
+  /// The guest sees its power button pressed, and does what it likes.
   public func pressPowerButton() { lock.withLock { board.pressPowerButton() } }
 
   /// The board's NMI button: an edge of every local APIC's LINT1, which their local vectors may mask.
@@ -219,6 +226,7 @@ public final class VirtualMachine: @unchecked Sendable {
     }
   }
 
+  /// Pages that are written are not noted any more.
   public func stopDirtyLog() { atSafePoint { memory.dirtyLog.stop() } }
 
   /// Adds the pages written since the last call to `bitmap`. No write of a CPU or of DMA is missed.

@@ -57,6 +57,7 @@ public final class SerialPort: SerialBackend, @unchecked Sendable {
     input.onItems { [unowned self] in lock.withLock { self.deliver() } }
   }
 
+  /// A byte that the guest sends.
   public func transmit(_ byte: UInt8) { output([byte]) }
 
   /// - Parameter output: called with each piece of guest output, with the machine lock held: it must not block.

@@ -28,11 +28,15 @@ extension MachineConfiguration {
       case e1000 = "82540EM"
     }
 
+    /// Its number, 1 to 8.
     public var slot: Int
+    /// What its cable leads to.
     public var network: Network
+    /// The card as the guest sees it.
     public var model = Model.e1000
     /// Twelve hexadecimal digits in upper case.
     public var macAddress: String
+    /// The cable is in.
     public var isCableConnected = true
     /// The network behind address translation, as "10.0.2.0/24".
     public var natNetwork = NATConfiguration().text
@@ -48,6 +52,7 @@ extension MachineConfiguration {
     public var internalNetwork = "intnet"
     /// Where the stream leads, as `StreamPlace` reads it.
     public var stream: String?
+    /// Its frames are written to a file.
     public var isTraced = false
     /// Where the trace goes; nil: nic1.pcap in the machine's folder.
     public var traceFile: String?

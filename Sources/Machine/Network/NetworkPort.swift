@@ -5,9 +5,13 @@ import SavedState
 
 /// What has gone through a network card's cable since the machine's process started.
 public struct NetworkCounters: Codable, Equatable, Sendable {
+  /// Frames that the guest has sent.
   public var framesSent: UInt64 = 0
+  /// Their bytes.
   public var bytesSent: UInt64 = 0
+  /// Frames that the guest has received.
   public var framesReceived: UInt64 = 0
+  /// Their bytes.
   public var bytesReceived: UInt64 = 0
   /// Frames of the guest's that no network took, or that were sent while the cable was out.
   public var sendDrops: UInt64 = 0
@@ -29,6 +33,7 @@ public final class NetworkPort: Device, @unchecked Sendable {
 
   /// 1 to 8.
   public let slot: Int
+  /// Of its section in the state.
   public let name: String
   /// The other end.
   public let pipe = FramePipe(capacity: NetworkPort.capacity)

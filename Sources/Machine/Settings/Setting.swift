@@ -17,11 +17,15 @@ public struct Setting<Root>: Sendable {
   public var help: String
   /// What the help calls its value.
   public var valueName: String?
+  /// What its words look like.
   public var form: SettingForm
   /// More than one word may follow the option.
   public var takesWords = false
+  /// Whether the guest can tell its values apart.
   public var notice: GuestNotice
+  /// When it may be changed.
   public var change: SettingChange
+  /// Where the help has it.
   public var group: SettingGroup
   /// Set by commands of its own, not by an option.
   public var hasOption = true
@@ -69,11 +73,13 @@ public enum SettingGroup: String, Sendable, CaseIterable {
 
 /// A setting described once: its key in the definition file, and what the commands know of it.
 public struct SettingDescription<Root>: Sendable {
+  /// Its key in the file, and what may stand there.
   public var key: SettingKey
   /// The value for the file; nil: the key is left out.
   public var read: @Sendable (Root) -> SettingValue?
   /// Takes what a file says, which fits the schema.
   public var write: @Sendable (inout Root, SettingValue) throws(SettingPathFailure) -> Void
+  /// What commands know of it: one, or one for each place.
   public var settings: [Setting<Root>]
 }
 
@@ -81,6 +87,7 @@ public struct SettingDescription<Root>: Sendable {
 public struct SettingPathFailure: Error, Equatable, Sendable {
   /// Keys and indices from the table on that the description stands in.
   public var path: [String]
+  /// What is wrong there.
   public var failure: SettingFailure
 }
 

@@ -7,15 +7,22 @@ extension SettingDescription {
     public var key: String?
     /// The key for programs, where it is not the option's name.
     public var fact: String?
+    /// Other names of its option.
     public var aliases: [String] = []
+    /// Its name for people.
     public var label: String
+    /// One sentence for the help.
     public var help: String
+    /// What the help calls its value.
     public var valueName: String?
+    /// Where the help has it.
     public var group = SettingGroup.general
+    /// Whether the guest can tell its values apart.
     public var notice = GuestNotice.value
     /// nil: as follows from what the guest can notice.
     public var change: SettingChange?
 
+    /// Label and help, and what differs from the usual.
     public init(
       _ label: String, _ help: String, valueName: String? = nil, key: String? = nil, fact: String? = nil,
       aliases: [String] = [], group: SettingGroup = .general, notice: GuestNotice = .value,
@@ -72,6 +79,7 @@ extension SettingDescription {
       }, settings: [setting])
   }
 
+  /// A number.
   public static func number(
     _ name: String, _ path: any WritableKeyPath<Root, Int> & Sendable, _ form: SettingForm, _ about: About
   ) -> SettingDescription {
@@ -80,6 +88,7 @@ extension SettingDescription {
       write: { root, value in if case .number(let number)? = value { root[keyPath: path] = number } })
   }
 
+  /// On or off.
   public static func flag(
     _ name: String, _ path: any WritableKeyPath<Root, Bool> & Sendable, _ about: About
   ) -> SettingDescription {
@@ -90,6 +99,7 @@ extension SettingDescription {
       write: { root, value in if case .flag(let isOn)? = value { root[keyPath: path] = isOn } })
   }
 
+  /// One of some words.
   public static func choice(
     _ name: String, _ path: any WritableKeyPath<Root, String> & Sendable, of values: [String], _ about: About
   ) -> SettingDescription {
@@ -98,6 +108,7 @@ extension SettingDescription {
       write: { root, value in if case .text(let text)? = value { root[keyPath: path] = text } })
   }
 
+  /// One of the cases of a type, by their raw values.
   public static func choice<Choice: RawRepresentable & CaseIterable & Sendable>(
     _ name: String, _ path: any WritableKeyPath<Root, Choice> & Sendable, _ about: About
   ) -> SettingDescription where Choice.RawValue == String {
@@ -188,10 +199,14 @@ extension SettingDescription {
 
 /// A key of an element in a list of tables. Its value is nil only where it may be missing.
 public struct SettingField<Element>: Sendable {
+  /// The key in the table, and what may stand there.
   public var key: SettingKey
+  /// The value for the file; nil: the key is left out.
   public let read: @Sendable (Element) -> SettingValue?
+  /// Takes what the file says, which fits the schema. Throws what does not go with the rest.
   public let write: @Sendable (inout Element, SettingValue) throws(SettingPathFailure) -> Void
 
+  /// A key and how its value gets to an element and back.
   public init(
     _ key: SettingKey, read: @escaping @Sendable (Element) -> SettingValue?,
     write: @escaping @Sendable (inout Element, SettingValue) throws(SettingPathFailure) -> Void
@@ -201,6 +216,7 @@ public struct SettingField<Element>: Sendable {
     self.write = write
   }
 
+  /// A number, which must be there.
   public static func number(
     _ name: String, _ range: ClosedRange<Int>, _ path: any WritableKeyPath<Element, Int> & Sendable
   ) -> SettingField {
@@ -210,18 +226,21 @@ public struct SettingField<Element>: Sendable {
     ).required
   }
 
+  /// On or off.
   public static func flag(_ name: String, _ path: any WritableKeyPath<Element, Bool> & Sendable) -> SettingField {
     SettingField(
       SettingKey(name, .flag), read: { .flag($0[keyPath: path]) },
       write: { element, value in if case .flag(let isOn) = value { element[keyPath: path] = isOn } })
   }
 
+  /// A text, which may be missing.
   public static func text(_ name: String, _ path: any WritableKeyPath<Element, String?> & Sendable) -> SettingField {
     SettingField(
       SettingKey(name, .text), read: { $0[keyPath: path].map { .text($0) } },
       write: { element, value in if case .text(let text) = value { element[keyPath: path] = text } })
   }
 
+  /// A text, which must be there.
   public static func text(_ name: String, _ path: any WritableKeyPath<Element, String> & Sendable) -> SettingField {
     SettingField(
       SettingKey(name, .text), read: { .text($0[keyPath: path]) },
@@ -229,6 +248,7 @@ public struct SettingField<Element>: Sendable {
     ).required
   }
 
+  /// One of the cases of a type, by their raw values.
   public static func choice<Choice: RawRepresentable & CaseIterable & Sendable>(
     _ name: String, _ path: any WritableKeyPath<Element, Choice> & Sendable
   ) -> SettingField where Choice.RawValue == String {
@@ -239,7 +259,9 @@ public struct SettingField<Element>: Sendable {
       })
   }
 
+  /// A table without it is refused.
   public var required: SettingField { with { $0.isRequired = true } }
+  /// A table may be without it.
   public var optional: SettingField { with { $0.isRequired = false } }
   /// Required, and no two elements have the same.
   public var identity: SettingField {
@@ -248,6 +270,7 @@ public struct SettingField<Element>: Sendable {
       $0.isIdentity = true
     }
   }
+  /// Numbers are written in hexadecimal.
   public var hexadecimal: SettingField { with { $0.isHexadecimal = true } }
 
   private func with(_ change: (inout SettingKey) -> Void) -> SettingField {

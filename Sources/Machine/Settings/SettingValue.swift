@@ -7,6 +7,7 @@ public indirect enum SettingValue: Equatable, Sendable {
   /// By key. A key that is not there has its default.
   case table([String: SettingValue])
 
+  /// What a table has under a key; nil: nothing, or it is no table.
   public subscript(key: String) -> SettingValue? {
     if case .table(let entries) = self { return entries[key] }
     return nil
@@ -27,7 +28,9 @@ public indirect enum SettingSchema: Sendable {
 
 /// A key in a table of a definition file.
 public struct SettingKey: Sendable {
+  /// As it stands in the file.
   public var name: String
+  /// What may stand there.
   public var schema: SettingSchema
   /// A table without it is refused.
   public var isRequired = false
@@ -38,6 +41,7 @@ public struct SettingKey: Sendable {
   /// What a file without this key means; nil: nothing.
   public var fallback: SettingValue?
 
+  /// A key that may be missing.
   public init(_ name: String, _ schema: SettingSchema, fallback: SettingValue? = nil) {
     self.name = name
     self.schema = schema

@@ -38,6 +38,7 @@ extension MachineConfiguration.UartMode {
     }
   }
 
+  /// The mode that a text of the file or of a command means. Throws `SettingFailure` when it means none.
   public init(text: String) throws(SettingFailure) { try self.init(words: [text]) }
 }
 

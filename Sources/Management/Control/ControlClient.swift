@@ -2,6 +2,7 @@ import Foundation
 
 /// Talks to a VM process over its control socket.
 public final class ControlClient: @unchecked Sendable {
+  /// The socket.
   public let descriptor: Int32
   private var pending: [UInt8] = []
 
@@ -25,6 +26,7 @@ public final class ControlClient: @unchecked Sendable {
   deinit { close(descriptor) }
 
   /// Sends a request without waiting. From any thread.
+  /// - Throws: `ManagementError` when the process is gone.
   public func post(_ request: ControlRequest) throws {
     var bytes = Array(try JSONEncoder().encode(request))
     bytes.append(10)
@@ -32,6 +34,7 @@ public final class ControlClient: @unchecked Sendable {
   }
 
   /// Sends a request and waits for its last answer.
+  /// - Throws: `ManagementError` when it says that it has failed, or the process is gone.
   @discardableResult
   public func request(_ request: ControlRequest, progress: (ControlReply) -> Void = { _ in }) throws -> ControlReply {
     try post(request)

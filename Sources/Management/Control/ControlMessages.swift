@@ -4,6 +4,7 @@ import Teleport
 /// What a client asks of a running VM over its control socket: one JSON object a line. While a request is under way the
 /// only other line that is heard is `cancel`.
 public struct ControlRequest: Codable, Sendable {
+  /// What can be asked.
   public enum Command: String, Codable, CaseIterable, Sendable {
     case status, pause, resume, reset, poweroff, acpipowerbutton, injectnmi, savestate, screenshotpng,
       keyboardputscancode
@@ -11,30 +12,43 @@ public struct ControlRequest: Codable, Sendable {
     case setlinkstate, natpf, nictrace, nictracefile
   }
 
+  /// What is asked.
   public var command: Command
   /// sandbox: a file that the client can read and write.
   public var path: String?
   /// sandbox: the client.
   public var process: Int32?
+  /// What it is asked with, where that is text.
   public var text: String?
+  /// Keys to press and release, as a keyboard sends them.
   public var scancodes: [UInt8]?
+  /// The slot of a serial port.
   public var uart: Int?
   /// setlinkstate, natpf, nictrace, nictracefile: which network card, 1 to 8.
   public var card: Int?
   /// Their words.
   public var words: [String]?
+  /// Where to, for a teleport.
   public var teleport: TeleportRequest?
 
+  /// A request with nothing but its command.
   public init(_ command: Command) { self.command = command }
 }
 
+/// Where a VM is to be teleported, and how.
 public struct TeleportRequest: Codable, Sendable {
+  /// Name or address of the target host.
   public var host: String
+  /// The port that the target waits on.
   public var port: Int
+  /// The longest that the guest may stand still, in milliseconds.
   public var maxDowntimeMS: Int
+  /// The target's password, where it has one.
   public var password: String?
+  /// Milliseconds after which a silent target is given up; nil: the usual.
   public var timeoutMS: Int?
 
+  /// A teleport without a password.
   public init(host: String, port: Int, maxDowntimeMS: Int = 250) {
     self.host = host
     self.port = port
@@ -44,12 +58,17 @@ public struct TeleportRequest: Codable, Sendable {
 
 /// One line of answer. The last one for a request has `isLast` set and says in `error` whether it failed.
 public struct ControlReply: Codable, Sendable {
+  /// Nothing follows for this request.
   public var isLast: Bool
+  /// Why it has failed; nil: it has not.
   public var error: String?
   /// One line of text about how far a long request is.
   public var progress: String?
+  /// How far a teleport is.
   public var teleport: TeleportProgress?
+  /// The answer, where that is text.
   public var text: String?
+  /// The answer to `status`.
   public var status: StatusRecord?
   /// status: each network card that is there.
   public var networks: [NetworkFacts]?

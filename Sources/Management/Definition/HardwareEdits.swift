@@ -3,6 +3,7 @@ import Machine
 
 /// File names as users give them.
 public enum Paths {
+  /// The path from the root on; what begins with ~ is in the home folder.
   public static func absolute(_ path: String) -> String { HostPath.absolute(path) }
 
   /// A list of boot modules (`BootModule.list`), each an existing file, made absolute.
@@ -32,6 +33,7 @@ public enum Paths {
 /// What `modifyvm`, `storagectl` and `storageattach` do to the hardware that is no setting of one value.
 extension MachineConfiguration {
   /// - Parameter words: leaf, EAX, EBX, ECX, EDX.
+  /// - Throws: `ManagementError` when they are not.
   public mutating func setCPUID(_ words: [String]) throws {
     let numbers = words.dropFirst().compactMap { Number.parse($0) }
     guard words.count == 5, numbers.count == 4, numbers.allSatisfy({ $0 <= 0xFFFF_FFFF }) else {
@@ -42,6 +44,7 @@ extension MachineConfiguration {
   }
 
   /// The leaf reads as zero from now on.
+  /// - Throws: `ManagementError` when the text names no leaf.
   public mutating func removeCPUID(_ text: String) throws { try override(text, registers: nil) }
 
   private mutating func override(_ text: String, registers: [UInt32]?) throws {
@@ -66,6 +69,7 @@ extension MachineConfiguration {
 
   // MARK: Storage
 
+  /// Adds a controller without drives. Throws `ManagementError` when there is one of that name or bus already.
   public mutating func addController(name: String, bus: StorageController.Bus) throws {
     guard !storageControllers.contains(where: { $0.name == name }) else {
       throw ManagementError("there is a storage controller \"\(name)\" already", remedy: "choose another --name")
@@ -77,6 +81,7 @@ extension MachineConfiguration {
     storageControllers.append(StorageController(name: name, bus: bus))
   }
 
+  /// Removes a controller and its drives. Throws `ManagementError` when there is none of that name.
   public mutating func removeController(name: String) throws {
     let index = try controller(name)
     storageControllers.remove(at: index)
@@ -93,6 +98,7 @@ extension MachineConfiguration {
   }
 
   /// - Parameter medium: nil: the place becomes free.
+  /// - Throws: `ManagementError` when the controller has no such place.
   public mutating func attach(_ attachment: Attachment?, controller name: String, port: Int, device: Int) throws {
     let index = try controller(name)
     guard (0...1).contains(port), (0...1).contains(device) else {

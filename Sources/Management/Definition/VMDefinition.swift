@@ -3,14 +3,20 @@ import Machine
 
 /// All that a user has said about a VM: its name, its hardware, and how it may be teleported to this host.
 public struct VMDefinition: Equatable, Sendable {
+  /// By which commands know it.
   public var name: String
+  /// Which machine it is, whatever it is called: teleports ask for it.
   public var uuid: UUID
+  /// A text for people, which may be empty.
   public var description: String
+  /// The machine that is built.
   public var hardware: MachineConfiguration
+  /// How it receives itself.
   public var teleporter: Teleporter
   /// Whether the VM's process gives up what it does not need (`Sandbox`).
   public var sandbox = true
 
+  /// A definition with a new identity.
   public init(name: String, uuid: UUID = UUID(), hardware: MachineConfiguration = MachineConfiguration()) {
     self.name = name
     self.uuid = uuid
@@ -21,23 +27,28 @@ public struct VMDefinition: Equatable, Sendable {
 
   /// How this VM receives itself from another host.
   public struct Teleporter: Equatable, Sendable {
+    /// It waits for its teleport when it is started.
     public var enabled = false
     /// 0: a free one.
     public var port = 0
     /// nil: loopback when there is no password, every address when there is one.
     public var address: String?
+    /// What it asks for, as text in the definition.
     public var password: String?
     /// A file whose first line is the password.
     public var passwordFile: String?
+    /// Waits for nothing.
     public init() {}
 
     /// The password to ask for, if any.
+    /// - Throws: `ManagementError` when its file cannot be read or is empty.
     public func effectivePassword() throws -> String? {
       guard let passwordFile else { return password }
       return try PasswordFile.read(passwordFile)
     }
 
     /// The address to listen on. Without a password only this host may connect.
+    /// - Throws: `ManagementError` when others could connect without one.
     public func listenAddress(hasPassword: Bool) throws -> String {
       guard let address, !address.isEmpty else { return hasPassword ? "0.0.0.0" : "127.0.0.1" }
       if !hasPassword && !NetworkAddress.isLoopback(address) {
@@ -69,7 +80,9 @@ public enum PasswordFile {
   }
 }
 
+/// Addresses as users give them.
 public enum NetworkAddress {
+  /// Whether only this host can reach the address.
   public static func isLoopback(_ address: String) -> Bool {
     address == "localhost" || address == "::1"
       || (address.hasPrefix("127.") && address.split(separator: ".").count == 4)

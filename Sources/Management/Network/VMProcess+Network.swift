@@ -4,10 +4,13 @@ import Machine
 
 /// What a running machine's network card has done, for `showvminfo`.
 public struct NetworkFacts: Codable, Equatable, Sendable {
+  /// Which card, 1 to 8.
   public var slot: Int
   /// What its cable leads to.
   public var network: String
+  /// The cable is in.
   public var isCableConnected: Bool
+  /// What has gone through it.
   public var counters: NetworkCounters
   /// Where its frames are written; nil: nowhere.
   public var traceFile: String?

@@ -107,6 +107,7 @@ public enum VMLauncher {
 public final class SignalWatch: @unchecked Sendable {
   private var sources: [any DispatchSourceSignal] = []
 
+  /// Watches from now on, for as long as it lives.
   public init(_ signals: [Int32], _ body: @escaping @Sendable () -> Void) {
     for number in signals {
       signal(number, SIG_IGN)

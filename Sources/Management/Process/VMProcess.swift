@@ -9,6 +9,7 @@ import Teleport
 /// The keeper of one running VM: holds its lock, its machine, its consoles and its control socket, and writes down each
 /// change of its state.
 public final class VMProcess: @unchecked Sendable {
+  /// The VM.
   public let entry: VMEntry
   let folder: VMFolder
   let definition: VMDefinition
@@ -374,6 +375,7 @@ public final class VMProcess: @unchecked Sendable {
 
   /// For a foreground process that shows the incoming machine.
   public var onProgress: @Sendable (TeleportProgress) -> Void = { _ in }
+  /// Is told what people should read.
   public var onMessage: @Sendable (String) -> Void = { _ in }
 
   /// What a transfer means for the VM's state.

@@ -4,20 +4,26 @@ import Teleport
 
 /// A VM that the registry knows.
 public struct VMEntry: Sendable {
+  /// Its files.
   public let folder: VMFolder
+  /// What its definition file says.
   public let definition: VMDefinition
+  /// By which commands know it.
   public var name: String { definition.name }
 }
 
 /// A host's VMs: the folders below `$VMCTL_HOME/machines`, and links there to folders elsewhere. The file system is the
 /// registry; nobody keeps it in memory.
 public struct Registry: Sendable {
+  /// The folder that everything of this host is in.
   public let home: String
   var machines: String { home + "/machines" }
 
+  /// The registry of a host.
   public init(home: String) { self.home = home }
 
   /// `$VMCTL_HOME`, else `$XDG_DATA_HOME/vmctl`, else `~/.local/share/vmctl`.
+  /// - Throws: `ManagementError` when there is none of them.
   public static func fromEnvironment(_ environment: [String: String] = ProcessInfo.processInfo.environment) throws
     -> Registry
   {
@@ -31,6 +37,7 @@ public struct Registry: Sendable {
   }
 
   /// A name is a folder's name too, and a word in a table.
+  /// - Throws: `ManagementError` when it cannot be.
   public static func checkName(_ name: String) throws {
     let isPlain = name.unicodeScalars.allSatisfy { $0.value >= 32 && $0.value != 127 }
     guard !name.isEmpty, name.utf8.count <= 100, isPlain, !name.contains("/"), !name.hasPrefix("."),
@@ -61,6 +68,7 @@ public struct Registry: Sendable {
   }
 
   /// The VM with this name or UUID.
+  /// - Throws: `ManagementError` when there is none, or its definition cannot be read.
   public func find(_ name: String, checkingHost: Bool = false) throws -> VMEntry {
     let direct = VMFolder(path: machines + "/" + name)
     if (try? Self.checkName(name)) != nil, Files.exists(direct.definition) {
@@ -82,6 +90,7 @@ public struct Registry: Sendable {
   // MARK: Making and ending
 
   /// Makes a VM. Its folder is below `baseFolder` when one is given, with a link to it in the registry.
+  /// - Throws: `ManagementError` when there is one of that name, or its folder cannot be made.
   @discardableResult
   public func create(_ definition: VMDefinition, baseFolder: String? = nil) throws -> VMEntry {
     try Self.checkName(definition.name)
@@ -100,6 +109,7 @@ public struct Registry: Sendable {
   }
 
   /// Makes a VM known whose folder is elsewhere.
+  /// - Throws: `ManagementError` when its definition cannot be read, or its name is taken.
   @discardableResult
   public func register(definitionFile: String) throws -> VMEntry {
     var path = Files.absolute(definitionFile)
@@ -168,6 +178,7 @@ public struct Registry: Sendable {
   // MARK: Changing
 
   /// Changes a definition. What may change while the VM runs or has a saved state, each setting says (`SettingChange`).
+  /// - Throws: what `change` throws; `ManagementError` when the VM's state does not allow it, or this host cannot have it so.
   public func modify(_ entry: VMEntry, _ change: (inout VMDefinition) throws -> Void) throws {
     let folder = entry.folder
     try folder.whileEditing {
@@ -223,6 +234,7 @@ public struct Registry: Sendable {
   }
 
   /// Drops the saved state. The VM is then off.
+  /// - Throws: `ManagementError` when there is none.
   public func discardState(_ entry: VMEntry) throws {
     let folder = entry.folder
     try folder.whileEditing {
@@ -244,6 +256,7 @@ extension VMEntry {
   }
 
   /// Answers the question for a VM that does not run.
+  /// - Throws: `ManagementError` when there is no such question.
   public func resolveTeleport(takeBack: Bool) throws {
     try folder.whileEditing {
       guard var record = openTeleport, try !folder.currentStatus().state.isLive else {

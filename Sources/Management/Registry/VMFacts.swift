@@ -7,6 +7,7 @@ public struct VMFact: Equatable, Sendable {
   public var key: String
   /// As people read it.
   public var label: String
+  /// What there is to say.
   public var value: String
   var isNumber = false
   /// As `--machinereadable` writes it: in quotes where it has a place's dashes, as VBoxManage does.
@@ -23,8 +24,10 @@ public struct VMFact: Equatable, Sendable {
   }
 }
 
+/// What `showvminfo` says.
 public enum VMFacts {
   /// What there is to say of a VM. Asks its process, when there is one, for the progress of a teleport.
+  /// - Throws: `ManagementError` when its lock cannot be looked at.
   public static func of(_ entry: VMEntry) throws -> [VMFact] {
     var status = try entry.folder.currentStatus()
     var progress: ControlReply?

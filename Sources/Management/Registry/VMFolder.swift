@@ -3,22 +3,32 @@ import Teleport
 
 /// The files of one VM.
 public struct VMFolder: Equatable, Sendable {
+  /// Of the folder.
   public let path: String
 
+  /// The files of the VM in a folder, which need not be there.
   public init(path: String) { self.path = path }
 
+  /// The definition file.
   public var definition: String { path + "/definition.toml" }
+  /// The log of the present or last run.
   public var log: String { path + "/log" }
+  /// The file whose locks say whether the VM runs.
   public var lock: String { path + "/lock" }
+  /// The status record.
   public var status: String { path + "/status.json" }
+  /// The saved state.
   public var state: String { path + "/saved.state" }
   /// What is known of the last teleport, also after the process has died.
   public var teleport: String { path + "/teleport.json" }
+  /// The socket on which the VM process takes requests.
   public var controlSocket: String { path + "/control.sock" }
 
   /// Log file number `index`: 0 is the present one.
   public func log(_ index: Int) -> String { index == 0 ? log : "\(log).\(index)" }
 
+  /// Reads the definition. Throws `ManagementError` when it is not there or is not right; `checkingHost`: nor possible on
+  /// this host.
   public func readDefinition(checkingHost: Bool = true) throws -> VMDefinition {
     guard Files.exists(definition) else {
       throw ManagementError(
@@ -27,6 +37,7 @@ public struct VMFolder: Equatable, Sendable {
     return try VMDefinition(toml: Files.read(definition), file: definition, checkingHost: checkingHost)
   }
 
+  /// Writes the definition anew, without comments. Throws `ManagementError` when the file cannot be written.
   public func write(_ definition: VMDefinition) throws {
     try Files.replace(self.definition, with: definition.toml())
   }
@@ -37,6 +48,7 @@ public struct VMFolder: Equatable, Sendable {
       self.definition, with: definition.toml(changing: Files.read(self.definition), file: self.definition))
   }
 
+  /// The record as it was written last; nil: there is none that can be read.
   public func readStatus() -> StatusRecord? {
     guard let text = try? Files.read(status) else { return nil }
     return try? JSONDecoder().decode(StatusRecord.self, from: Data(text.utf8))
@@ -70,9 +82,11 @@ public struct VMFolder: Equatable, Sendable {
     return try body()
   }
 
+  /// Whether there is a file with a saved state.
   public var hasSavedState: Bool { Files.exists(state) }
 
   /// The VM's state, and its record with that state in it.
+  /// - Throws: `ManagementError` when its lock cannot be looked at.
   public func currentStatus() throws -> StatusRecord {
     let isLocked = Files.exists(lock) ? try FileLock(path: lock).isHeldElsewhere(.running) : false
     return status(isLocked: isLocked)

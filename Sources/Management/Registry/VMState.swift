@@ -29,18 +29,24 @@ public enum VMState: String, Codable, CaseIterable, Sendable {
 
 /// A VM's status record: written at each change of state, by the VM process as long as there is one.
 public struct StatusRecord: Codable, Equatable, Sendable {
+  /// What it does.
   public var state: VMState
+  /// Since when.
   public var since: Date
+  /// The VM process's number, while there is one.
   public var process: Int32?
   /// Why it is in this state, where there is something to say.
   public var reason: String?
   /// Port of the telnet server, by uart slot.
   public var consolePorts: [Int: Int]
+  /// Where it waits for its teleport.
   public var teleporterPort: Int?
+  /// The address to that port.
   public var teleporterAddress: String?
   /// What the process has given up (`Sandbox.description`).
   public var sandbox: String?
 
+  /// A record of a state that begins.
   public init(state: VMState, since: Date = Date()) {
     self.state = state
     self.since = since

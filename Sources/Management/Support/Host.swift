@@ -7,6 +7,7 @@ public enum Host {
     (Int(sysconf(Int32(_SC_PHYS_PAGES))) * Int(sysconf(Int32(_SC_PAGESIZE)))) >> 20
   }
 
+  /// Processors of this host that are switched on, at least 1.
   public static var processors: Int { max(1, Int(sysconf(Int32(_SC_NPROCESSORS_ONLN)))) }
 
   /// "name" and "value" pairs for `vmctl list hostinfo`.

@@ -2,14 +2,18 @@ import Foundation
 
 /// What could not be done, and what the user can do about it. Its description is one line.
 public struct ManagementError: Error, Equatable, Sendable, CustomStringConvertible, LocalizedError {
+  /// What could not be done.
   public var message: String
+  /// What the user can do about it, where there is something.
   public var remedy: String?
 
+  /// An error with its words.
   public init(_ message: String, remedy: String? = nil) {
     self.message = message
     self.remedy = remedy
   }
 
+  /// Both in one line.
   public var description: String { remedy.map { "\(message); \($0)" } ?? message }
   public var errorDescription: String? { description }
 

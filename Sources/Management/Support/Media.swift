@@ -4,8 +4,11 @@ import Machine
 
 /// Disk images as users handle them.
 public enum Media {
+  /// What there is to say of an image.
   public struct Information: Codable, Sendable {
+    /// Its absolute path.
     public var path: String
+    /// Its format, by its content.
     public var format: String
     /// What the guest sees, in bytes.
     public var capacity: UInt64
@@ -15,6 +18,8 @@ public enum Media {
     public var inUse: Bool
   }
 
+  /// Makes a disk image of zeros. Returns its absolute path; throws `ManagementError` when the size is not possible,
+  /// `DiskImageError` when the file is there already or cannot be made.
   @discardableResult
   public static func createRaw(_ path: String, megabytes: Int) throws -> String {
     guard (1...(1 << 31)).contains(megabytes) else {
@@ -25,6 +30,7 @@ public enum Media {
     return full
   }
 
+  /// Looks at an image, which may be in use. Throws when it cannot be read.
   public static func information(_ path: String) throws -> Information {
     let full = Files.absolute(path)
     let format = try RawImage.foreignFormat(of: full)
@@ -47,6 +53,7 @@ public enum Media {
   }
 
   /// The words of `storageattach` as an attachment. nil: the place becomes free.
+  /// - Throws: `ManagementError` when they do not go together, or the medium cannot be used.
   public static func attachment(
     port: Int, device: Int, kind: MachineConfiguration.Attachment.Kind?, medium: String,
     mode: MachineConfiguration.Attachment.Mode, format: MachineConfiguration.Attachment.Format? = nil

@@ -26,6 +26,7 @@ public enum UnixSocket {
     return descriptor
   }
 
+  /// A descriptor connected to the server at a path. Throws `ManagementError` when nobody serves there.
   public static func connect(path: String) throws -> Int32 {
     let descriptor = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
     guard descriptor >= 0 else { throw ManagementError.system("cannot make a socket") }

@@ -1,6 +1,7 @@
 /// VBoxManage's words, and what has become of each here: for the messages about words that are not known, and for the table in
 /// docs/virtualbox.md, which a test compares with this one.
 public enum VirtualBoxWords {
+  /// What has become of a word.
   public enum Fate: Equatable, Sendable {
     case same
     /// It is here, and means or takes something else.
@@ -15,10 +16,13 @@ public enum VirtualBoxWords {
     case never(String)
   }
 
+  /// A word and what has become of it.
   public struct Entry: Sendable {
     /// A command, or an option of the command in `of`. "N" stands for a number, 1 for the first.
     public var word: String
+    /// The command that it is an option of; nil: it is a command.
     public var of: String?
+    /// What has become of it.
     public var fate: Fate
 
     init(_ word: String, of command: String? = nil, _ fate: Fate) {
@@ -28,8 +32,10 @@ public enum VirtualBoxWords {
     }
   }
 
+  /// Every word, commands first.
   public static let all: [Entry] = commands + options
 
+  /// What is known of a word; nil: nothing.
   public static func entry(_ word: String, of command: String? = nil) -> Entry? {
     all.first { $0.of == command && ($0.word == word || $0.word == numbered(word)) }
   }
