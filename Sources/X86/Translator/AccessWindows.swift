@@ -49,7 +49,9 @@ struct Reference {
   var epoch: Int32 = 0
   /// What has been added to those values.
   var moved = 0
-  /// The same of its two registers.
+  /// How often: in 32-bit code each time cuts the register.
+  var additions = 0
+  /// The same as `moved` of its two registers.
   var parts = (0, 0)
   /// Must be a multiple of 16.
   var aligned = false
@@ -121,6 +123,7 @@ extension BlockTranslator {
       it.version = versions.version(it.address)
       it.epoch = epoch
       it.moved = moved
+      it.additions = versions.additions(it.address)
       it.parts = versions.deltas(it.address)
       it.aligned = aligned
       it.instruction = index
@@ -270,8 +273,8 @@ extension BlockTranslator {
     let second = GuestRegisters.second
     if aligned || accumulator { keepFlags(accumulator: accumulator) }
     let disp = it.address.base == GuestRegisters.rsp && it.address.isPlain ? it.disp + stackRun.bytes : it.disp
-    // In 32-bit code a base that has moved may have wrapped.
-    let mayWrap = !is64 && it.moved != leader.moved
+    // In 32-bit code a base that has moved may have wrapped, and one that has moved to and fro has lost its upper half.
+    let mayWrap = !is64 && it.additions != leader.additions
     if !it.address.isPlain || !leader.address.isPlain || mayWrap {
       return addressed(it, disp, leader, aligned: aligned)
     }
@@ -349,11 +352,11 @@ extension BlockTranslator {
     return found
   }
 
-  /// In 32-bit code a register that moves between accesses may wrap: what is checked for them all is the address as it is cut
-  /// to 32 bits, for it is so that they are made. Uncut it might lie in another page, above 4 GiB, that 64-bit code of the
-  /// same address space has.
+  /// In 32-bit code a register that moves between accesses may wrap, and loses an upper half that 64-bit code has left in
+  /// it: what is checked for them all is the address as it is cut to 32 bits, for it is so that they are made. Uncut it
+  /// might lie in another page, above 4 GiB, that 64-bit code of the same address space has.
   private mutating func cutMoved() {
-    for each in references where each.leader >= 0 && each.moved != references[each.leader].moved {
+    for each in references where each.leader >= 0 && each.additions != references[each.leader].additions {
       references[each.leader].address.isPlain = false
     }
   }
@@ -453,6 +456,8 @@ extension BlockTranslator {
 struct RegisterVersions {
   private var numbers = SIMD16<Int32>(repeating: 0)
   private var deltas = SIMD16<Int32>(repeating: 0)
+  /// How often something has been added, if only 0.
+  private var counts = SIMD16<Int32>(repeating: 0)
   /// The least and the most that has been added on the way since the last call of `beginRange`.
   private var lowest = SIMD16<Int32>(repeating: 0)
   private var highest = SIMD16<Int32>(repeating: 0)
@@ -473,6 +478,7 @@ struct RegisterVersions {
     let sum = delta(register) &+ bytes
     guard abs(sum) < 1 << 20 else { return write(register) }
     let place = Int(register & 15)
+    counts[place] &+= 1
     deltas[place] = Int32(sum)
     lowest[place] = min(lowest[place], Int32(sum))
     highest[place] = max(highest[place], Int32(sum))
@@ -490,10 +496,11 @@ struct RegisterVersions {
 
   /// Another way has led here with other values: what differs is taken as written.
   mutating func meet(_ other: RegisterVersions) {
-    let differs = (numbers .!= other.numbers) .| (deltas .!= other.deltas)
+    let differs = (numbers .!= other.numbers) .| (deltas .!= other.deltas) .| (counts .!= other.counts)
     let highest = numbers.replacing(with: other.numbers, where: other.numbers .> numbers)
     numbers.replace(with: highest &+ 1, where: differs)
     deltas.replace(with: 0, where: differs)
+    counts.replace(with: other.counts, where: other.counts .> counts)
   }
 
   func version(_ address: Address) -> (Int32, Int32) {
@@ -504,6 +511,12 @@ struct RegisterVersions {
   func delta(_ address: Address) -> Int {
     let (base, index) = deltas(address)
     return base + index << address.scale
+  }
+
+  /// How often something has been added to the address.
+  func additions(_ address: Address) -> Int {
+    (address.base < 16 ? Int(counts[Int(address.base)]) : 0)
+      + (address.index < 16 ? Int(counts[Int(address.index)]) : 0)
   }
 
   /// What has been added to its two registers.

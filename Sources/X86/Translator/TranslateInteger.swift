@@ -82,11 +82,13 @@ extension BlockTranslator {
     case .lea64, .lea32:
       let wide = size == 8 && op.pointee.address_size == 8
       if op.pointee.address_size == 2 { return false }
-      let register = target(op.pointee.reg, GuestRegisters.second)
-      effectiveAddress(op, to: register, size: wide ? 8 : 4)
       let moves =
         isNativeWidth(size) && op.pointee.address_size == op.pointee.operand_size
         && op.pointee.base == op.pointee.reg && op.pointee.index == UInt8(VM_SLOT_ZERO)
+      // A NOP of 32-bit code, but for an upper half, on which nobody may count.
+      if moves && !is64 && op.pointee.disp == 0 { return true }
+      let register = target(op.pointee.reg, GuestRegisters.second)
+      effectiveAddress(op, to: register, size: wide ? 8 : 4)
       commit(op.pointee.reg, register, adding: moves ? op.pointee.disp : nil)
       return true
     case .lea16: return false

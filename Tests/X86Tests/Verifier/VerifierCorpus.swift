@@ -34,6 +34,17 @@ final class VerifierCorpus {
     try add(
       "32-bit accesses whose base moves between them", bits: 32,
       [[0x8b, 0x43, 0x08], [0x83, 0xc3, 0x10], [0x8b, 0x0b], [0x89, 0x53, 0x04]])
+    // mov eax, [ebx]; add ebx, 0; mov ecx, [ebx+4]; add ebx, 8; sub ebx, 8; mov edx, [ebx+8]
+    try add(
+      "32-bit accesses whose base loses its upper half between them", bits: 32,
+      [[0x8b, 0x03], [0x83, 0xc3, 0], [0x8b, 0x4b, 4], [0x83, 0xc3, 8], [0x83, 0xeb, 8], [0x8b, 0x53, 8]])
+    // mov eax, [esp]; push eax; pop ecx; mov edx, [esp+4]
+    try add(
+      "32-bit accesses around a push and a pop", bits: 32,
+      [[0x8b, 0x04, 0x24], [0x50], [0x59], [0x8b, 0x54, 0x24, 4]])
+    // or byte [esi+4], 20h; lea esi, [esi]; mov byte [esi+5], 10h
+    try add(
+      "32-bit accesses around a NOP", bits: 32, [[0x80, 0x4e, 4, 0x20], [0x8d, 0x76, 0], [0xc6, 0x46, 5, 0x10]])
     // mov rax, [rbx]; sti; mov rdx, [rbx+8]
     try add(
       "an access behind a system instruction", bits: 64, [[0x48, 0x8b, 0x03], [0xfb], [0x48, 0x8b, 0x53, 0x08]])
