@@ -10,6 +10,7 @@ public enum NetworkProcesses {
 
   /// Translates addresses until the VM process is gone. It parses what a guest sends: before that it gives up all files but
   /// those of the resolver and those that guests may get by TFTP.
+  /// - Throws: an error of that process when it cannot begin.
   public static func runNAT(_ words: [String]) throws {
     let tftpFolder = NATKeeper.Purpose(words).tftpFolder
     Sandbox.closeFilesOfNAT(reading: tftpFolder.map { [$0] } ?? [])
