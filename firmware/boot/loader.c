@@ -287,6 +287,16 @@ static const uint8_t *multiboot_header(const uint8_t *file, uint32_t size, int *
   return 0;
 }
 
+/// Whether the first `end` bytes of a file are an ELF file's headers and zeros behind them.
+static int holds_headers_only(const uint8_t *file, uint32_t size, uint32_t end) {
+  if (size < 52 || get32(file) != 0x464c457f) return 0;
+  const uint32_t table = get32(file + 28), bytes = (uint32_t)get16(file + 42) * get16(file + 44);
+  if (table > size || bytes > size - table) return 0;
+  for (uint32_t at = table + bytes; at < end && at < size; at++)
+    if (file[at]) return 0;
+  return 1;
+}
+
 /// Puts `count` bytes of the file at `to` and zeros behind them, `memory` bytes in all: at once above 1 MiB, below it a piece
 /// for stage2.S. Null, or why it cannot be.
 static const char *place(struct handover *handover, const uint8_t *file, uint32_t size, uint32_t from, uint32_t count,
@@ -298,7 +308,7 @@ static const char *place(struct handover *handover, const uint8_t *file, uint32_
     const uint32_t low_end = lower_kib * 1024;
     uint32_t low = memory < KERNEL_START - to ? memory : KERNEL_START - to;
     // Linkers put an ELF file's headers into the first segment, before what begins at 1 MiB: nobody reads them there.
-    const int headers = to >= low_end && (low < memory || (from == 0 && file[0] == 0x7f));
+    const int headers = to >= low_end && from == 0 && holds_headers_only(file, size, low);
     if (!headers) {
       if (to >= low_end || low > low_end - to)
         return "a segment of the multiboot kernel lies between the end of low memory and 1 MiB, where devices and ROM are";

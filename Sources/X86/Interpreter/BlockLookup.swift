@@ -59,6 +59,7 @@ extension CPU {
   /// A REP instruction has more to do but something is pending: it goes on later, from where its registers are.
   func interrupted(_ block: UnsafeMutablePointer<vm_block>, _ op: Op, _ blockRip: UInt64) {
     s.pointee.rip = blockRip &+ UInt64(op.pointee.offset)
+    latches.isWithinRepeat = true
     uncount(block, op)
   }
 

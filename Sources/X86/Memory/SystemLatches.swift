@@ -11,12 +11,14 @@ struct SystemLatches {
   var watchesPorts = false
   /// The running instruction has loaded RF, which holds for the next one (Intel SDM vol. 3B, 18.3.1.1).
   var resumes = false
+  /// A repeated instruction has been left with turns still to come.
+  var isWithinRepeat = false
+  /// The #DB under way is a fault: an access to a debug register under DR7.GD.
+  var generalDetect = false
   /// DR6 bits of breakpoints hit by the running instruction.
   var debugHits: UInt64 = 0
   /// TF was set when the running instruction began.
   var traceArmed = false
-  /// RIP of that instruction.
-  var traceStart: UInt64 = 0
   /// The last instruction loaded SS: debug traps wait for the next one.
   var stackShadow = false
   /// The running instruction has switched tasks: what faults from here on belongs to the new task.

@@ -149,6 +149,7 @@ extension CPU {
     if debugRegisters[7] & 1 << 13 != 0 {
       // General detect: DR6.BD.
       debugRegisters[6] |= 1 << 13
+      latches.generalDetect = true
       throw .debug
     }
   }

@@ -90,8 +90,13 @@ extension CPU {
     let isSoftware = source == .software || source == .trapInstruction
     let ext: UInt32 = isSoftware ? 0 : 1
     var image = flagsImage()
-    // Faults set RF in the pushed image so that an instruction breakpoint does not hit twice; #DB leaves it.
-    if source == .exception && vector != 1 && vector != 3 && vector != 4 { image |= EFLAGS.rf }
+    // Faults set RF in the pushed image so that an instruction breakpoint does not hit twice, and so does what comes between
+    // two turns of a repeated instruction; #DB for an instruction breakpoint leaves it (Intel SDM vol. 3B, 18.3.1.1).
+    let isFault = source == .exception && vector != 1 && vector != 3 && vector != 4
+    let isBetweenTurns = latches.isWithinRepeat && (source == .external || vector == 1)
+    if isFault || isBetweenTurns || latches.generalDetect { image |= EFLAGS.rf }
+    latches.isWithinRepeat = false
+    latches.generalDetect = false
     if isSoftware { image &= ~EFLAGS.rf }
     if s.pointee.cr0 & CR0.pe == 0 {
       try interruptReal(vector, image, next: next)
@@ -191,7 +196,7 @@ extension CPU {
     switch gate.systemType {
     case SystemType.taskGate:
       try checkEventGate(gate, name, software: software, ext: ext)
-      try interruptTask(gate, errorCode, next: next, ext: ext)
+      try interruptTask(gate, errorCode, image, next: next, ext: ext)
       return
     case SystemType.interruptGate16, SystemType.trapGate16, SystemType.interruptGate32, SystemType.trapGate32: break
     default: throw .protection(name | ext)
@@ -248,10 +253,10 @@ extension CPU {
   }
 
   private func interruptTask(
-    _ gate: Descriptor, _ errorCode: UInt32?, next: UInt64, ext: UInt32
+    _ gate: Descriptor, _ errorCode: UInt32?, _ image: UInt64, next: UInt64, ext: UInt32
   ) throws(GuestFault) {
     let (task, selector) = try taskOfGate(gate, ext: ext)
-    try switchTask(task, selector, .event, next: next, ext: ext)
+    try switchTask(task, selector, .event, next: next, ext: ext, image: image)
     if let errorCode {
       var stack = currentStack()
       try push(&stack, UInt64(errorCode), segmentRegister(Seg.tr).pointee.attributes & 8 != 0 ? 4 : 2)

@@ -24,6 +24,8 @@ extension CPU {
   }
 
   func interruptReturn(size: Int, next: UInt64) throws(GuestFault) {
+    // Also when it faults, and when it goes back to another task (Intel SDM vol. 3A, 6.7.1).
+    s.pointee.nmi_blocked = 0
     if isV86 { return try returnInV86(size: size) }
     guard isProtected else { return try returnInReal(size: size) }
     if s.pointee.eflags & EFLAGS.nt != 0 {
@@ -71,7 +73,6 @@ extension CPU {
         enterOuter(segment, pointer: pointer, size: size, cpl: outer)
       }
     }
-    s.pointee.nmi_blocked = 0
   }
 
   private func returnInReal(size: Int) throws(GuestFault) {
@@ -87,7 +88,6 @@ extension CPU {
     if size != 2 { mask |= EFLAGS.rf | EFLAGS.ac | EFLAGS.id }
     writeFlags(flags, mask: mask)
     updateMode()
-    s.pointee.nmi_blocked = 0
   }
 
   /// IRET in virtual-8086 mode: with IOPL 3, or with 16-bit operands under CR4.VME (vol. 3B, 21.3).
@@ -117,7 +117,6 @@ extension CPU {
     }
     writeFlags(image, mask: mask)
     updateMode()
-    s.pointee.nmi_blocked = 0
   }
 
   private func returnToV86(
@@ -143,6 +142,5 @@ extension CPU {
     slots[Reg.rsp] = pointer
     s.pointee.rip = offset & 0xffff
     updateMode()
-    s.pointee.nmi_blocked = 0
   }
 }

@@ -71,8 +71,8 @@ extension CPU {
         deliver(.debug)
       }
     }
+    latches.isWithinRepeat = false
     latches.traceArmed = s.pointee.eflags & EFLAGS.tf != 0
-    latches.traceStart = s.pointee.rip
     return nil
   }
 
@@ -140,7 +140,8 @@ extension CPU {
       latches.stackShadow = false
       if s.pointee.activity == UInt32(VM_ACTIVE) { withdraw(UInt32(VM_PENDING_SHADOW)) }
     }
-    if latches.watchesCode && !latches.resumes { s.pointee.eflags &= ~EFLAGS.rf }
+    // RF holds until all turns of a repeated instruction are done.
+    if latches.watchesCode && !latches.resumes && !latches.isWithinRepeat { s.pointee.eflags &= ~EFLAGS.rf }
     latches.resumes = false
     var traps = latches.debugHits
     if latches.traceArmed && (s.pointee.debugctl & DebugControl.branchTrapFlag == 0 || hasBranched) { traps |= 1 << 14 }

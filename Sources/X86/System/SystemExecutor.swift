@@ -51,7 +51,11 @@ extension CPU {
       halt()
     case .monitor, .mwait: try executeMonitor(operation)
     case .inImmediate, .inDX, .outImmediate, .outDX: try executePort(operation, op)
-    case .ins, .outs: if try !executePortString(operation, op) { return }
+    case .ins, .outs:
+      if try !executePortString(operation, op) {
+        latches.isWithinRepeat = true
+        return
+      }
     default: throw .undefined
     }
     s.pointee.rip = next

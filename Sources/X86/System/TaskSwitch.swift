@@ -33,8 +33,10 @@ extension CPU {
 
   /// Switches to the task of `descriptor`, which is present and of the right type. Faults up to the commit leave the old
   /// task running; later ones are raised in the new task, whose RIP is then in place.
+  /// - Parameter image: EFLAGS as the old task's TSS keeps them, for an event; nil: as they are.
   func switchTask(
-    _ descriptor: Descriptor, _ selector: UInt16, _ kind: TaskSwitchKind, next: UInt64, ext: UInt32 = 0
+    _ descriptor: Descriptor, _ selector: UInt16, _ kind: TaskSwitchKind, next: UInt64, ext: UInt32 = 0,
+    image: UInt64? = nil
   ) throws(GuestFault) {
     let wide = descriptor.systemType & 8 != 0
     guard descriptor.limit >= (wide ? 0x67 : 0x2b) else { throw .invalidTSS(selector.errorCode | ext) }
@@ -44,7 +46,7 @@ extension CPU {
     let new = try readTask(base, wide: wide)
 
     // Every page of the old TSS that will be written is touched first.
-    var flags = flagsImage()
+    var flags = image ?? flagsImage()
     if kind == .interruptReturn { flags &= ~EFLAGS.nt }
     try saveTask(old.base, wide: oldWide, flags: flags, next: next)
     if kind == .call || kind == .event { try storeSupervisor(base, old.selector) }
@@ -148,8 +150,8 @@ extension CPU {
     s.pointee.rip = new.rip
     var flags = new.flags
     if nested { flags |= EFLAGS.nt }
-    let mask = wide ? EFLAGS.defined : EFLAGS.defined & 0xffff
-    setFlags(flags, mask: mask)
+    // The upper half is not in a 16-bit TSS; VM, RF and the others there are cleared (vol. 3A, 17.2.5 and 7.6).
+    setFlags(flags, mask: EFLAGS.defined)
     latches.resumes = s.pointee.eflags & EFLAGS.rf != 0
     for index in 0..<6 {
       segmentRegister(index).pointee = vm_segment(base: 0, limit: 0, selector: new.segments[index], attributes: 0)

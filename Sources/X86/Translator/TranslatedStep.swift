@@ -98,7 +98,9 @@ extension CPU {
         s.pointee.rip = behind
         s.pointee.code_budget &+= done
       case .elsewhere: s.pointee.code_budget &+= done
-      case .again: s.pointee.code_budget &+= left
+      case .again:
+        latches.isWithinRepeat = true
+        s.pointee.code_budget &+= left
       }
     } catch {
       s.pointee.code_budget &+= left

@@ -127,6 +127,77 @@ import Testing
     for (register, low) in expected.enumerated() { #expect(machine.cpu.slots[register] == 0xffff_0000 | low) }
   }
 
+  /// The upper half of EFLAGS is not in a 16-bit TSS: it is cleared (AC and ID here), so that no task begins in V86 mode.
+  @Test func aSixteenBitTaskBeginsWithoutTheUpperFlags() throws {
+    let machine = try machine([0x9a, 0, 0, 0, 0, 0x30, 0])
+    let task: UInt64 = 0x23000
+    machine.setDescriptor(0x30, SystemMachine.descriptor(base: task, limit: 0x2b, type: 0x01, flags: 0))
+    for (offset, value) in [
+      (14, 0x3800), (16, 2), (26, 0x8800), (34, 0x10), (36, 0x08), (38, 0x10), (40, 0x10), (42, 0),
+    ] {
+      machine.put(task + UInt64(offset), UInt16(value))
+    }
+    machine.code([0xf4], at: 0x3800)
+    machine.cpu.setFlags(EFLAGS.ac | EFLAGS.id, mask: EFLAGS.ac | EFLAGS.id)
+    #expect(machine.run() == nil)
+    #expect(machine.cpu.flagsImage() >> 16 == 0)
+  }
+
+  // MARK: RF
+
+  /// nop; rep stosb; nop; hlt at 1000h, three turns to 6000h.
+  private func repeating() throws -> SystemMachine {
+    let machine = try machine([0x90, 0xf3, 0xaa, 0x90, 0xf4])
+    machine.cpu.slots[Reg.rcx] = 3
+    machine.cpu.slots[Reg.rdi] = 0x6000
+    return machine
+  }
+
+  /// RF of the handler's image holds until the last turn: an instruction breakpoint hits once.
+  @Test func anInstructionBreakpointOnARepeatedInstructionHitsOnce() throws {
+    let machine = try repeating()
+    try machine.cpu.writeDebug(0, 0x1001)
+    try machine.cpu.writeDebug(7, 0x401)
+    // or dword [esp + 8], 10000h; inc ebx; iretd
+    machine.code([0x81, 0x4c, 0x24, 8, 0, 0, 1, 0, 0x43, 0xcf], at: 0x5000)
+    machine.setGate(1, 0x5000)
+    #expect(machine.run() == nil)
+    #expect(machine.cpu.slots[Reg.rbx] == 1 && machine.cpu.slots[Reg.rcx] == 0)
+  }
+
+  /// What comes between turns pushes RF; behind the last one it is clear.
+  @Test func aTrapBetweenTurnsPushesRF() throws {
+    let machine = try repeating()
+    machine.cpu.setFlags(EFLAGS.tf, mask: EFLAGS.tf)
+    machine.cpu.updateDebugPending()
+    var images: [UInt32] = []
+    for _ in 0..<4 {
+      #expect(machine.run() == 1)
+      images.append(machine.pushed(2) >> 16 & 1)
+      try machine.cpu.interruptReturn(size: 4, next: 0)
+    }
+    #expect(images == [0, 1, 1, 0])
+  }
+
+  /// General detect is a fault, and so its image has RF.
+  @Test func generalDetectPushesRF() throws {
+    // mov eax, dr0
+    let machine = try machine([0x0f, 0x21, 0xc0, 0xf4])
+    try machine.cpu.writeDebug(7, 0x2400)
+    #expect(machine.run() == 1)
+    #expect(machine.pushed(2) >> 16 & 1 == 1)
+  }
+
+  /// IRET unblocks NMIs also when it faults.
+  @Test func aFaultingIRETUnblocksNMIs() throws {
+    let machine = try machine([0xf4])
+    machine.cpu.s.pointee.nmi_blocked = 1
+    machine.put(0x9000 - 8, UInt32(0x77))
+    machine.cpu.slots[Reg.rsp] = 0x9000 - 12
+    #expect(machine.fault { () throws(GuestFault) in try machine.cpu.interruptReturn(size: 4, next: 0) } != nil)
+    #expect(machine.cpu.s.pointee.nmi_blocked == 0)
+  }
+
   // MARK: NMI
 
   /// A handler that counts in [6000h]; while the first runs, `during` more come.
