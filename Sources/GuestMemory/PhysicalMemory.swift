@@ -184,6 +184,13 @@ public final class PhysicalMemory: @unchecked Sendable {
     onMapChanged()
   }
 
+  /// Takes everything that is not RAM away, for good: devices know their memory, and so memory that is not wanted any more must
+  /// forget its devices. The guest runs no more.
+  public func unmapAll() {
+    regions = []
+    onMapChanged = {}
+  }
+
   /// Sets what the chipset makes of the pages from `first` on; used for PAM and the VGA window.
   public func setLowPages(_ range: Range<Int>, _ value: LowPage) {
     guard range.contains(where: { lowPages[$0] != value }) else { return }

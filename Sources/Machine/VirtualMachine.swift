@@ -70,7 +70,10 @@ public final class VirtualMachine: @unchecked Sendable {
     board.log = { [events] in events.send(.log($0)) }
   }
 
-  deinit { powerOff() }
+  deinit {
+    powerOff()
+    board.dismantle()
+  }
 
   /// Whether its CPUs run now.
   public var runState: RunState { lifecycle.withLock { state } }

@@ -57,6 +57,13 @@ public final class PortBus {
     for port in ports where owners[Int(port)] == UInt16(known + 1) { owners[Int(port)] = 0 }
   }
 
+  /// Takes all ports away, for good: devices know their ports, and so ports that are not wanted any more must forget their
+  /// devices.
+  public func unmapAll() {
+    owners = Array(repeating: 0, count: 65536)
+    devices = []
+  }
+
   /// Ports nobody answers read as all ones.
   public func read(_ port: UInt16, size: Int) -> UInt32 {
     let owner = owners[Int(port)]

@@ -30,6 +30,13 @@ public final class InterruptFabric: MemoryMappedIO {
 
   func connect(_ ioapic: IOAPIC) { ioapics.append(ioapic) }
 
+  /// Forgets the controllers, which know their fabric, for good.
+  public func disconnectAll() {
+    locals = []
+    ioapics = []
+    memory = nil
+  }
+
   func windowMoved(to base: UInt64) {
     if let memory { mapWindow(memory, base: base) }
   }

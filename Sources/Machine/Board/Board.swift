@@ -60,6 +60,13 @@ final class Board {
     processors.reset()
   }
 
+  /// Takes the devices apart: those that are wired to each other would keep each other for ever. The last that is done.
+  func dismantle() {
+    memory.unmapAll()
+    bench.ports.unmapAll()
+    interrupts.fabric.disconnectAll()
+  }
+
   func pressPowerButton() { pci.power.pressPowerButton() }
 
   func injectNMI() {
