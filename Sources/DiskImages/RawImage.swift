@@ -27,8 +27,10 @@ public final class RawImage: DiskImage, @unchecked Sendable {
   ///   - readOnly: for ISO images and media attached as readonly or immutable.
   ///   - insists: it is raw whatever it looks like. Otherwise an image of a known other format is refused.
   public init(path: String, readOnly: Bool = false, insists: Bool = false) throws(DiskImageError) {
-    let flags = (readOnly ? O_RDONLY : O_RDWR) | O_CLOEXEC
+    // A FIFO in the place of an image is refused and not waited for.
+    let flags = (readOnly ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NONBLOCK
     let descriptor = open(path, flags)
+    if descriptor < 0 && errno == ENXIO { throw .notAFile(path: path) }
     guard descriptor >= 0 else { throw Self.error(errno, "open", path) }
     do throws(DiskImageError) {
       var status = stat()

@@ -10,6 +10,9 @@ public enum SectionCodec {
   /// A machine has some dozens of devices.
   public static let maxSections = 4096
 
+  /// What all sections of a machine may come to, inflated.
+  public static let maxStateBytes = 640 << 20
+
   public static func encode(_ section: StateSection) throws(SavedStateError) -> [UInt8] {
     guard section.fields.count <= maxFieldBytes, section.blob.count <= maxBlobBytes else {
       throw .unsupported("section \(section.name) is too large")
@@ -38,14 +41,23 @@ public enum SectionCodec {
   }
 
   /// Takes a section apart; throws when it is damaged or larger than the limits.
-  public static func decode(_ bytes: [UInt8]) throws(SavedStateError) -> StateSection {
+  /// - Parameter budget: bytes that it may come to; what it has come to is taken off.
+  public static func decode(_ bytes: [UInt8], budget: inout Int) throws(SavedStateError) -> StateSection {
     var reader = ByteReader(bytes, subject: "section")
-    let section = try decode(&reader)
+    let section = try decode(&reader, &budget)
     try reader.end()
     return section
   }
 
-  static func decode(_ reader: inout ByteReader) throws(SavedStateError) -> StateSection {
+  /// Takes a section apart; throws when it is damaged or larger than the limits.
+  public static func decode(_ bytes: [UInt8]) throws(SavedStateError) -> StateSection {
+    var budget = Int.max
+    return try decode(bytes, budget: &budget)
+  }
+
+  private static func decode(
+    _ reader: inout ByteReader, _ budget: inout Int
+  ) throws(SavedStateError) -> StateSection {
     let name = try reader.name()
     let kind = try reader.name()
     let version = Int(try reader.number(UInt32.self))
@@ -55,6 +67,11 @@ public enum SectionCodec {
     guard fieldBytes <= maxFieldBytes, blobBytes <= UInt64(maxBlobBytes),
       compressedBytes <= UInt64(reader.remaining), (blobBytes == 0) == (compressedBytes == 0)
     else { throw .corrupt("section \(name): lengths") }
+    // A few bytes may say that they inflate to many: that is counted before room is made for it.
+    guard fieldBytes + Int(blobBytes) <= budget else {
+      throw .corrupt("section \(name): more state than a machine has")
+    }
+    budget -= fieldBytes + Int(blobBytes)
     let fields = Data(try reader.take(fieldBytes))
     let compressed = try reader.take(Int(compressedBytes))
     var blob = Data()
@@ -85,7 +102,9 @@ public enum SectionCodec {
   }
 
   /// Takes sections one after the other apart; throws when one is damaged or a name comes twice.
-  public static func decodeAll(_ bytes: [UInt8]) throws(SavedStateError) -> [StateSection] {
+  /// - Parameter limit: bytes that all of them may come to.
+  public static func decodeAll(_ bytes: [UInt8], limit: Int = maxStateBytes) throws(SavedStateError) -> [StateSection] {
+    var budget = limit
     var reader = ByteReader(bytes, subject: "device state")
     let count = Int(try reader.number(UInt32.self))
     guard count <= maxSections else { throw .corrupt("device state of \(count) sections") }
@@ -94,7 +113,7 @@ public enum SectionCodec {
     for _ in 0..<count {
       let length = try reader.number(UInt64.self)
       guard length <= UInt64(reader.remaining) else { throw .truncated("device state") }
-      let section = try decode(Array(try reader.take(Int(length))))
+      let section = try decode(Array(try reader.take(Int(length))), budget: &budget)
       guard names.insert(section.name).inserted else { throw .corrupt("section \(section.name) comes twice") }
       sections.append(section)
     }

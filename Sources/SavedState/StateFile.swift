@@ -54,14 +54,34 @@ public enum StateFile {
   public static func read<T>(
     _ path: String, _ body: (@escaping (UnsafeMutableRawBufferPointer) throws -> Int) throws -> T
   ) throws -> T {
-    let file = open(path, O_RDONLY | O_CLOEXEC)
+    // What is no file is refused and not waited for.
+    let file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
     guard file >= 0 else { throw StateFileError(path: path, operation: "open", code: errno) }
     defer { close(file) }
+    var status = stat()
+    guard fstat(file, &status) == 0, status.st_mode & S_IFMT == S_IFREG else {
+      throw StateFileError(path: path, operation: "open", code: EINVAL)
+    }
     return try body { buffer in
       while true {
         let count = readBytes(file, buffer.baseAddress, buffer.count)
         if count >= 0 { return count }
         if errno != EINTR { throw StateFileError(path: path, operation: "read", code: errno) }
+      }
+    }
+  }
+
+  /// All of a file, which must be one.
+  /// - Throws: `StateFileError`, also when it holds more than `limit` bytes.
+  public static func contents(of path: String, limit: Int) throws -> [UInt8] {
+    try read(path) { source in
+      var bytes: [UInt8] = []
+      var piece = [UInt8](repeating: 0, count: 1 << 20)
+      while true {
+        let count = try piece.withUnsafeMutableBytes { try source($0) }
+        if count == 0 { return bytes }
+        guard bytes.count + count <= limit else { throw StateFileError(path: path, operation: "read", code: EFBIG) }
+        bytes += piece[..<count]
       }
     }
   }

@@ -18,6 +18,8 @@ public final class StateReader {
   private var isSealed = false
   private var hasMemory = false
   private var sections = 0
+  /// Bytes that the sections still to come may inflate to.
+  private var budget = SectionCodec.maxStateBytes
   private var names: Set<String> = []
   /// The build that wrote the state.
   public private(set) var build = ""
@@ -81,7 +83,7 @@ public final class StateReader {
       return nil
     case .section:
       sections += 1
-      let section = try SectionCodec.decode(content)
+      let section = try SectionCodec.decode(content, budget: &budget)
       guard sections <= SectionCodec.maxSections, names.insert(section.name).inserted else {
         throw SavedStateError.corrupt("section \(section.name) comes twice, or there are too many")
       }

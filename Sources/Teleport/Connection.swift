@@ -253,7 +253,7 @@ extension Wire.Frame {
   func unexpected(_ wanted: String) -> TeleportError {
     switch type {
     case .refuse:
-      guard let refusal = try? Message.decode(Message.Refusal.self, self) else { return .damaged("a refusal") }
+      guard let refusal = try? Message.decodeText(Message.Refusal.self, self) else { return .damaged("a refusal") }
       switch refusal.code {
       case .busy: return .busy(refusal.message)
       case .version: return .version(refusal.message)
@@ -262,7 +262,7 @@ extension Wire.Frame {
         return refusal.differences.map { .hardware($0, machine: refusal.machine ?? "") } ?? .refused(refusal.message)
       case .damaged, .machine, .media, .other: return .refused(refusal.message)
       }
-    case .abort: return .refused(String(decoding: payload, as: UTF8.self))
+    case .abort: return .refused(ForeignText.clean(String(decoding: payload, as: UTF8.self)))
     default: return .damaged("a frame \(type) where \(wanted) was due")
     }
   }

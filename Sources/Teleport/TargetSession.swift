@@ -14,17 +14,25 @@ final class TargetSession<Machine: TeleportableMachine> {
   private var progress = TeleportProgress()
   private var sinceReport = Stopwatch()
   private let clock = Stopwatch()
+  private let seat: StrangerSeats.Seat
 
-  init(target: TeleportTarget<Machine>, link: Connection) {
+  init(target: TeleportTarget<Machine>, link: Connection, seat: StrangerSeats.Seat) {
     self.target = target
     self.link = link
+    self.seat = seat
     options = target.options
   }
 
   func serve() {
-    defer { link.close() }
+    defer {
+      // The seat is left before its descriptor's number can be another's.
+      seat.leave()
+      link.close()
+    }
     do {
-      switch try greet() {
+      let intent = try greet()
+      seat.leave()
+      switch intent {
       case .settle: try settle()
       case .teleport: try receive()
       }
@@ -46,7 +54,7 @@ final class TargetSession<Machine: TeleportableMachine> {
   private func greet() throws -> Message.Intent {
     let deadline = Deadline(milliseconds: options.greetingMS)
     let frame = try link.receive(timeoutMS: deadline.remainingMS, "greeting").expect(.hello)
-    let theirs = try Message.decode(Message.Hello.self, frame)
+    let theirs = try Message.decodeText(Message.Hello.self, frame)
     let mine = Message.encode(
       Message.Hello(
         minVersion: Wire.versions.lowerBound, maxVersion: Wire.versions.upperBound, build: StateFormat.build,
@@ -57,11 +65,12 @@ final class TargetSession<Machine: TeleportableMachine> {
     isPaused = theirs.paused
     sourceName = theirs.name
     guard theirs.intent == .teleport, let password = options.password else { return theirs.intent }
+    seat.hasGreeted()
     let proof = try link.receive(timeoutMS: deadline.remainingMS, "password").expect(.proof)
     let authentication = Authentication(password: password, sourceHello: frame.payload, targetHello: mine)
     guard authentication.check(proof.payload, of: .source) else {
-      // Guessing costs time.
-      Thread.sleep(forTimeInterval: 0.3)
+      // Guessing costs time, and all guessers share it.
+      target.onWrongPassword(target.guesses.delay())
       let message = "the password is not the target's"
       refuse(.password, message)
       throw TeleportError.password(message)
@@ -203,10 +212,10 @@ final class TargetSession<Machine: TeleportableMachine> {
         try link.send(.roundDone, timeoutMS: options.timeoutMS)
       case .devices where hasAllRounds && devicesDigest == nil && !frame.payload.isEmpty:
         devices += frame.payload.dropFirst()
-        guard devices.count <= Wire.maxDeviceBytes else { throw TeleportError.damaged("too much device state") }
+        guard devices.count <= target.deviceBudget else { throw TeleportError.damaged("too much device state") }
         if frame.payload[0] == 1 {
           show(.devices)
-          try machine.loadState(try SectionCodec.decodeAll(devices))
+          try machine.loadState(try SectionCodec.decodeAll(devices, limit: target.deviceBudget))
           devicesDigest = Checksum.of(devices)
           try target.testPoint(.targetDevices)
           try link.send(.devicesLoaded, timeoutMS: options.timeoutMS)

@@ -149,7 +149,7 @@ public final class TeleportSource: @unchecked Sendable {
         nonce: Authentication.nonce(), password: options.password != nil, paused: wasPaused))
     try link.send(.hello, mine, timeoutMS: options.timeoutMS)
     let frame = try link.receive(timeoutMS: options.timeoutMS, "greeting").expect(.hello)
-    let theirs = try Message.decode(Message.Hello.self, frame)
+    let theirs = try Message.decodeText(Message.Hello.self, frame)
     _ = try Message.agree(Wire.sourceVersions, theirs, who: "target")
     show(.authenticating)
     guard theirs.password == (options.password != nil) else {

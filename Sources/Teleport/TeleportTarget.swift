@@ -49,12 +49,18 @@ public final class TeleportTarget<Machine: TeleportableMachine>: @unchecked Send
   let desk: TransferDesk
   let sessionWake = WakePipe()
   var testPoint = TestPoint()
+  /// Bytes of device state, inflated, that a source may send: what a machine like this one has, and some. Set before anybody
+  /// can connect.
+  private(set) var deviceBudget = 0
+  let guesses = GuessDelay()
+  /// Called with the number of wrong passwords so far, at the first and now and then.
+  public var onWrongPassword: @Sendable (Int) -> Void = { _ in }
 
   private let listenerWake = WakePipe()
   private let condition = NSCondition()
   private var listener: Int32 = -1
   private var port = 0
-  private var connections = 0
+  private let seats = StrangerSeats()
   private var spare: Machine?
   private var outcome: Result<Machine, any Error>?
 
@@ -100,7 +106,10 @@ public final class TeleportTarget<Machine: TeleportableMachine>: @unchecked Send
     let hardware = try machine.hardwareDescription()
     let same = try Message.decode(HardwareDescription.self, Wire.Frame(.hardware, Message.encode(hardware)))
     _ = HardwareCheck.compare(source: same, target: hardware)
-    try machine.loadState(SectionCodec.decodeAll(SectionCodec.encodeAll(machine.saveState())))
+    let sections = try machine.saveState()
+    let own = sections.reduce(0) { $0 + $1.fields.count + $1.blob.count }
+    deviceBudget = 2 * own + 32 << 20
+    try machine.loadState(SectionCodec.decodeAll(SectionCodec.encodeAll(sections)))
     let thread = Thread { machine.rehearse() }
     thread.name = "rehearsal"
     thread.start()
@@ -205,20 +214,10 @@ public final class TeleportTarget<Machine: TeleportableMachine>: @unchecked Send
       }
       _ = fcntl(descriptor, F_SETFD, FD_CLOEXEC)
       let connection = Connection(descriptor: descriptor, peer: "the source", wake: nil)
-      // Strangers that say nothing may not pile up.
-      let isTooMany = condition.withLock {
-        guard connections < 16 else { return true }
-        connections += 1
-        return false
-      }
-      if isTooMany {
-        connection.close()
-        continue
-      }
+      let seat = seats.take(descriptor)
       let box = UncheckedBox(connection)
       let thread = Thread { [self] in
-        TargetSession(target: self, link: box.value).serve()
-        condition.withLock { connections -= 1 }
+        TargetSession(target: self, link: box.value, seat: seat).serve()
       }
       thread.name = "teleport session"
       thread.stackSize = 1 << 20

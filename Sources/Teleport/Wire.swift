@@ -202,6 +202,11 @@ enum Message {
     return (try? encoder.encode(message)).map(Array.init) ?? []
   }
 
+  /// A message for people: what a terminal would obey in its texts becomes spaces.
+  static func decodeText<T: Decodable>(_ type: T.Type, _ frame: Wire.Frame) throws(TeleportError) -> T {
+    try decode(type, Wire.Frame(frame.type, ForeignText.clean(json: frame.payload)))
+  }
+
   static func decode<T: Decodable>(_ type: T.Type, _ frame: Wire.Frame) throws(TeleportError) -> T {
     do {
       return try JSONDecoder().decode(type, from: Data(frame.payload))

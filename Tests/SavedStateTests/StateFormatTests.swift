@@ -245,4 +245,18 @@ private func read(_ bytes: [UInt8]) throws -> (sections: [StateSection], memory:
   @Test func aMissingFileIsNamed() {
     #expect { try StateFile.read("/nonexistent/state") { _ in } } throws: { "\($0)".contains("/nonexistent/state") }
   }
+
+  /// A few bytes that inflate to many are refused before room is made for them.
+  @Test func sectionsStayWithinABudgetForAllOfThem() throws {
+    let sections = (0..<4).map {
+      StateSection(name: "s\($0)", kind: "k", version: 1, fields: Data([1, 2]), blob: Data(count: 1 << 20))
+    }
+    let bytes = try SectionCodec.encodeAll(sections)
+    #expect(bytes.count < 4096)
+    let whole = 4 * ((1 << 20) + 2)
+    #expect(try SectionCodec.decodeAll(bytes, limit: whole) == sections)
+    #expect(throws: SavedStateError.corrupt("section s3: more state than a machine has")) {
+      try SectionCodec.decodeAll(bytes, limit: whole - 1)
+    }
+  }
 }

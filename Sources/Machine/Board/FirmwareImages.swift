@@ -24,7 +24,7 @@ struct GuestFile {
     self.setting = setting
     self.path = path
     do {
-      bytes = [UInt8](try Data(contentsOf: URL(fileURLWithPath: path)))
+      bytes = try StateFile.contents(of: path, limit: 1 << 30)
     } catch {
       throw .fileUnreadable(
         setting: setting, what: name, path: path, exists: FileManager.default.fileExists(atPath: path))

@@ -37,12 +37,9 @@ final class ConsoleEndpoint: Sendable {
     init(_ uart: MachineConfiguration.Uart) throws {
       switch uart.mode {
       case .file(let path):
-        let file = Glibc.open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o600)
-        guard file >= 0 else {
-          throw ManagementError.system(
-            "cannot open \(path) for uart \(uart.slot)",
-            remedy: "choose another with vmctl modifyvm --uart-mode\(uart.slot) file PATH")
-        }
+        let file = try Files.openFile(
+          path, O_WRONLY | O_CREAT | O_APPEND, "open for uart \(uart.slot)",
+          remedy: "choose another with vmctl modifyvm --uart-mode\(uart.slot) file PATH")
         descriptor = NIOLockedValueBox(file)
       case .unixServer(let path): descriptor = NIOLockedValueBox(try UnixSocket.listen(path: path))
       case .disconnected, .tcpServer, .tcpClient: descriptor = NIOLockedValueBox(-1)

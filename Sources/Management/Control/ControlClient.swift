@@ -4,22 +4,30 @@ import Foundation
 public final class ControlClient: @unchecked Sendable {
   /// The socket.
   public let descriptor: Int32
-  private var pending: [UInt8] = []
+  private let name: String
+  private let process: Int32?
+  private let patience: Int
 
+  /// - Parameter patience: seconds for which the VM process may be silent. One that works on a request says so every
+  ///   second, so that more means that it is stopped or hangs.
   /// - Throws: `ManagementError` when the VM does not run.
-  public init(_ entry: VMEntry) throws {
-    let state = try entry.folder.currentStatus().state
+  public init(_ entry: VMEntry, patience: Int = 10) throws {
+    let status = try entry.folder.currentStatus()
+    let state = status.state
+    name = entry.name
+    process = status.process
+    self.patience = patience
     guard state.isLive else {
       throw ManagementError(
         "the machine \"\(entry.name)\" does not run (it is \(state.rawValue))",
         remedy: "start it with vmctl startvm \"\(entry.name)\"")
     }
     do {
-      descriptor = try UnixSocket.connect(path: entry.folder.controlSocket)
+      descriptor = try UnixSocket.connect(path: entry.folder.controlSocket, patience: patience)
     } catch {
       throw ManagementError(
         "the machine \"\(entry.name)\" is \(state.rawValue) and does not answer: \(ManagementError.line(for: error))",
-        remedy: "try again in a moment")
+        remedy: "try again in a moment; is its process \(process.map(String.init) ?? "") stopped?")
     }
   }
 
@@ -45,10 +53,11 @@ public final class ControlClient: @unchecked Sendable {
           "the VM process answers in a way this vmctl does not understand", remedy: "use one version of both")
       }
       if !reply.isLast {
-        progress(reply)
+        if !reply.isSignOfLife { progress(reply) }
         continue
       }
       if let error = reply.error { throw ManagementError(error) }
+      if request.command == .console { takeYourTime() }
       if let count = reply.dataLength { reply.data = try readData(count, request.command) }
       return reply
     }
@@ -64,6 +73,7 @@ public final class ControlClient: @unchecked Sendable {
     while done < count {
       let got = data.withUnsafeMutableBytes { read(descriptor, $0.baseAddress! + done, count - done) }
       if got < 0 && errno == EINTR { continue }
+      if got < 0 && errno == EAGAIN { throw silent(command) }
       guard got > 0 else { throw Self.ended(command) }
       done += got
     }
@@ -79,6 +89,16 @@ public final class ControlClient: @unchecked Sendable {
       remedy: "see its log with vmctl showvminfo NAME --log 0")
   }
 
+  private func silent(_ command: ControlRequest.Command) -> ManagementError {
+    let process = process.map(String.init) ?? "unknown"
+    return ManagementError(
+      "the process of the machine \"\(name)\" (\(process)) has not answered to \(command.rawValue) for \(patience) s",
+      remedy: "it may be stopped: kill -CONT \(process) lets it go on")
+  }
+
+  /// The connection is somebody's who reads and writes as long as they like.
+  private func takeYourTime() { UnixSocket.setPatience(descriptor, seconds: 0) }
+
   /// Byte by byte: what follows the answer to a console request is the console's.
   private func readLine(_ command: ControlRequest.Command) throws -> [UInt8] {
     var line: [UInt8] = []
@@ -86,6 +106,7 @@ public final class ControlClient: @unchecked Sendable {
     while true {
       let count = read(descriptor, &byte, 1)
       if count < 0 && errno == EINTR { continue }
+      if count < 0 && errno == EAGAIN { throw silent(command) }
       guard count == 1, line.count < 16 << 20 else { throw Self.ended(command) }
       if byte == 10 { return line }
       line.append(byte)

@@ -77,6 +77,9 @@ public struct ControlReply: Codable, Sendable {
   /// They themselves: what no line of text should hold, such as a picture.
   public var data: [UInt8] = []
 
+  /// Says only that the request is being worked on.
+  var isSignOfLife: Bool { !isLast && progress == nil && teleport == nil }
+
   private enum CodingKeys: CodingKey { case isLast, error, progress, teleport, text, status, networks, dataLength }
 
   init(isLast: Bool) { self.isLast = isLast }
@@ -100,6 +103,8 @@ public struct ControlReply: Codable, Sendable {
     reply.error = ManagementError.text(for: error)
     return reply
   }
+
+  static func signOfLife() -> ControlReply { ControlReply(isLast: false) }
 
   static func progress(_ text: String, _ teleport: TeleportProgress? = nil) -> ControlReply {
     var reply = ControlReply(isLast: false)

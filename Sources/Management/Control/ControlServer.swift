@@ -66,6 +66,13 @@ final class ControlSession: @unchecked Sendable {
     if now { body() }
   }
 
+  /// The request has been answered. What would have cancelled it knows the session, and so the session must forget it.
+  func end() {
+    lock.lock()
+    onCancel = nil
+    lock.unlock()
+  }
+
   func cancel() {
     lock.lock()
     cancelled = true
@@ -127,6 +134,10 @@ final class ControlHandler: ChannelInboundHandler, RemovableChannelHandler, @unc
     let loop = context.eventLoop
     // The handler is touched on its event loop only.
     let handler = NIOLoopBound(self, eventLoop: loop)
+    // A client that hears nothing takes this process for stopped.
+    let signs = loop.scheduleRepeatedTask(initialDelay: .seconds(1), delay: .seconds(1)) { _ in
+      session.sendProgress(.signOfLife())
+    }
     DispatchQueue.global().async {
       let reply: ControlReply
       do {
@@ -135,7 +146,9 @@ final class ControlHandler: ChannelInboundHandler, RemovableChannelHandler, @unc
         reply = .failed(error)
       }
       loop.execute {
+        signs.cancel()
         handler.value.session = nil
+        session.end()
         session.send(reply)
       }
     }

@@ -84,7 +84,14 @@ public enum PasswordFile {
 public enum NetworkAddress {
   /// Whether only this host can reach the address.
   public static func isLoopback(_ address: String) -> Bool {
-    address == "localhost" || address == "::1"
-      || (address.hasPrefix("127.") && address.split(separator: ".").count == 4)
+    var v4 = in_addr()
+    if inet_pton(AF_INET, address, &v4) == 1 { return UInt32(bigEndian: v4.s_addr) >> 24 == 127 }
+    var v6 = in6_addr()
+    if inet_pton(AF_INET6, address, &v6) == 1 {
+      let bytes = withUnsafeBytes(of: v6) { Array($0) }
+      let mapped = bytes[..<12] == [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff] && bytes[12] == 127
+      return mapped || bytes == [UInt8](repeating: 0, count: 15) + [1]
+    }
+    return address == "localhost"
   }
 }

@@ -284,6 +284,11 @@ public final class VMProcess: @unchecked Sendable {
       state: { [weak self] in self?.teleport($0) },
       progress: { [weak self] in self?.note($0) },
       arrival: { [weak self] in self?.arrived($0) })
+    target.onWrongPassword = { [logger] count in
+      // The first ones each, then powers of two: a guesser does not fill the disk.
+      guard count <= 4 || count & (count - 1) == 0 else { return }
+      logger.warning("a teleport was tried with a wrong password (\(count) so far)")
+    }
     lock.withLock { inner.target = target }
     try change(.teleportingin)
     let port = try target.listen()

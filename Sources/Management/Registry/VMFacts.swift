@@ -31,9 +31,17 @@ public enum VMFacts {
   public static func of(_ entry: VMEntry) throws -> [VMFact] {
     var status = try entry.folder.currentStatus()
     var progress: ControlReply?
-    if status.state.isLive, let reply = try? ControlClient(entry).request(ControlRequest(.status)) {
-      status = reply.status ?? status
-      progress = reply
+    var silence: String?
+    if status.state.isLive {
+      do {
+        let reply = try ControlClient(entry, patience: 3).request(ControlRequest(.status))
+        status = reply.status ?? status
+        progress = reply
+      } catch {
+        // What stands in the files is told all the same. It may have ended meanwhile, too.
+        status = try entry.folder.currentStatus()
+        if status.state.isLive { silence = ManagementError.line(for: error) }
+      }
     }
     var facts: [VMFact] = []
     func add(_ key: String, _ label: String, _ value: String?) {
@@ -52,6 +60,7 @@ public enum VMFacts {
     add("VMStateChangeTime", "Since", status.since.ISO8601Format())
     add("VMStateReason", "Reason", status.reason)
     number("VMProcess", "Process", status.process.map(Int.init))
+    add("VMProcessSilence", "Process is silent", silence)
     for setting in VMDefinition.settings where !["name", "description"].contains(setting.name) {
       facts += Self.facts(of: setting, definition, status)
     }

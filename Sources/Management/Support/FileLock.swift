@@ -16,8 +16,7 @@ final class FileLock: @unchecked Sendable {
   private let descriptor: Int32
 
   init(path: String) throws {
-    descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
-    guard descriptor >= 0 else { throw ManagementError.system("cannot open the lock file \(path)") }
+    descriptor = try Files.openFile(path, O_RDWR | O_CREAT, "lock")
   }
 
   deinit { close(descriptor) }

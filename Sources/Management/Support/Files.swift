@@ -17,10 +17,29 @@ enum Files {
     }
   }
 
+  /// Opens what must be a file: a FIFO, a socket or a device in its place is refused at once and not waited for.
+  /// - Parameter verb: what is to be done with it, for the error.
+  static func openFile(
+    _ path: String, _ flags: Int32, _ verb: String, mode: mode_t = 0o600, remedy: String? = nil
+  ) throws -> Int32 {
+    let descriptor = open(path, flags | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, mode)
+    // A FIFO that nobody reads.
+    if descriptor < 0 && errno == ENXIO {
+      throw ManagementError("cannot \(verb) \(path): it is no file", remedy: remedy ?? "name a file, or take that away")
+    }
+    guard descriptor >= 0 else { throw ManagementError.system("cannot \(verb) \(path)", remedy: remedy) }
+    var status = stat()
+    let isNull = fstat(descriptor, &status) == 0 && status.st_mode & S_IFMT == S_IFCHR && status.st_rdev == 0x103
+    guard isNull || status.st_mode & S_IFMT == S_IFREG else {
+      close(descriptor)
+      throw ManagementError("cannot \(verb) \(path): it is no file", remedy: remedy ?? "name a file, or take that away")
+    }
+    return descriptor
+  }
+
   /// The text of a file of at most `limit` bytes.
   static func read(_ path: String, limit: Int = 1 << 20) throws -> String {
-    let descriptor = open(path, O_RDONLY | O_CLOEXEC)
-    guard descriptor >= 0 else { throw ManagementError.system("cannot read \(path)") }
+    let descriptor = try openFile(path, O_RDONLY, "read")
     defer { close(descriptor) }
     var bytes: [UInt8] = []
     var chunk = [UInt8](repeating: 0, count: 65536)
@@ -54,8 +73,7 @@ enum Files {
 
   /// Writes over a short text where it stands, which needs no room on the disk; spaces fill up to the old length.
   static func overwrite(_ path: String, with text: String) throws {
-    let descriptor = open(path, O_WRONLY | O_CLOEXEC)
-    guard descriptor >= 0 else { throw ManagementError.system("cannot write \(path)") }
+    let descriptor = try openFile(path, O_WRONLY, "write")
     defer { close(descriptor) }
     var bytes = Array(text.utf8)
     let old = Int(lseek(descriptor, 0, SEEK_END))
@@ -100,8 +118,7 @@ extension Paths {
   /// Writes a file that the user has named, over what is there.
   public static func write(_ path: String, _ bytes: [UInt8]) throws {
     let full = Files.absolute(path)
-    let descriptor = open(full, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o666)
-    guard descriptor >= 0 else { throw ManagementError.system("cannot write \(full)") }
+    let descriptor = try Files.openFile(full, O_WRONLY | O_CREAT | O_TRUNC, "write", mode: 0o666)
     defer { close(descriptor) }
     try Files.writeAll(descriptor, bytes, path: full)
   }

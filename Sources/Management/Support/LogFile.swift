@@ -24,8 +24,7 @@ final class LogFile: Sendable {
     for index in stride(from: kept, to: 0, by: -1) where Files.exists(folder.log(index - 1)) {
       rename(folder.log(index - 1), folder.log(index))
     }
-    let descriptor = open(folder.log, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0o600)
-    guard descriptor >= 0 else { throw ManagementError.system("cannot write the log \(folder.log)") }
+    let descriptor = try Files.openFile(folder.log, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND, "write the log")
     if takesOutput {
       dup2(descriptor, 1)
       dup2(descriptor, 2)

@@ -27,9 +27,11 @@ public enum UnixSocket {
   }
 
   /// A descriptor connected to the server at a path. Throws `ManagementError` when nobody serves there.
-  public static func connect(path: String) throws -> Int32 {
+  /// - Parameter patience: seconds that a wait on it may take, to connect, read or write; 0: without limit.
+  public static func connect(path: String, patience: Int = 0) throws -> Int32 {
     let descriptor = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
     guard descriptor >= 0 else { throw ManagementError.system("cannot make a socket") }
+    setPatience(descriptor, seconds: patience)
     do {
       try withAddress(path) { address, length in
         guard Glibc.connect(descriptor, address, length) == 0 else {
@@ -41,6 +43,14 @@ public enum UnixSocket {
       throw error
     }
     return descriptor
+  }
+
+  /// How many seconds a wait may take; 0: any number.
+  static func setPatience(_ descriptor: Int32, seconds: Int) {
+    var time = timeval(tv_sec: seconds, tv_usec: 0)
+    for option in [SO_RCVTIMEO, SO_SNDTIMEO] {
+      setsockopt(descriptor, SOL_SOCKET, option, &time, socklen_t(MemoryLayout<timeval>.size))
+    }
   }
 
   private static func isSocket(_ path: String) -> Bool {

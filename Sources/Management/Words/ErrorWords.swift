@@ -10,6 +10,12 @@ extension ManagementError {
   /// An error in full; one that lists differences has several lines.
   /// - Parameter machine: the VM that it is about, for the commands it proposes.
   public static func text(for error: any Error, machine: String? = nil) -> String {
+    // Names, paths and what peers say may hold what a terminal would obey.
+    words(for: error, machine: machine).split(separator: "\n", omittingEmptySubsequences: false)
+      .map { ForeignText.clean(String($0)) }.joined(separator: "\n")
+  }
+
+  private static func words(for error: any Error, machine: String?) -> String {
     let name = machine.map(ShellWord.quote) ?? "NAME"
     switch error {
     case let error as SavedHardwareDiffers:

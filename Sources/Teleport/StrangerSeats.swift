@@ -1,0 +1,130 @@
+import Foundation
+
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Musl)
+  import Musl
+#endif
+
+/// The connections that have not shown yet that they may be here. They share few seats; when none is free somebody is sent
+/// away for who comes: of the address that holds the most, first who has said nothing, first who came first. So silent
+/// strangers send each other away, and not the source.
+final class StrangerSeats: Sendable {
+  static let count = 32
+
+  /// One connection's seat.
+  final class Seat: Sendable {
+    fileprivate let seats: StrangerSeats
+    fileprivate let number: UInt64
+
+    fileprivate init(_ seats: StrangerSeats, _ number: UInt64) {
+      self.seats = seats
+      self.number = number
+    }
+
+    /// It has said who it is, and is to prove it.
+    func hasGreeted() { seats.change(number) { $0.hasGreeted = true } }
+
+    /// It is no stranger any more, or gone. Before its descriptor is closed; more than once does no harm.
+    func leave() { seats.remove(number) }
+  }
+
+  private struct Entry {
+    var number: UInt64
+    var descriptor: Int32
+    var address: [UInt8]
+    var hasGreeted = false
+  }
+
+  private struct State {
+    var entries: [Entry] = []
+    var next: UInt64 = 0
+  }
+
+  private let state = Locked(State())
+
+  /// Takes a seat for a connection that has just come. Who is sent away finds its connection shut down.
+  func take(_ descriptor: Int32) -> Seat {
+    take(descriptor, address: Self.address(of: descriptor))
+  }
+
+  func take(_ descriptor: Int32, address: [UInt8]) -> Seat {
+    let number = state.withLock { state in
+      if state.entries.count >= Self.count, let index = Self.victim(state.entries) {
+        shutdown(state.entries[index].descriptor, Int32(SHUT_RDWR))
+        state.entries.remove(at: index)
+      }
+      state.next += 1
+      state.entries.append(Entry(number: state.next, descriptor: descriptor, address: address))
+      return state.next
+    }
+    return Seat(self, number)
+  }
+
+  /// Entries stand in the order in which they came.
+  private static func victim(_ entries: [Entry]) -> Int? {
+    let held = Dictionary(grouping: entries, by: \.address).mapValues(\.count)
+    guard let most = held.values.max() else { return nil }
+    let crowd = entries.indices.filter { held[entries[$0].address] == most }
+    return crowd.first { !entries[$0].hasGreeted } ?? crowd.first
+  }
+
+  private func change(_ number: UInt64, _ body: (inout Entry) -> Void) {
+    state.withLock { state in
+      if let index = state.entries.firstIndex(where: { $0.number == number }) { body(&state.entries[index]) }
+    }
+  }
+
+  private func remove(_ number: UInt64) {
+    state.withLock { state in state.entries.removeAll { $0.number == number } }
+  }
+
+  /// The peer's address without its port.
+  private static func address(of descriptor: Int32) -> [UInt8] {
+    var storage = sockaddr_storage()
+    var length = socklen_t(MemoryLayout<sockaddr_storage>.size)
+    let known = withUnsafeMutablePointer(to: &storage) {
+      $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { getpeername(descriptor, $0, &length) }
+    }
+    guard known == 0 else { return [] }
+    let range = storage.ss_family == sa_family_t(AF_INET6) ? 8..<24 : 4..<8
+    return withUnsafeBytes(of: storage) { Array($0[range]) }
+  }
+}
+
+/// A value behind a lock.
+final class Locked<Value>: @unchecked Sendable {
+  private let lock = NSLock()
+  private var value: Value
+  init(_ value: Value) { self.value = value }
+  func withLock<T>(_ body: (inout Value) throws -> T) rethrows -> T {
+    lock.lock()
+    defer { lock.unlock() }
+    return try body(&value)
+  }
+}
+
+/// Wrong passwords are answered one after the other, each later than the last, so that guessing gets slower with each guess.
+/// Who knows the password waits for none of it.
+final class GuessDelay: Sendable {
+  private struct State {
+    var wrong = 0
+    var free = Date.distantPast
+  }
+
+  private let state = Locked(State())
+
+  /// Waits for its turn.
+  /// - Returns: how many wrong ones there have been.
+  func delay() -> Int {
+    let (wrong, turn) = state.withLock { state in
+      state.wrong += 1
+      let pause = min(0.3 * Double(state.wrong), 2)
+      state.free = max(state.free, Date()).addingTimeInterval(pause)
+      return (state.wrong, state.free)
+    }
+    // Nobody is kept longer than a minute: the turns of others are theirs.
+    Thread.sleep(forTimeInterval: min(max(turn.timeIntervalSinceNow, 0), 60))
+    return wrong
+  }
+}
