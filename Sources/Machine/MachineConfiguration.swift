@@ -41,6 +41,8 @@ public struct MachineConfiguration: Codable, Equatable, Sendable {
   public var debugPorts: Bool = false
   /// There is the PCI device for tests of accesses.
   public var testDevice: Bool = false
+  /// A virtio device that gives random numbers.
+  public var virtioEntropy: Bool = false
   /// The UARTs' interrupts pass the gate that OUT2 opens, as on a PC; without it they reach systems that leave the modem
   /// control register alone.
   public var uartStrict: Bool = false
@@ -51,6 +53,13 @@ public struct MachineConfiguration: Codable, Equatable, Sendable {
 
   /// A machine with every setting as it is without a word about it.
   public init() {}
+
+  /// The NE2000s on the ISA bus, in order, with the ports and interrupts that they have.
+  public var isaAdapters: [(slot: Int, ioBase: UInt16, irq: Int)] {
+    zip(networkAdapters.filter { $0.model == .ne2000ISA }, NetworkAdapter.isaPlaces).map {
+      ($0.slot, $1.ioBase, $1.irq)
+    }
+  }
 
   /// How guest code is executed.
   public enum Accelerator: String, Codable, CaseIterable, Sendable { case translator, interpreter }
@@ -105,7 +114,18 @@ public struct MachineConfiguration: Codable, Equatable, Sendable {
   /// A storage controller and its drives.
   public struct StorageController: Codable, Equatable, Sendable {
     /// Kinds of controllers.
-    public enum Bus: String, Codable, CaseIterable, Sendable { case ide }
+    public enum Bus: String, Codable, CaseIterable, Sendable {
+      case ide
+      /// Each port is a PCI device of its own, a virtio block device.
+      case virtio
+
+      /// Numbers that a drive's port may have.
+      public var ports: ClosedRange<Int> { self == .ide ? 0...1 : 0...15 }
+      /// Numbers that it may have on its port.
+      public var devices: ClosedRange<Int> { self == .ide ? 0...1 : 0...0 }
+      /// Whether a drive can be there.
+      public func has(port: Int, device: Int) -> Bool { ports.contains(port) && devices.contains(device) }
+    }
     /// Its name, by which commands know it.
     public var name: String
     /// What kind it is.
@@ -126,9 +146,9 @@ public struct MachineConfiguration: Codable, Equatable, Sendable {
     public enum Kind: String, Codable, CaseIterable, Sendable { case hdd, dvddrive }
     /// Whether the guest may write.
     public enum Mode: String, Codable, CaseIterable, Sendable { case normal, readonly }
-    /// IDE channel: 0 or 1.
+    /// IDE channel, 0 or 1; a number from 0 on of the others.
     public var port: Int
-    /// 0 master, 1 slave.
+    /// On IDE 0 master, 1 slave.
     public var device: Int
     /// What kind of drive it is.
     public var kind: Kind

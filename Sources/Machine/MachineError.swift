@@ -3,7 +3,8 @@
 public enum MachineError: Error, Equatable, CustomStringConvertible, Sendable {
   case noSuchCPUProfile(String, known: [String])
   /// Two drives for one place of a controller, or a place that there is none of.
-  case driveNotPossible(controller: String, port: Int, device: Int)
+  case driveNotPossible(
+    controller: String, bus: MachineConfiguration.StorageController.Bus, port: Int, device: Int)
   case diskWithoutMedium(controller: String, port: Int, device: Int)
   case initrdWithoutKernel
   case notAKernel(path: String)
@@ -30,7 +31,7 @@ public enum MachineError: Error, Equatable, CustomStringConvertible, Sendable {
   public var description: String {
     switch self {
     case .noSuchCPUProfile(let name, _): "there is no CPU profile \(name)"
-    case .driveNotPossible(let controller, let port, let device):
+    case .driveNotPossible(let controller, _, let port, let device):
       "port \(port) device \(device) of \(controller) is not free"
     case .diskWithoutMedium(let controller, let port, let device):
       "the hard disk at port \(port) device \(device) of \(controller) has no medium"

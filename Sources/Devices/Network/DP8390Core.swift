@@ -200,14 +200,15 @@ struct DP8390Core {
     if place >= 0, place < memory.count { memory[place] = value }
   }
 
+  /// In word mode each transfer moves a word, also where software looks at half of it.
   /// - Parameter size: 1, 2 or 4 bytes.
   mutating func readData(size: Int) -> UInt32 {
-    guard size > 1, isWordWide else { return (0..<size).reduce(0) { $0 | UInt32(readStep(1)) << UInt32($1 * 8) } }
-    return stride(from: 0, to: size, by: 2).reduce(0) { $0 | UInt32(readStep(2)) << UInt32($1 * 8) }
+    let step = isWordWide ? 2 : 1
+    return stride(from: 0, to: size, by: step).reduce(0) { $0 | UInt32(readStep(step)) << UInt32($1 * 8) }
   }
 
   mutating func writeData(size: Int, _ value: UInt32) {
-    let step = size > 1 && isWordWide ? 2 : 1
+    let step = isWordWide ? 2 : 1
     for place in stride(from: 0, to: size, by: step) {
       writeStep(step, UInt16(truncatingIfNeeded: value >> UInt32(place * 8)))
     }
@@ -287,6 +288,20 @@ struct DP8390Core {
     guard pages < room else { return .noRoom }
     store(frame, pages: pages, start: start, stop: stop)
     return .delivered
+  }
+
+  /// Frames lie in the ring, and the interrupt that has told of them has been acknowledged. Software keeps the boundary at the
+  /// page that it reads next, or one before it.
+  var hasUnreadFrames: Bool {
+    let (start, stop) = (state.ringStart, state.ringStop)
+    guard isRunning, start < stop, state.interrupts & Interrupt.received == 0 else { return false }
+    let behind = state.boundary &+ 1 >= stop ? start : state.boundary &+ 1
+    return state.current != state.boundary && state.current != behind
+  }
+
+  /// Tells of unread frames once more.
+  mutating func remind() {
+    if hasUnreadFrames { state.interrupts |= Interrupt.received }
   }
 
   private mutating func store(_ frame: [UInt8], pages: Int, start: Int, stop: Int) {

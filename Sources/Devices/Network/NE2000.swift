@@ -5,7 +5,8 @@ import SavedState
 /// What the two NE2000 cards have in common: the controller, its 32 ports, and the wire.
 ///
 /// Ports: 0 to 15 registers, 16 to 23 data, 24 to 31 reset. There is no room for a frame that has not been read yet: it is
-/// refused, in place of being lost as an overflow, and comes when software has moved the boundary.
+/// refused, in place of being lost as an overflow, and comes when software has moved the boundary. Then no frame that comes
+/// later would tell of those that a driver has left in the ring, so it is reminded of them.
 final class NE2000Board {
   var core: DP8390Core
   var onReceiveRoom: () -> Void = {}
@@ -17,9 +18,19 @@ final class NE2000Board {
   private var isPaused = false
   private var isRefusing = false
 
-  init(address: MACAddress, isRealtek: Bool, hasCarrier: Bool) {
+  private let clock: GuestClock
+  private var timer: ClockTimer?
+  /// Guest nanoseconds until a driver that has acknowledged frames without reading them is reminded.
+  private static let patience: UInt64 = 500_000
+
+  init(address: MACAddress, isRealtek: Bool, hasCarrier: Bool, clock: GuestClock) {
+    self.clock = clock
     core = DP8390Core(address: address, isRealtek: isRealtek)
     self.hasCarrier = hasCarrier
+    timer = clock.makeTimer { [unowned self] in
+      core.remind()
+      settle()
+    }
   }
 
   // MARK: Ports
@@ -53,7 +64,10 @@ final class NE2000Board {
     settle()
   }
 
-  private func settle() { setInterrupt(core.interruptLevel) }
+  private func settle() {
+    setInterrupt(core.interruptLevel)
+    if core.hasUnreadFrames, let timer, timer.deadline == nil { timer.arm(at: clock.now &+ Self.patience) }
+  }
 
   // MARK: The wire
 
@@ -91,6 +105,7 @@ final class NE2000Board {
 
   func reset() {
     core.powerOn()
+    timer?.cancel()
     settle()
     roomMade()
   }
@@ -119,6 +134,7 @@ final class NE2000Board {
   }
 
   func restore(_ saved: Saved, memory: Data) {
+    timer?.cancel()
     core.restore(saved.registers, memory: Array(memory))
     hasCarrier = saved.hasCarrier
     isPaused = true
@@ -137,14 +153,14 @@ public final class NE2000ISA: NetworkCard, PortIO {
   /// - Parameters: name: "nic1". base: a multiple of 32: 0x300 is usual. line: IRQ 9 or 10, as a rule.
   public init(
     name: String, address: MACAddress, hasCarrier: Bool = true, base: UInt16 = 0x300, line: InterruptLine,
-    ports: PortBus
+    ports: PortBus, clock: GuestClock
   ) {
     precondition(base & 31 == 0)
     self.name = name
     self.address = address
     self.base = base
     self.line = line
-    board = NE2000Board(address: address, isRealtek: false, hasCarrier: hasCarrier)
+    board = NE2000Board(address: address, isRealtek: false, hasCarrier: hasCarrier, clock: clock)
     board.setInterrupt = { line.set($0) }
     ports.map(self, base...base + 31)
   }
@@ -197,10 +213,10 @@ public final class NE2000PCI: PCIDevice, NetworkCard, PortIO {
   private let board: NE2000Board
 
   /// - Parameter name: "nic1".
-  public init(name: String, address: MACAddress, hasCarrier: Bool = true, ports: PortBus) {
+  public init(name: String, address: MACAddress, hasCarrier: Bool = true, ports: PortBus, clock: GuestClock) {
     self.name = name
     self.address = address
-    board = NE2000Board(address: address, isRealtek: true, hasCarrier: hasCarrier)
+    board = NE2000Board(address: address, isRealtek: true, hasCarrier: hasCarrier, clock: clock)
     super.init(
       name: name,
       identity: PCIIdentity(

@@ -91,14 +91,13 @@ public final class VirtioNet: VirtioPCI, NetworkCard {
   }
 
   /// Asks the guest to tell the network where it is now (5.1.6.5.4).
-  /// - Returns: false when its driver does not do that.
-  public func askToAnnounce() -> Bool {
+  /// A driver that does not do that hears nothing.
+  public func askToAnnounce() {
     guard transport.isReady, features.isSuperset(of: [Feature.announce, Feature.status, Feature.controlQueue]) else {
-      return false
+      return
     }
     core.state.mustAnnounce = true
     configurationChanged()
-    return true
   }
 
   // MARK: Commands

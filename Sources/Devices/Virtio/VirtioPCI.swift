@@ -96,8 +96,12 @@ public class VirtioPCI: PCIDevice {
     configuration.set32(Capability.msix + 8, UInt32(MSIXCore.pendingOffset) | 1)
     // Type 1 to 5: where the parts of BAR 4 are.
     add(Capability.common, 1, next: Capability.interrupts, at: Part.common, length: 0x38)
-    add(Capability.interrupts, 3, next: Capability.device, at: Part.interrupts, length: 1)
-    add(Capability.device, 4, next: Capability.notify, at: Part.device, length: kind.configurationBytes)
+    // A part of no length is none: drivers refuse the device for it.
+    let device = kind.configurationBytes > 0 ? Capability.device : Capability.notify
+    add(Capability.interrupts, 3, next: device, at: Part.interrupts, length: 1)
+    if kind.configurationBytes > 0 {
+      add(Capability.device, 4, next: Capability.notify, at: Part.device, length: kind.configurationBytes)
+    }
     add(Capability.notify, 2, next: Capability.access, at: Part.notify, length: 4 * kind.queueSizes.count, bytes: 20)
     configuration.set32(Capability.notify + 16, 4)  // bytes from one queue's place to the next one's
     add(Capability.access, 5, next: 0, at: 0, length: 0, bytes: 20)

@@ -18,8 +18,18 @@ struct AddOn {
     // Before the debug ports, one of which lies among its own.
     AddOn { $0.debugPorts ? TestDevice(ports: $1.bench.ports, memory: $1.bench.memory, $1.interrupts) : nil },
     AddOn { $0.debugPorts ? DebugPorts(ports: $1.bench.ports, requests: $1.bench.requests) : nil },
+    AddOn { $0.virtioEntropy ? VirtioEntropy($1, slot: 27) : nil },
     AddOn { $0.testDevice ? PCITestDevice(memory: $1.bench.memory, ports: $1.bench.ports, on: $1.pci, slot: 30) : nil },
   ]
+}
+
+extension VirtioEntropy {
+  fileprivate convenience init(_ sockets: AddOn.Sockets, slot: Int) {
+    self.init(
+      memory: sockets.bench.memory, ports: sockets.bench.ports, clock: sockets.bench.clock,
+      fabric: sockets.interrupts.fabric)
+    sockets.pci.attach(self, slot: slot)
+  }
 }
 
 extension TestDevice {

@@ -70,7 +70,8 @@ enum BootItems {
   ) {
     let board = DSDT.Board(
       cpus: configuration.cpus, uarts: configuration.uarts.map { ($0.slot, $0.ioBase, $0.irq) },
-      hasHPET: configuration.hpet, pciMemoryStart: memory.lowSize <= 0x8000_0000 ? 0x8000_0000 : 0xC000_0000)
+      ethernet: configuration.isaAdapters, hasHPET: configuration.hpet,
+      pciMemoryStart: memory.lowSize <= 0x8000_0000 ? 0x8000_0000 : 0xC000_0000)
     func tables(_ loader: inout TableLoader) -> ACPITables {
       ACPITables(board, powerBase: powerBase() ?? 0x600, loader: &loader)
     }
@@ -155,9 +156,14 @@ enum BootItems {
     case .dvd: kind = .dvddrive
     case .disk: kind = .hdd
     }
-    return configuration.storageControllers.flatMap(\.attachments).filter { $0.kind == kind }
-      .sorted { ($0.port, $0.device) < ($1.port, $1.device) }
-      .map { "/pci@i0cf8/ide@1,1/drive@\($0.port)/disk@\($0.device)" }
+    return configuration.storageControllers.flatMap { controller in
+      controller.attachments.filter { $0.kind == kind }.sorted { ($0.port, $0.device) < ($1.port, $1.device) }.map {
+        switch controller.bus {
+        case .ide: "/pci@i0cf8/ide@1,1/drive@\($0.port)/disk@\($0.device)"
+        case .virtio: "/pci@i0cf8/scsi@\(String(StoragePart.firstVirtioSlot + $0.port, radix: 16))/disk@0,0"
+        }
+      }
+    }
   }
 
   /// Base and length of the RAM below and above 4 GiB.

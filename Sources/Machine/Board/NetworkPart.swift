@@ -1,6 +1,6 @@
 import Devices
 
-/// The network cards: nic1 to nic8 in slots 3 to 10 of the PCI bus, each with its cable (`NetworkPort`).
+/// The network cards: nic1 to nic8 in slots 3 to 10 of the PCI bus, or on the ISA bus, each with its cable (`NetworkPort`).
 final class NetworkPart: BoardPart {
   /// By slot, 1 to 8.
   let ports: [Int: NetworkPort]
@@ -23,10 +23,10 @@ final class NetworkPart: BoardPart {
         name: "nic\(adapter.slot)", address: address, hasCarrier: adapter.isCableConnected, slot: adapter.slot + 2,
         board: sockets)
       let file = adapter.model.bootROM
-      if configuration.bootOrder.contains(.net), files[file] == nil {
+      if let file, configuration.bootOrder.contains(.net), files[file] == nil {
         files[file] = try FirmwareImages.bootROM(ofCard: file)
       }
-      let card = socket.make(adapter.model, rom: files[file]?.bytes)
+      guard let card = socket.make(adapter.model, rom: file.flatMap { files[$0]?.bytes }) else { continue }
       cards.append(card)
       ports[adapter.slot] = NetworkPort(
         slot: adapter.slot, card: card, lock: sockets.bench.lock, clock: sockets.bench.clock)
@@ -48,7 +48,7 @@ final class NetworkPart: BoardPart {
     let board: AddOn.Sockets
 
     /// - Parameter rom: of a machine that boots from the network.
-    func make(_ model: MachineConfiguration.NetworkAdapter.Model, rom: [UInt8]?) -> any NetworkCard {
+    func make(_ model: MachineConfiguration.NetworkAdapter.Model, rom: [UInt8]?) -> (any NetworkCard)? {
       let bench = board.bench
       switch model {
       case .e1000:
@@ -57,6 +57,29 @@ final class NetworkPart: BoardPart {
           clock: bench.clock)
         plug(card, rom)
         return card
+      case .virtio:
+        let card = VirtioNet(
+          name: name, address: address, hasCarrier: hasCarrier, memory: bench.memory, ports: bench.ports,
+          clock: bench.clock, fabric: board.interrupts.fabric)
+        plug(card, rom)
+        return card
+      case .pcnet:
+        let card = PCNet(
+          name: name, address: address, hasCarrier: hasCarrier, memory: bench.memory, ports: bench.ports,
+          clock: bench.clock)
+        plug(card, rom)
+        return card
+      case .ne2000PCI:
+        let card = NE2000PCI(
+          name: name, address: address, hasCarrier: hasCarrier, ports: bench.ports, clock: bench.clock)
+        plug(card, rom)
+        return card
+      case .ne2000ISA:
+        // `HardwareLimits` refuses more than there are places.
+        guard let place = bench.configuration.isaAdapters.first(where: { $0.slot + 2 == slot }) else { return nil }
+        return NE2000ISA(
+          name: name, address: address, hasCarrier: hasCarrier, base: place.ioBase,
+          line: board.interrupts.wires.line(place.irq), ports: bench.ports, clock: bench.clock)
       }
     }
 
@@ -68,10 +91,14 @@ final class NetworkPart: BoardPart {
 }
 
 extension MachineConfiguration.NetworkAdapter.Model {
-  /// Its boot ROM in Debian's `ipxe-qemu` package.
-  fileprivate var bootROM: String {
+  /// Its boot ROM in Debian's `ipxe-qemu` package; nil: there is none.
+  fileprivate var bootROM: String? {
     switch self {
     case .e1000: "pxe-e1000.rom"
+    case .virtio: "pxe-virtio.rom"
+    case .pcnet: "pxe-pcnet.rom"
+    case .ne2000PCI: "pxe-ne2k_pci.rom"
+    case .ne2000ISA: nil
     }
   }
 }

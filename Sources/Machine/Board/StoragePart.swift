@@ -1,13 +1,17 @@
 import Devices
 import DiskImages
 
-/// The IDE controller with its drives, and the thread that does their work.
+/// The IDE controller with its drives, the virtio disks, and the thread that does their work.
 final class StoragePart: BoardPart {
   let disks: any DiskWorker
   private let attached: [(slot: HardwareDescription.StorageSlot, image: (any DiskImage)?)]
   private let ide: PIIX3IDE
+  private let virtio: [VirtioBlock]
 
-  var devices: [any Device] { [ide] }
+  /// The slot of the PCI bus in which the first virtio disk is.
+  static let firstVirtioSlot = 11
+
+  var devices: [any Device] { [ide] + virtio }
 
   /// Opens the media, without locking them.
   /// - Throws: `MachineError` or `DiskImageError`.
@@ -16,23 +20,31 @@ final class StoragePart: BoardPart {
     disks = worker
     var drives: [IDEDrive?] = [nil, nil, nil, nil]
     var attached: [(slot: HardwareDescription.StorageSlot, image: (any DiskImage)?)] = []
+    var virtio: [Int: VirtioBlock] = [:]
     for controller in bench.configuration.storageControllers {
       for attachment in controller.attachments {
         let image = try Self.open(attachment)
-        let place = attachment.port * 2 + attachment.device
-        guard (0..<4).contains(place), drives[place] == nil else {
+        let (port, device) = (attachment.port, attachment.device)
+        let place = port * 2 + device
+        let isTaken =
+          controller.bus == .ide ? drives.indices.contains(place) && drives[place] != nil : virtio[port] != nil
+        guard controller.bus.has(port: port, device: device), !isTaken else {
           throw MachineError.driveNotPossible(
-            controller: controller.name, port: attachment.port, device: attachment.device)
+            controller: controller.name, bus: controller.bus, port: port, device: device)
         }
-        let serial = "VMCTL\(place)"
-        switch attachment.kind {
-        case .hdd:
-          guard let image else {
-            throw MachineError.diskWithoutMedium(
-              controller: controller.name, port: attachment.port, device: attachment.device)
-          }
-          drives[place] = IDEDrive(disk: image, serial: serial)
-        case .dvddrive: drives[place] = IDEDrive(cdrom: image, serial: serial)
+        if attachment.kind == .hdd, image == nil {
+          throw MachineError.diskWithoutMedium(controller: controller.name, port: port, device: device)
+        }
+        switch (controller.bus, attachment.kind, image) {
+        case (.ide, .dvddrive, _): drives[place] = IDEDrive(cdrom: image, serial: "VMCTL\(place)")
+        case (.ide, .hdd, let image?): drives[place] = IDEDrive(disk: image, serial: "VMCTL\(place)")
+        case (.virtio, .hdd, let image?):
+          virtio[port] = VirtioBlock(
+            name: "virtio-disk\(port)", image: image, serial: "VMCTL\(port)", memory: bench.memory, ports: bench.ports,
+            clock: bench.clock, fabric: interrupts.fabric, worker: worker)
+        default:
+          throw MachineError.driveNotPossible(
+            controller: controller.name, bus: controller.bus, port: port, device: device)
         }
         let slot = HardwareDescription.StorageSlot(
           controller: controller.name, bus: controller.bus, port: attachment.port, device: attachment.device,
@@ -45,6 +57,9 @@ final class StoragePart: BoardPart {
       drives: drives, lines: (interrupts.wires.line(14), interrupts.wires.line(15)), memory: bench.memory,
       ports: bench.ports, worker: worker)
     pci.bus.attach(ide, slot: 1, function: 1)
+    let disks = virtio.sorted { $0.key < $1.key }
+    self.virtio = disks.map(\.value)
+    for (port, disk) in disks { pci.bus.attach(disk, slot: Self.firstVirtioSlot + port) }
   }
 
   private static func open(_ attachment: MachineConfiguration.Attachment) throws -> (any DiskImage)? {
@@ -69,6 +84,6 @@ final class StoragePart: BoardPart {
   }
 
   func drive(at place: HardwareDescription.StorageSlot.Place) -> IDEDrive? {
-    ide.drive(channel: place.port, device: place.device)
+    place.bus == .ide ? ide.drive(channel: place.port, device: place.device) : nil
   }
 }

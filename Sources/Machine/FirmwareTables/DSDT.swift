@@ -7,6 +7,8 @@ enum DSDT {
     var cpus: Int
     /// Slot (1 to 4), first port and interrupt of each UART.
     var uarts: [(slot: Int, ioBase: UInt16, irq: Int)]
+    /// Slot (1 to 8), first port and interrupt of each NE2000 on the ISA bus.
+    var ethernet: [(slot: Int, ioBase: UInt16, irq: Int)] = []
     var hasHPET: Bool
     /// The first address above RAM that PCI memory may have.
     var pciMemoryStart: UInt32
@@ -18,7 +20,7 @@ enum DSDT {
 
   /// The terms behind the table's header.
   static func body(_ board: Board) -> AML.Code {
-    processors(board) + AML.scope("\\_SB", hostBridge(board), links.indices.flatMap { link($0) }) + sleepStates
+    processors(board) + AML.scope("\\_SB", hostBridge(board), links.indices.flatMap { link($0, board) }) + sleepStates
   }
 
   private static func processors(_ board: Board) -> AML.Code {
@@ -69,6 +71,11 @@ enum DSDT {
       devices += isaDevice(
         "COM\(uart.slot)", "PNP0501", [AML.io(uart.ioBase, length: 8, alignment: 8), AML.irq(uart.irq)], uid: uart.slot)
     }
+    for card in board.ethernet {
+      devices += isaDevice(
+        "NE\(card.slot)_", "PNP80D6", [AML.io(card.ioBase, length: 32, alignment: 32), AML.irq(card.irq)],
+        uid: card.slot)
+    }
     return AML.device(
       "ISA", AML.named("_ADR", AML.number(0x1_0000)), AML.pciConfigRegion("PIRQ", offset: 0x60, length: 4),
       AML.byteFields(of: "PIRQ", routeControls), devices)
@@ -87,13 +94,15 @@ enum DSDT {
   }
 
   /// A PIRQ wire of the PIIX3 and its route control register: bit 7 switches it off, the low bits name the interrupt.
-  private static func link(_ index: Int) -> AML.Code {
+  private static func link(_ index: Int, _ board: Board) -> AML.Code {
     let register = AML.name("\\_SB.PCI0.ISA." + routeControls[index])
     let field = AML.name("PRRI")
+    // What a card on the ISA bus has is not to be had besides, as long as there is another.
+    let free = linkInterrupts.filter { irq in !board.ethernet.contains { $0.irq == Int(irq) } }
     let template = AML.resources([AML.interrupts([0])])
     return AML.device(
       links[index], AML.named("_HID", AML.eisaID("PNP0C0F")), AML.named("_UID", AML.number(UInt64(index + 1))),
-      AML.named("_PRS", AML.resources([AML.interrupts(linkInterrupts)])),
+      AML.named("_PRS", AML.resources([AML.interrupts(free.isEmpty ? linkInterrupts : free)])),
       AML.method(
         "_STA", AML.ifTrue(AML.and(register, AML.number(0x80)), AML.returns(AML.number(0x09))),
         AML.returns(AML.number(0x0B))),

@@ -26,6 +26,12 @@ extension MachineConfiguration {
     public enum Model: String, Codable, CaseIterable, Sendable {
       /// Intel 82540EM ("e1000").
       case e1000 = "82540EM"
+      case virtio
+      /// AMD Am79C973 ("PCnet-FAST III").
+      case pcnet = "Am79C973"
+      /// Realtek RTL8029AS, and its elder on the ISA bus.
+      case ne2000PCI = "NE2000PCI"
+      case ne2000ISA = "NE2000ISA"
     }
 
     /// Its number, 1 to 8.
@@ -67,6 +73,9 @@ extension MachineConfiguration {
     public static func newAddress() -> String {
       MACAddress([0x52, 0x54] + (0..<4).map { _ in UInt8.random(in: 0...255) })?.digits ?? ""
     }
+
+    /// Ports and interrupt of the first NE2000 on the ISA bus, of the second and so on: there is no place for more.
+    public static let isaPlaces: [(ioBase: UInt16, irq: Int)] = [(0x300, 10), (0x320, 5), (0x340, 11)]
 
     /// The address as the card has it.
     public var address: MACAddress? { MACAddress(macAddress) }

@@ -67,6 +67,9 @@ extension MachineConfiguration {
     .flag(
       "test-device", \.testDevice,
       .init("Test device", "A PCI device for tests of port and memory accesses", fact: "testdevice")),
+    .flag(
+      "virtio-rng", \.virtioEntropy,
+      .init("Virtio entropy", "A virtio device that gives the guest random numbers of the host", fact: "virtiorng")),
     .slots(
       "uart", count: 4, \.uarts, slot: \.slot, fields: Uart.fields, new: { Uart(slot: $0, ioBase: 0, irq: 0) },
       options: Uart.options),
@@ -182,7 +185,7 @@ extension MachineConfiguration.StorageController {
 
 extension MachineConfiguration.Attachment {
   static let fields: [SettingField<Self>] = [
-    .number("port", 0...1, \.port).identity, .number("device", 0...1, \.device).identity,
+    .number("port", 0...15, \.port).identity, .number("device", 0...1, \.device).identity,
     .choice("type", \.kind).required, .text("medium", \.medium), .choice("mode", \.mode),
     SettingField(
       SettingKey("format", .choice(MachineConfiguration.Attachment.Format.allCases.map(\.rawValue))),

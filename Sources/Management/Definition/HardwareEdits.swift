@@ -101,9 +101,12 @@ extension MachineConfiguration {
   /// - Throws: `ManagementError` when the controller has no such place.
   public mutating func attach(_ attachment: Attachment?, controller name: String, port: Int, device: Int) throws {
     let index = try controller(name)
-    guard (0...1).contains(port), (0...1).contains(device) else {
-      throw ManagementError(
-        "port \(port) device \(device) is not possible", remedy: "IDE has the ports 0 and 1 with the devices 0 and 1")
+    let bus = storageControllers[index].bus
+    guard bus.has(port: port, device: device) else {
+      throw ManagementError("port \(port) device \(device) is not possible", remedy: bus.placesInWords)
+    }
+    if bus == .virtio, attachment?.kind == .dvddrive {
+      throw ManagementError("a virtio controller has hard disks only", remedy: "attach the disc to an IDE controller")
     }
     storageControllers[index].attachments.removeAll { $0.port == port && $0.device == device }
     if let attachment {

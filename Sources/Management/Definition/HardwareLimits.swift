@@ -29,7 +29,7 @@ public enum HardwareLimits {
     if hardware.bootOrder.count > 4 { fail(["boot-order"], "more than 4 boot devices") }
     if hardware.kernel == nil && hardware.initrd != nil { fail(["initrd"], "an initrd needs a kernel") }
     if hardware.kernel == nil && hardware.append != nil { fail(["append"], "a kernel command line needs a kernel") }
-    problems += networkProblems(hardware.networkAdapters)
+    problems += networkProblems(hardware.networkAdapters) + isaProblems(hardware)
     problems += uartProblems(hardware.uarts) + storageProblems(hardware.storageControllers)
     for (index, entry) in hardware.cpuidOverrides.enumerated() {
       if let registers = entry.registers, registers.count != 4 {
@@ -76,6 +76,32 @@ public enum HardwareLimits {
         }
       }
     }
+    let isaCards = adapters.indices.filter { adapters[$0].model == .ne2000ISA }
+    for index in isaCards.dropFirst(MachineConfiguration.NetworkAdapter.isaPlaces.count) {
+      problems.append(
+        DefinitionProblem(
+          path: ["hardware", "nic", String(index), "type"],
+          message: "the ISA bus has place for \(MachineConfiguration.NetworkAdapter.isaPlaces.count) NE2000ISA; "
+            + "make network card \(adapters[index].slot) an NE2000PCI"))
+    }
+    return problems
+  }
+
+  /// Ports and interrupts of the ISA bus belong to one device each.
+  private static func isaProblems(_ hardware: MachineConfiguration) -> [DefinitionProblem] {
+    var problems: [DefinitionProblem] = []
+    for card in hardware.isaAdapters {
+      for (index, uart) in hardware.uarts.enumerated() {
+        let isClear = uart.irq != card.irq && (uart.ioBase > card.ioBase + 31 || uart.ioBase + 7 < card.ioBase)
+        if isClear { continue }
+        problems.append(
+          DefinitionProblem(
+            path: ["hardware", "uart", String(index)],
+            message:
+              "network card \(card.slot), an NE2000ISA, has the ports from 0x\(String(card.ioBase, radix: 16)) on and "
+              + "interrupt \(card.irq), which uart \(uart.slot) cannot share; give the uart others"))
+      }
+    }
     return problems
   }
 
@@ -116,8 +142,11 @@ public enum HardwareLimits {
       }
       for (number, attachment) in controller.attachments.enumerated() {
         let place = path + ["attachment", String(number)]
-        if !(0...1).contains(attachment.port) || !(0...1).contains(attachment.device) {
-          problems.append(DefinitionProblem(path: place, message: "IDE has the ports 0 and 1 with the devices 0 and 1"))
+        if !controller.bus.has(port: attachment.port, device: attachment.device) {
+          problems.append(DefinitionProblem(path: place, message: controller.bus.placesInWords))
+        }
+        if controller.bus == .virtio, attachment.kind == .dvddrive {
+          problems.append(DefinitionProblem(path: place, message: "a virtio controller has hard disks only"))
         }
         if controller.attachments[..<number].contains(where: {
           $0.port == attachment.port && $0.device == attachment.device

@@ -198,8 +198,8 @@ public enum VMFacts {
   /// As VBoxManage has them: every place, and its image alone.
   private static func places(_ controller: MachineConfiguration.StorageController) -> [VMFact] {
     var facts: [VMFact] = []
-    for port in 0...1 {
-      for device in 0...1 {
+    for port in controller.bus.ports {
+      for device in controller.bus.devices {
         let place = "\(controller.name)-\(port)-\(device)"
         func tell(_ what: String, _ value: String?) {
           guard let value else { return }

@@ -51,7 +51,7 @@ extension ManagementError {
   private static func remedy(for error: MachineError, machine name: String) -> String? {
     switch error {
     case .noSuchCPUProfile(_, let known): "choose one with --cpu-profile: \(known.joined(separator: ", "))"
-    case .driveNotPossible: "an IDE controller has ports 0 and 1 with devices 0 and 1"
+    case .driveNotPossible(_, let bus, _, _): bus.placesInWords
     case .diskWithoutMedium(let controller, let port, let device):
       "attach one with vmctl storageattach \(name) --storagectl \(ShellWord.quote(controller)) --port \(port) "
         + "--device \(device) --type hdd --medium FILE"
@@ -85,6 +85,16 @@ extension ManagementError {
     case .tooBusy(_, let milliseconds, let allowed):
       "give --maxdowntime \(max(milliseconds * 2, allowed + 1)) or more, or a faster connection"
     default: nil
+    }
+  }
+}
+
+extension MachineConfiguration.StorageController.Bus {
+  /// Where its drives can be.
+  var placesInWords: String {
+    switch self {
+    case .ide: "IDE has the ports 0 and 1 with the devices 0 and 1"
+    case .virtio: "virtio has the ports \(ports.lowerBound) to \(ports.upperBound), for hard disks, with the device 0"
     }
   }
 }

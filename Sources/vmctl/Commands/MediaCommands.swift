@@ -57,7 +57,7 @@ struct StorageCtl: ParsableCommand {
   @Option(help: "As VBoxManage has it; IDE has two channels.") var portcount: Int?
 
   func validate() throws {
-    guard (add != nil) != remove else { throw ValidationError("give either --add ide or --remove") }
+    guard (add != nil) != remove else { throw ValidationError("give either --add ide, --add virtio or --remove") }
   }
 
   func run() throws {
@@ -77,8 +77,8 @@ struct StorageAttach: ParsableCommand {
     commandName: "storageattach", abstract: "Attaches an image to a controller, or detaches it.")
   @OptionGroup var machine: MachineArgument
   @Option(help: "The controller's name.") var storagectl: String
-  @Option(help: "The channel: 0 or 1.") var port: Int = 0
-  @Option(help: "0 master, 1 slave.") var device: Int = 0
+  @Option(help: "IDE's channel, 0 or 1; virtio's disk, 0 to 15.") var port: Int = 0
+  @Option(help: "0; on IDE 0 master, 1 slave.") var device: Int = 0
   @Option(help: "The kind of drive.") var type: MachineConfiguration.Attachment.Kind?
   @Option(help: "The image's file, emptydrive, or none to detach.", completion: .file()) var medium: String
   @Option(help: "How the image is used.") var mtype: MachineConfiguration.Attachment.Mode = .normal

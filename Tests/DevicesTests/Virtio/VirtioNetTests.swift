@@ -391,13 +391,15 @@ final class VirtioNetBench {
 
   @Test func theGuestIsAskedToAnnounceItselfAndSaysThatItDid() throws {
     let net = try VirtioNetBench()
-    #expect(net.card.askToAnnounce())
+    net.card.askToAnnounce()
     #expect(net.bench.configuration(6) == 3)
     #expect(net.bench.takeInterrupts() == 2)
     #expect(net.command(3, 0, []) == 0)
     #expect(net.bench.configuration(6) == 1)
     #expect(net.command(3, 0, []) == 1)
-    #expect(!(try VirtioNetBench(1 << 16).card.askToAnnounce()), "this driver does not do it")
+    let other = try VirtioNetBench(1 << 16)
+    other.card.askToAnnounce()
+    #expect(other.bench.takeInterrupts() == 0, "this driver does not do it")
   }
 
   @Test func aResetInTheMiddleLeavesNothingBehind() throws {

@@ -1,4 +1,5 @@
 import Devices
+import Foundation
 import Testing
 
 @testable import Machine
@@ -27,12 +28,56 @@ import Testing
   @Test func aSettingPutsADeviceThereAndTakesItAway() throws {
     let settings: [(WritableKeyPath<MachineConfiguration, Bool>, String)] = [
       (\.hpet, "hpet"), (\.debugPorts, "debug-ports"), (\.testDevice, "test-device"),
+      (\.virtioEntropy, "rng"),
     ]
     for (path, name) in settings {
       for isOn in [false, true] {
         let names = try board { $0[keyPath: path] = isOn }.devices.map(\.name)
         #expect(names.contains(name) == isOn, "\(name)")
       }
+    }
+  }
+
+  @Test func eachModelOfNetworkCardIsOnItsBus() throws {
+    let models = MachineConfiguration.NetworkAdapter.Model.allCases
+    let board = try board { configuration in
+      configuration.networkAdapters = models.enumerated().map { index, model in
+        var adapter = MachineConfiguration.NetworkAdapter(
+          slot: index + 1, network: .null, macAddress: "02000000000\(index)")
+        adapter.model = model
+        return adapter
+      }
+    }
+    let cards = board.devices.compactMap { $0 as? any NetworkCard }
+    #expect(cards.map(\.name) == models.indices.map { "nic\($0 + 1)" })
+    #expect(cards.map(\.address.digits) == models.indices.map { "02000000000\($0)" })
+    for (index, id) in ["100e8086", "10001af4", "20001022", "802910ec"].enumerated() {
+      #expect(board.pciDescription.contains("00:\(index + 3).0 nic\(index + 1) id \(id) class 20000"))
+    }
+    #expect(!board.pciDescription.contains("nic5"), "it is on the ISA bus")
+  }
+
+  @Test func virtioDisksAreDevicesOfTheirOwn() throws {
+    let folder = FileManager.default.temporaryDirectory.appendingPathComponent(UUID().uuidString)
+    try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+    defer { try? FileManager.default.removeItem(at: folder) }
+    let disks = try (0..<2).map { index in
+      let path = folder.appendingPathComponent("\(index).img").path
+      try Data(repeating: 1, count: 1 << 16).write(to: URL(fileURLWithPath: path))
+      return MachineConfiguration.Attachment(port: index * 15, device: 0, kind: .hdd, medium: path)
+    }
+    let board = try board {
+      $0.storageControllers = [.init(name: "V", bus: .virtio, attachments: disks)]
+      $0.virtioEntropy = true
+    }
+    #expect(board.pciDescription.contains("00:11.0 virtio-disk0 id 10011af4 class 10000"))
+    #expect(board.pciDescription.contains("00:26.0 virtio-disk15 id 10011af4 class 10000"))
+    #expect(board.pciDescription.contains("00:27.0 rng id 10051af4"))
+    #expect(board.storageSlots.map(\.port) == [0, 15])
+    #expect(board.drive(at: board.storageSlots[0].place) == nil, "a disk is no drive to change discs in")
+    let disc = MachineConfiguration.Attachment(port: 1, device: 0, kind: .dvddrive, medium: nil)
+    #expect(throws: MachineError.driveNotPossible(controller: "V", bus: .virtio, port: 1, device: 0)) {
+      try self.board { $0.storageControllers = [.init(name: "V", bus: .virtio, attachments: [disc])] }
     }
   }
 

@@ -158,7 +158,7 @@ import X86
       try BareMetalMachine("hello") { $0.storageControllers = [.init(name: "C", bus: .ide, attachments: [disk])] }
     }
     let drive = MachineConfiguration.Attachment(port: 1, device: 0, kind: .dvddrive, medium: nil)
-    #expect(throws: MachineError.driveNotPossible(controller: "C", port: 1, device: 0)) {
+    #expect(throws: MachineError.driveNotPossible(controller: "C", bus: .ide, port: 1, device: 0)) {
       try BareMetalMachine("hello") {
         $0.storageControllers = [.init(name: "C", bus: .ide, attachments: [drive, drive])]
       }

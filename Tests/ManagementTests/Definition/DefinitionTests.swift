@@ -120,6 +120,43 @@ import Testing
     #expect(throws: SettingFailure.self) { try MachineConfiguration.UartMode(words: words) }
   }
 
+  @Test func disksOnVirtioHaveSixteenPortsAndNoDiscs() throws {
+    var hardware = MachineConfiguration()
+    try hardware.addController(name: "V", bus: .virtio)
+    func attach(_ kind: MachineConfiguration.Attachment.Kind, _ port: Int, _ device: Int = 0) throws {
+      let disk = MachineConfiguration.Attachment(port: port, device: device, kind: kind, medium: "/d\(port)")
+      try hardware.attach(disk, controller: "V", port: port, device: device)
+    }
+    try attach(.hdd, 15)
+    try attach(.hdd, 0)
+    #expect(HardwareLimits.problems(hardware).isEmpty)
+    #expect(throws: ManagementError.self) { try attach(.hdd, 16) }
+    #expect(throws: ManagementError.self) { try attach(.hdd, 1, 1) }
+    #expect(throws: ManagementError.self) { try attach(.dvddrive, 1) }
+    #expect(hardware.storageControllers[0].attachments.map(\.port) == [0, 15])
+    hardware.storageControllers[0].attachments = [.init(port: 1, device: 1, kind: .dvddrive, medium: nil)]
+    #expect(HardwareLimits.problems(hardware).count == 2)
+  }
+
+  @Test func theISABusHasPlaceForThreeCardsAndNobodyElseThere() {
+    var hardware = MachineConfiguration()
+    for slot in 1...4 {
+      var card = MachineConfiguration.NetworkAdapter(slot: slot, network: .null, macAddress: "02000000000\(slot)")
+      card.model = .ne2000ISA
+      hardware.networkAdapters.append(card)
+    }
+    #expect(HardwareLimits.problems(hardware).map(\.path) == [["hardware", "nic", "3", "type"]])
+    hardware.networkAdapters.removeLast()
+    #expect(HardwareLimits.problems(hardware).isEmpty)
+    for (uart, isPossible) in [
+      (MachineConfiguration.Uart(ioBase: 0x318, irq: 4), false), (.init(ioBase: 0x2F8, irq: 10), false),
+      (.init(ioBase: 0x2F8, irq: 4), true), (.init(ioBase: 0x360, irq: 4), true),
+    ] {
+      hardware.uarts = [uart]
+      #expect(HardwareLimits.problems(hardware).isEmpty == isPossible, "\(uart)")
+    }
+  }
+
   @Test func withoutAPasswordOnlyThisHostMayTeleport() throws {
     var teleporter = VMDefinition.Teleporter()
     #expect(try teleporter.listenAddress(hasPassword: false) == "127.0.0.1")
