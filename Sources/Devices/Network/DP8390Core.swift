@@ -7,6 +7,9 @@ struct DP8390Core {
   /// Everything that a guest could notice, but for the buffer memory.
   struct State: Codable, Equatable, Sendable {
     var command: UInt8 = 0x21
+    /// It was started and has not been stopped since. Software that writes the command register with neither bit leaves it at
+    /// work.
+    var isStarted = false
     /// Pages at which the receive ring begins and ends, the one that software reads next, the one that is filled next.
     var ringStart: UInt8 = 0
     var ringStop: UInt8 = 0
@@ -72,6 +75,7 @@ struct DP8390Core {
   /// The RESET pin or the reset port (10.0): what runs is stopped; addresses and memory stay as they are.
   mutating func reset() {
     state.command = Command.stop | Command.noRemote
+    state.isStarted = false
     state.interrupts = Interrupt.reset
     state.interruptMask = 0
     state.transmitConfiguration = 0
@@ -93,7 +97,7 @@ struct DP8390Core {
   /// The level of the interrupt pin.
   var interruptLevel: Bool { state.interrupts & state.interruptMask & 0x7F != 0 }
 
-  private var isRunning: Bool { state.command & (Command.stop | Command.start) == Command.start }
+  private var isRunning: Bool { state.isStarted }
   private var isWordWide: Bool { state.dataConfiguration & 1 != 0 }
   private var isLoopback: Bool { state.transmitConfiguration & 6 != 0 }
 
@@ -167,9 +171,11 @@ struct DP8390Core {
     state.command = value & ~Command.transmit | isSending
     if value & Command.stop != 0 {
       state.command &= ~Command.transmit
+      state.isStarted = false
       state.interrupts |= Interrupt.reset
       return .receiveRoom
     }
+    if value & Command.start != 0 { state.isStarted = true }
     guard isRunning else { return .none }
     state.interrupts &= ~Interrupt.reset
     if state.command & Command.sendPacket == Command.sendPacket, value & Command.noRemote == 0 {

@@ -197,6 +197,19 @@ final class NE2000Bench {
     #expect(!bench.card.receive(frame))
   }
 
+  @Test func aCommandWithNeitherStartNorStopLeavesTheCardAtWork() throws {
+    let bench = try NE2000Bench(isPCI: false)
+    bench.start()
+    bench[0x00] = 0x20
+    #expect(bench.card.receive(SampleFrame.ethernet()))
+    #expect(bench.takeReceived() == SampleFrame.ethernet())
+    bench[0x00] = 0x21
+    bench[0x00] = 0x20
+    #expect(bench.card.receive(SampleFrame.ethernet()))
+    bench[0x00] = 0x22
+    #expect(bench.takeReceived() == nil, "it was stopped")
+  }
+
   @Test func aDriverThatLeavesFramesInTheRingIsRemindedOfThem() throws {
     let bench = try NE2000Bench(isPCI: true)
     bench.start()
