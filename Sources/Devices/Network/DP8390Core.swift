@@ -287,9 +287,11 @@ struct DP8390Core {
     let (start, stop) = (Int(state.ringStart), Int(state.ringStop))
     let pages = (frame.count + 4 + 255) / 256
     guard start < stop, start >= Self.memoryStart >> 8, stop <= (Self.memoryStart + Self.memorySize) >> 8,
-      (start..<stop).contains(Int(state.current)), (start..<stop).contains(Int(state.boundary)), pages < stop - start
+      (start..<stop).contains(Int(state.current)), pages < stop - start
     else { return .discarded }
-    let ahead = Int(state.boundary) - Int(state.current)
+    // Drivers that keep the boundary one page behind what they read next write the page in front of the ring for its last one.
+    let boundary = (start..<stop).contains(Int(state.boundary)) ? Int(state.boundary) : stop - 1
+    let ahead = boundary - Int(state.current)
     let room = ahead > 0 ? ahead : stop - start + ahead
     guard pages < room else { return .noRoom }
     store(frame, pages: pages, start: start, stop: stop)

@@ -117,7 +117,8 @@ final class NE2000Bench {
     let frame = read(next << 8 | 4, count - 4)
     #expect(header[0] & 1 == 1)
     next = Int(header[1])
-    self[0x03] = UInt8(next == 0x46 ? 0x7F : next - 1)
+    // As Linux does it: in front of the ring, where the next page is its first.
+    self[0x03] = UInt8(next - 1)
     return frame
   }
 }
