@@ -112,7 +112,7 @@ struct SystemsTests {
 
 extension TextStream {
   /// Logs in as root on Debian's console and leaves a plain shell with the prompt "guest# ".
-  fileprivate func logIn(within seconds: Double) throws {
+  func logIn(within seconds: Double) throws {
     try expect("debian login: ", within: seconds)
     try send("root\n")
     try expect("Password: ", within: seconds)
@@ -126,7 +126,7 @@ extension TextStream {
 
 extension TwoHosts {
   /// Runs one of the host's programs, which must succeed.
-  fileprivate func run(_ program: String, _ arguments: [String]) throws {
+  func run(_ program: String, _ arguments: [String]) throws {
     let child = try Child(program, arguments, environment: a.environment, streams: .files(folder: shared, input: nil))
     let status = try child.wait(within: 300)
     guard status == 0 else { throw Failure("\(program) ended with \(status): \(child.output)\(child.errors)") }

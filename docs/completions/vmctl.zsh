@@ -133,6 +133,7 @@ _vmctl_modifyvm() {
     local -ar ___debug_ports=('on' 'off')
     local -ar ___uart_strict=('on' 'off')
     local -ar ___test_device=('on' 'off')
+    local -ar ___virtio_rng=('on' 'off')
     local -ar ___cpu_profile=('x86-64-v2' 'x86-64-v2-extended' 'i686')
     local -ar ___accel=('translator' 'interpreter')
     local -ar ___verify_code=('on' 'off')
@@ -141,35 +142,35 @@ _vmctl_modifyvm() {
     local -ar ___boot3=('none' 'floppy' 'dvd' 'disk' 'net')
     local -ar ___boot4=('none' 'floppy' 'dvd' 'disk' 'net')
     local -ar ___nic1=('none' 'null' 'nat' 'bridged' 'intnet' 'stream')
-    local -ar ___nic_type1=('82540EM')
+    local -ar ___nic_type1=('82540EM' 'virtio' 'Am79C973' 'NE2000PCI' 'NE2000ISA')
     local -ar ___cable_connected1=('on' 'off')
     local -ar ___nic_trace1=('on' 'off')
     local -ar ___nic2=('none' 'null' 'nat' 'bridged' 'intnet' 'stream')
-    local -ar ___nic_type2=('82540EM')
+    local -ar ___nic_type2=('82540EM' 'virtio' 'Am79C973' 'NE2000PCI' 'NE2000ISA')
     local -ar ___cable_connected2=('on' 'off')
     local -ar ___nic_trace2=('on' 'off')
     local -ar ___nic3=('none' 'null' 'nat' 'bridged' 'intnet' 'stream')
-    local -ar ___nic_type3=('82540EM')
+    local -ar ___nic_type3=('82540EM' 'virtio' 'Am79C973' 'NE2000PCI' 'NE2000ISA')
     local -ar ___cable_connected3=('on' 'off')
     local -ar ___nic_trace3=('on' 'off')
     local -ar ___nic4=('none' 'null' 'nat' 'bridged' 'intnet' 'stream')
-    local -ar ___nic_type4=('82540EM')
+    local -ar ___nic_type4=('82540EM' 'virtio' 'Am79C973' 'NE2000PCI' 'NE2000ISA')
     local -ar ___cable_connected4=('on' 'off')
     local -ar ___nic_trace4=('on' 'off')
     local -ar ___nic5=('none' 'null' 'nat' 'bridged' 'intnet' 'stream')
-    local -ar ___nic_type5=('82540EM')
+    local -ar ___nic_type5=('82540EM' 'virtio' 'Am79C973' 'NE2000PCI' 'NE2000ISA')
     local -ar ___cable_connected5=('on' 'off')
     local -ar ___nic_trace5=('on' 'off')
     local -ar ___nic6=('none' 'null' 'nat' 'bridged' 'intnet' 'stream')
-    local -ar ___nic_type6=('82540EM')
+    local -ar ___nic_type6=('82540EM' 'virtio' 'Am79C973' 'NE2000PCI' 'NE2000ISA')
     local -ar ___cable_connected6=('on' 'off')
     local -ar ___nic_trace6=('on' 'off')
     local -ar ___nic7=('none' 'null' 'nat' 'bridged' 'intnet' 'stream')
-    local -ar ___nic_type7=('82540EM')
+    local -ar ___nic_type7=('82540EM' 'virtio' 'Am79C973' 'NE2000PCI' 'NE2000ISA')
     local -ar ___cable_connected7=('on' 'off')
     local -ar ___nic_trace7=('on' 'off')
     local -ar ___nic8=('none' 'null' 'nat' 'bridged' 'intnet' 'stream')
-    local -ar ___nic_type8=('82540EM')
+    local -ar ___nic_type8=('82540EM' 'virtio' 'Am79C973' 'NE2000PCI' 'NE2000ISA')
     local -ar ___cable_connected8=('on' 'off')
     local -ar ___nic_trace8=('on' 'off')
     local -ar ___teleporter=('on' 'off')
@@ -186,6 +187,7 @@ _vmctl_modifyvm() {
         '--debug-ports[The ports 0xE9 (log) and 0xF4 (exit), and the test device of public suites\: on or off.]:debug-ports:{__vmctl_complete "${___debug_ports[@]}"}'
         '--uart-strict[Whether UART interrupts need OUT2, as on a PC\: on or off.]:uart-strict:{__vmctl_complete "${___uart_strict[@]}"}'
         '--test-device[A PCI device for tests of port and memory accesses\: on or off.]:test-device:{__vmctl_complete "${___test_device[@]}"}'
+        '--virtio-rng[A virtio device that gives the guest random numbers of the host\: on or off.]:virtio-rng:{__vmctl_complete "${___virtio_rng[@]}"}'
         '--cpus[The number of CPUs.]:cpus:'
         '--cpu-profile[The CPU model\: x86-64-v2, x86-64-v2-extended, i686.]:cpu-profile:{__vmctl_complete "${___cpu_profile[@]}"}'
         '--accel[How guest code is executed\: translator or interpreter.]:accel:{__vmctl_complete "${___accel[@]}"}'
@@ -214,7 +216,7 @@ _vmctl_modifyvm() {
         '(--nat-net1 --natnet1)'{--nat-net1,--natnet1}'[The network that a card on nat sees.]:network/bits:'
         '(--nat-pf1 --natpf1)'{--nat-pf1,--natpf1}'[Adds a port forward of a card on nat, NAME,tcp|udp,\[HOSTIP\],HOSTPORT,\[GUESTIP\],GUESTPORT, or deletes one\: delete NAME.]:rule:'
         '(--nat-tftp-prefix1 --nattftpprefix1)'{--nat-tftp-prefix1,--nattftpprefix1}'[The folder whose files a guest on nat gets by TFTP; empty\: none.]:folder:'
-        '(--nat-tftp-file1 --nattftpfile1)'{--nat-tftp-file1,--nattftpfile1}'[The file in it that a guest boots from when it boots from the network; empty\: none.]:file:'
+        '(--nat-tftp-file1 --nattftpfile1)'{--nat-tftp-file1,--nattftpfile1}'[The file in it for guests that boot from the network; empty\: none.]:file:'
         '(--bridge-adapter1 --bridgeadapter1)'{--bridge-adapter1,--bridgeadapter1}'[The tap or bridge of the host that a bridged card is plugged into.]:interface:'
         '--intnet1[The network of this user'\''s machines that a card on intnet joins.]:network:'
         '(--nic-stream1 --nicstream1)'{--nic-stream1,--nicstream1}'[Where the frames of a card on stream go\: \[listen\:\]HOST\:PORT | \[listen\:\]PATH.]:place:'
@@ -227,7 +229,7 @@ _vmctl_modifyvm() {
         '(--nat-net2 --natnet2)'{--nat-net2,--natnet2}'[The network that a card on nat sees.]:network/bits:'
         '(--nat-pf2 --natpf2)'{--nat-pf2,--natpf2}'[Adds a port forward of a card on nat, NAME,tcp|udp,\[HOSTIP\],HOSTPORT,\[GUESTIP\],GUESTPORT, or deletes one\: delete NAME.]:rule:'
         '(--nat-tftp-prefix2 --nattftpprefix2)'{--nat-tftp-prefix2,--nattftpprefix2}'[The folder whose files a guest on nat gets by TFTP; empty\: none.]:folder:'
-        '(--nat-tftp-file2 --nattftpfile2)'{--nat-tftp-file2,--nattftpfile2}'[The file in it that a guest boots from when it boots from the network; empty\: none.]:file:'
+        '(--nat-tftp-file2 --nattftpfile2)'{--nat-tftp-file2,--nattftpfile2}'[The file in it for guests that boot from the network; empty\: none.]:file:'
         '(--bridge-adapter2 --bridgeadapter2)'{--bridge-adapter2,--bridgeadapter2}'[The tap or bridge of the host that a bridged card is plugged into.]:interface:'
         '--intnet2[The network of this user'\''s machines that a card on intnet joins.]:network:'
         '(--nic-stream2 --nicstream2)'{--nic-stream2,--nicstream2}'[Where the frames of a card on stream go\: \[listen\:\]HOST\:PORT | \[listen\:\]PATH.]:place:'
@@ -240,7 +242,7 @@ _vmctl_modifyvm() {
         '(--nat-net3 --natnet3)'{--nat-net3,--natnet3}'[The network that a card on nat sees.]:network/bits:'
         '(--nat-pf3 --natpf3)'{--nat-pf3,--natpf3}'[Adds a port forward of a card on nat, NAME,tcp|udp,\[HOSTIP\],HOSTPORT,\[GUESTIP\],GUESTPORT, or deletes one\: delete NAME.]:rule:'
         '(--nat-tftp-prefix3 --nattftpprefix3)'{--nat-tftp-prefix3,--nattftpprefix3}'[The folder whose files a guest on nat gets by TFTP; empty\: none.]:folder:'
-        '(--nat-tftp-file3 --nattftpfile3)'{--nat-tftp-file3,--nattftpfile3}'[The file in it that a guest boots from when it boots from the network; empty\: none.]:file:'
+        '(--nat-tftp-file3 --nattftpfile3)'{--nat-tftp-file3,--nattftpfile3}'[The file in it for guests that boot from the network; empty\: none.]:file:'
         '(--bridge-adapter3 --bridgeadapter3)'{--bridge-adapter3,--bridgeadapter3}'[The tap or bridge of the host that a bridged card is plugged into.]:interface:'
         '--intnet3[The network of this user'\''s machines that a card on intnet joins.]:network:'
         '(--nic-stream3 --nicstream3)'{--nic-stream3,--nicstream3}'[Where the frames of a card on stream go\: \[listen\:\]HOST\:PORT | \[listen\:\]PATH.]:place:'
@@ -253,7 +255,7 @@ _vmctl_modifyvm() {
         '(--nat-net4 --natnet4)'{--nat-net4,--natnet4}'[The network that a card on nat sees.]:network/bits:'
         '(--nat-pf4 --natpf4)'{--nat-pf4,--natpf4}'[Adds a port forward of a card on nat, NAME,tcp|udp,\[HOSTIP\],HOSTPORT,\[GUESTIP\],GUESTPORT, or deletes one\: delete NAME.]:rule:'
         '(--nat-tftp-prefix4 --nattftpprefix4)'{--nat-tftp-prefix4,--nattftpprefix4}'[The folder whose files a guest on nat gets by TFTP; empty\: none.]:folder:'
-        '(--nat-tftp-file4 --nattftpfile4)'{--nat-tftp-file4,--nattftpfile4}'[The file in it that a guest boots from when it boots from the network; empty\: none.]:file:'
+        '(--nat-tftp-file4 --nattftpfile4)'{--nat-tftp-file4,--nattftpfile4}'[The file in it for guests that boot from the network; empty\: none.]:file:'
         '(--bridge-adapter4 --bridgeadapter4)'{--bridge-adapter4,--bridgeadapter4}'[The tap or bridge of the host that a bridged card is plugged into.]:interface:'
         '--intnet4[The network of this user'\''s machines that a card on intnet joins.]:network:'
         '(--nic-stream4 --nicstream4)'{--nic-stream4,--nicstream4}'[Where the frames of a card on stream go\: \[listen\:\]HOST\:PORT | \[listen\:\]PATH.]:place:'
@@ -266,7 +268,7 @@ _vmctl_modifyvm() {
         '(--nat-net5 --natnet5)'{--nat-net5,--natnet5}'[The network that a card on nat sees.]:network/bits:'
         '(--nat-pf5 --natpf5)'{--nat-pf5,--natpf5}'[Adds a port forward of a card on nat, NAME,tcp|udp,\[HOSTIP\],HOSTPORT,\[GUESTIP\],GUESTPORT, or deletes one\: delete NAME.]:rule:'
         '(--nat-tftp-prefix5 --nattftpprefix5)'{--nat-tftp-prefix5,--nattftpprefix5}'[The folder whose files a guest on nat gets by TFTP; empty\: none.]:folder:'
-        '(--nat-tftp-file5 --nattftpfile5)'{--nat-tftp-file5,--nattftpfile5}'[The file in it that a guest boots from when it boots from the network; empty\: none.]:file:'
+        '(--nat-tftp-file5 --nattftpfile5)'{--nat-tftp-file5,--nattftpfile5}'[The file in it for guests that boot from the network; empty\: none.]:file:'
         '(--bridge-adapter5 --bridgeadapter5)'{--bridge-adapter5,--bridgeadapter5}'[The tap or bridge of the host that a bridged card is plugged into.]:interface:'
         '--intnet5[The network of this user'\''s machines that a card on intnet joins.]:network:'
         '(--nic-stream5 --nicstream5)'{--nic-stream5,--nicstream5}'[Where the frames of a card on stream go\: \[listen\:\]HOST\:PORT | \[listen\:\]PATH.]:place:'
@@ -279,7 +281,7 @@ _vmctl_modifyvm() {
         '(--nat-net6 --natnet6)'{--nat-net6,--natnet6}'[The network that a card on nat sees.]:network/bits:'
         '(--nat-pf6 --natpf6)'{--nat-pf6,--natpf6}'[Adds a port forward of a card on nat, NAME,tcp|udp,\[HOSTIP\],HOSTPORT,\[GUESTIP\],GUESTPORT, or deletes one\: delete NAME.]:rule:'
         '(--nat-tftp-prefix6 --nattftpprefix6)'{--nat-tftp-prefix6,--nattftpprefix6}'[The folder whose files a guest on nat gets by TFTP; empty\: none.]:folder:'
-        '(--nat-tftp-file6 --nattftpfile6)'{--nat-tftp-file6,--nattftpfile6}'[The file in it that a guest boots from when it boots from the network; empty\: none.]:file:'
+        '(--nat-tftp-file6 --nattftpfile6)'{--nat-tftp-file6,--nattftpfile6}'[The file in it for guests that boot from the network; empty\: none.]:file:'
         '(--bridge-adapter6 --bridgeadapter6)'{--bridge-adapter6,--bridgeadapter6}'[The tap or bridge of the host that a bridged card is plugged into.]:interface:'
         '--intnet6[The network of this user'\''s machines that a card on intnet joins.]:network:'
         '(--nic-stream6 --nicstream6)'{--nic-stream6,--nicstream6}'[Where the frames of a card on stream go\: \[listen\:\]HOST\:PORT | \[listen\:\]PATH.]:place:'
@@ -292,7 +294,7 @@ _vmctl_modifyvm() {
         '(--nat-net7 --natnet7)'{--nat-net7,--natnet7}'[The network that a card on nat sees.]:network/bits:'
         '(--nat-pf7 --natpf7)'{--nat-pf7,--natpf7}'[Adds a port forward of a card on nat, NAME,tcp|udp,\[HOSTIP\],HOSTPORT,\[GUESTIP\],GUESTPORT, or deletes one\: delete NAME.]:rule:'
         '(--nat-tftp-prefix7 --nattftpprefix7)'{--nat-tftp-prefix7,--nattftpprefix7}'[The folder whose files a guest on nat gets by TFTP; empty\: none.]:folder:'
-        '(--nat-tftp-file7 --nattftpfile7)'{--nat-tftp-file7,--nattftpfile7}'[The file in it that a guest boots from when it boots from the network; empty\: none.]:file:'
+        '(--nat-tftp-file7 --nattftpfile7)'{--nat-tftp-file7,--nattftpfile7}'[The file in it for guests that boot from the network; empty\: none.]:file:'
         '(--bridge-adapter7 --bridgeadapter7)'{--bridge-adapter7,--bridgeadapter7}'[The tap or bridge of the host that a bridged card is plugged into.]:interface:'
         '--intnet7[The network of this user'\''s machines that a card on intnet joins.]:network:'
         '(--nic-stream7 --nicstream7)'{--nic-stream7,--nicstream7}'[Where the frames of a card on stream go\: \[listen\:\]HOST\:PORT | \[listen\:\]PATH.]:place:'
@@ -305,7 +307,7 @@ _vmctl_modifyvm() {
         '(--nat-net8 --natnet8)'{--nat-net8,--natnet8}'[The network that a card on nat sees.]:network/bits:'
         '(--nat-pf8 --natpf8)'{--nat-pf8,--natpf8}'[Adds a port forward of a card on nat, NAME,tcp|udp,\[HOSTIP\],HOSTPORT,\[GUESTIP\],GUESTPORT, or deletes one\: delete NAME.]:rule:'
         '(--nat-tftp-prefix8 --nattftpprefix8)'{--nat-tftp-prefix8,--nattftpprefix8}'[The folder whose files a guest on nat gets by TFTP; empty\: none.]:folder:'
-        '(--nat-tftp-file8 --nattftpfile8)'{--nat-tftp-file8,--nattftpfile8}'[The file in it that a guest boots from when it boots from the network; empty\: none.]:file:'
+        '(--nat-tftp-file8 --nattftpfile8)'{--nat-tftp-file8,--nattftpfile8}'[The file in it for guests that boot from the network; empty\: none.]:file:'
         '(--bridge-adapter8 --bridgeadapter8)'{--bridge-adapter8,--bridgeadapter8}'[The tap or bridge of the host that a bridged card is plugged into.]:interface:'
         '--intnet8[The network of this user'\''s machines that a card on intnet joins.]:network:'
         '(--nic-stream8 --nicstream8)'{--nic-stream8,--nicstream8}'[Where the frames of a card on stream go\: \[listen\:\]HOST\:PORT | \[listen\:\]PATH.]:place:'
@@ -393,7 +395,7 @@ _vmctl_showmediuminfo() {
 
 _vmctl_storagectl() {
     local -i ret=1
-    local -ar ___add=('ide')
+    local -ar ___add=('ide' 'virtio')
     local -ar ___bootable=('on' 'off')
     local -ar ___hostiocache=('on' 'off')
     local -ar arg_specs=(
@@ -424,8 +426,8 @@ _vmctl_storageattach() {
     local -ar arg_specs=(
         ':machine:{__vmctl_custom_complete ---completion storageattach -- positional@0 "${current_word_index}" "$(__vmctl_cursor_index_in_current_word)"}'
         '--storagectl[The controller'\''s name.]:storagectl:'
-        '--port[The channel\: 0 or 1.]:port:'
-        '--device[0 master, 1 slave.]:device:'
+        '--port[IDE'\''s channel, 0 or 1; virtio'\''s disk, 0 to 15.]:port:'
+        '--device[0; on IDE 0 master, 1 slave.]:device:'
         '--type[The kind of drive.]:type:{__vmctl_complete "${___type[@]}"}'
         '--medium[The image'\''s file, emptydrive, or none to detach.]:medium:_files'
         '--mtype[How the image is used.]:mtype:{__vmctl_complete "${___mtype[@]}"}'
