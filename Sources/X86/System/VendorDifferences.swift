@@ -16,6 +16,8 @@ enum VendorDifference: String, CaseIterable {
   case fastCalls
   /// PREFETCHW and PREFETCH (0F 0D) with a register operand.
   case registerPrefetch
+  /// RF of the flags that are pushed between two turns of a repeated instruction.
+  case resumeFlagBetweenTurns
 
   var intel: String {
     switch self {
@@ -25,6 +27,7 @@ enum VendorDifference: String, CaseIterable {
     case .baseOfNullSegment: "the hidden base becomes 0"
     case .fastCalls: "SYSENTER and SYSEXIT in every protected mode, SYSCALL in 64-bit code only (SDM vol. 2B)"
     case .registerPrefetch: "a NOP"
+    case .resumeFlagBetweenTurns: "1 (SDM vol. 3B, 18.3.1.1)"
     }
   }
 
@@ -36,6 +39,7 @@ enum VendorDifference: String, CaseIterable {
     case .baseOfNullSegment: "the hidden base stays"
     case .fastCalls: "SYSENTER and SYSEXIT are undefined in long mode, SYSCALL works in compatibility mode (APM vol. 3)"
     case .registerPrefetch: "#UD"
+    case .resumeFlagBetweenTurns: "0 behind a single step (seen on a Zen)"
     }
   }
 }
