@@ -48,6 +48,20 @@ final class VerifierCorpus {
     // mov rax, [rbx]; sti; mov rdx, [rbx+8]
     try add(
       "an access behind a system instruction", bits: 64, [[0x48, 0x8b, 0x03], [0xfb], [0x48, 0x8b, 0x53, 0x08]])
+    // mov [esp+8], eax; fld1; fstp dword [esp+0ch]; mov ecx, [esp+8]
+    try add(
+      "stack accesses around the first x87 instruction", bits: 32,
+      [[0x89, 0x44, 0x24, 8], [0xd9, 0xe8], [0xd9, 0x5c, 0x24, 0x0c], [0x8b, 0x4c, 0x24, 8]])
+    // mov [rsp+8], rax; movaps xmm0, xmm1; mov rcx, [rsp+8]
+    try add(
+      "stack accesses around the first vector instruction", bits: 64,
+      [[0x48, 0x89, 0x44, 0x24, 8], [0x0f, 0x28, 0xc1], [0x48, 0x8b, 0x4c, 0x24, 8]])
+    // push rax; fld1; push rcx; movaps xmm0, xmm1; pop rdx; pop rbx
+    for bits in [32, 64] {
+      try add(
+        "pushes around the first x87 and vector instructions, \(bits)", bits: bits,
+        [[0x50], [0xd9, 0xe8], [0x51], [0x0f, 0x28, 0xc1], [0x5a], [0x5b]])
+    }
     // inc r13; cmp byte [r13-1], 0; jne
     try add(
       "a loop by a register that is exchanged", bits: 64,
