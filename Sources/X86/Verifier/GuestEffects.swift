@@ -59,7 +59,9 @@ struct GuestEffects {
       default:
         changed = isMemory ? 0 : Self.bit(op.pointee.rm, false) | Self.bit(op.pointee.reg, false)
       }
-    case .x87, .decimal, .xlat, .loadFlags: changed = rax
+    // FNSTSW AX alone leaves its result in a general register.
+    case .x87: changed = op.pointee.sub == 0x7e0 ? rax : 0
+    case .decimal, .xlat, .loadFlags: changed = rax
     case .cbw, .cwd: changed = rax | rdx
     case .jmp, .jmpR64, .jmpIndirect, .jo, .jno, .jb, .jae, .je, .jne, .jbe, .ja, .js, .jns, .jp, .jnp, .jl, .jge, .jle,
       .jg, .jcxz, .leave, .fallThrough, .undefined, .tooLong, .flag, .storeFlags:

@@ -62,6 +62,10 @@ final class VerifierCorpus {
         "pushes around the first x87 and vector instructions, \(bits)", bits: bits,
         [[0x50], [0xd9, 0xe8], [0x51], [0x0f, 0x28, 0xc1], [0x5a], [0x5b]])
     }
+    // fld dword [eax+8]; fld dword [esi+24]; cmp byte [eax+16], 0; fmul dword [eax+12]
+    try add(
+      "accesses by EAX around x87 operands", bits: 32,
+      [[0xd9, 0x40, 8], [0xd9, 0x46, 24], [0x80, 0x78, 16, 0], [0xd8, 0x48, 12]])
     // inc r13; cmp byte [r13-1], 0; jne
     try add(
       "a loop by a register that is exchanged", bits: 64,
