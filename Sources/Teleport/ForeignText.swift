@@ -6,8 +6,8 @@ public enum ForeignText {
     String(String.UnicodeScalarView(text.unicodeScalars.prefix(limit).map { isControl($0.value) ? " " : $0 }))
   }
 
-  /// JSON text whose strings are clean: raw control characters are no JSON, so that those written as \\uXXXX and the short
-  /// forms are what there is, besides C1 and separators as UTF-8.
+  /// JSON text whose strings are clean: raw control characters are no JSON, so that their escapes, by number and the short
+  /// forms, are what there is, besides DEL, C1 and separators as UTF-8.
   static func clean(json bytes: [UInt8]) -> [UInt8] {
     guard bytes.contains(where: { $0 == 0x5c || $0 == 0x7f || $0 >= 0xc2 }) else { return bytes }
     var result: [UInt8] = []

@@ -1,4 +1,5 @@
 import Foundation
+import Synchronization
 
 #if canImport(Glibc)
   import Glibc
@@ -41,7 +42,7 @@ final class StrangerSeats: Sendable {
     var next: UInt64 = 0
   }
 
-  private let state = Locked(State())
+  private let state = Mutex(State())
 
   /// Takes a seat for a connection that has just come. Who is sent away finds its connection shut down.
   func take(_ descriptor: Int32) -> Seat {
@@ -92,18 +93,6 @@ final class StrangerSeats: Sendable {
   }
 }
 
-/// A value behind a lock.
-final class Locked<Value>: @unchecked Sendable {
-  private let lock = NSLock()
-  private var value: Value
-  init(_ value: Value) { self.value = value }
-  func withLock<T>(_ body: (inout Value) throws -> T) rethrows -> T {
-    lock.lock()
-    defer { lock.unlock() }
-    return try body(&value)
-  }
-}
-
 /// Wrong passwords are answered one after the other, each later than the last, so that guessing gets slower with each guess.
 /// Who knows the password waits for none of it.
 final class GuessDelay: Sendable {
@@ -112,7 +101,7 @@ final class GuessDelay: Sendable {
     var free = Date.distantPast
   }
 
-  private let state = Locked(State())
+  private let state = Mutex(State())
 
   /// Waits for its turn.
   /// - Returns: how many wrong ones there have been.

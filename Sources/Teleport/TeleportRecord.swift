@@ -69,7 +69,7 @@ public struct TeleportRecord: Codable, Equatable, Sendable {
 
   /// nil when there is none or it is not readable as one.
   public static func read(from path: String) -> TeleportRecord? {
-    guard let bytes = try? Data(contentsOf: URL(fileURLWithPath: path)), bytes.count < 65536 else { return nil }
-    return try? JSONDecoder().decode(TeleportRecord.self, from: bytes)
+    guard let bytes = try? StateFile.contents(of: path, limit: 65535) else { return nil }
+    return try? JSONDecoder().decode(TeleportRecord.self, from: Data(bytes))
   }
 }
