@@ -81,7 +81,9 @@ if Context.environment["VMCTL_FUZZ"] != nil {
     .systemLibrary(name: "CLibFuzzer", path: "Tests/CLibFuzzer"),
     .executableTarget(
       name: "Fuzz",
-      dependencies: ["CLibFuzzer", "DiskImages", "Machine", "Management", "SavedState", "Teleport", "X86"],
+      dependencies: [
+        "CLibFuzzer", "Devices", "DiskImages", "HostNetwork", "Machine", "Management", "SavedState", "Teleport", "X86",
+      ],
       path: "Tests/Fuzz", exclude: ["seeds"]),
   ]
 }

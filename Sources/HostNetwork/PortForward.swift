@@ -29,7 +29,9 @@ public struct PortForward: Codable, Equatable, Sendable {
         "port forward \"\(text)\": \(what)", remedy: "give it as \(Self.form), for example ssh,tcp,,2222,,22")
     }
     guard parts.count == 6 else { throw wrong("it has \(parts.count) parts, not 6") }
-    guard !parts[0].isEmpty, parts[0].count <= 64 else { throw wrong("a rule has a name of up to 64 characters") }
+    guard !parts[0].isEmpty, parts[0].utf8.count <= 64, parts[0].utf8.allSatisfy({ $0 >= 0x20 && $0 != 0x7F }) else {
+      throw wrong("a rule has a name of up to 64 bytes without control characters")
+    }
     guard let transport = Transport(rawValue: parts[1]) else { throw wrong("\"\(parts[1])\" is neither tcp nor udp") }
     for address in [parts[2], parts[4]] where !address.isEmpty && IPv4Address(address) == nil {
       throw wrong("\"\(address)\" is no IPv4 address")

@@ -12,5 +12,6 @@ struct FuzzTarget: Sendable {
 }
 
 let allTargets = [
-  wireTarget, sectionTarget, machineTarget, definitionTarget, controlTarget, telnetTarget, imageTarget, decoderTarget,
+  wireTarget, sectionTarget, machineTarget, definitionTarget, controlTarget, telnetTarget, imageTarget, decoderTarget, frameTarget,
+  forwardTarget,
 ]

@@ -7,6 +7,7 @@ import Testing
   @Test func blinkingTextAndTheCursorAreInAPictureWheneverItIsTaken() async throws {
     var configuration = MachineConfiguration()
     configuration.memoryMB = 16
+    configuration.verifyCode = true
     let machine = try VirtualMachine(configuration)
     defer { machine.powerOff() }
     machine.start()

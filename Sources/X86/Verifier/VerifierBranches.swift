@@ -102,7 +102,7 @@ extension CodeVerifier {
         copy.counter = StateLayout.turns
         state.add(copy)
       }
-    case .wrapTurns(let place, let isUp, let bits, true):
+    case .wrapTurns(let place, let isUp, let bits, true) where state.isShort(place):
       let step = Int64(1) << Int64(bits)
       state.add(
         Fact(

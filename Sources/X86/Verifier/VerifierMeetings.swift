@@ -7,6 +7,7 @@ extension VerifierState {
     var changed = meetValues(other)
     if meetFacts(other, isFinal: isFinal) { changed = true }
     if meetTables(other) { changed = true }
+    if meetShort(other) { changed = true }
     if flags != other.flags && flags != .unknown {
       flags = .unknown
       changed = true

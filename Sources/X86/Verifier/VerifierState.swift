@@ -9,6 +9,8 @@ final class VerifierState {
   private(set) var known: UInt16 = 0
   /// Registers of which nothing is known but that they may hold what no guest may see.
   var foreign: UInt16 = 0
+  /// Registers that hold what is theirs, with an upper half of zeros, a bit for each.
+  private(set) var short: UInt16 = 0
   /// Of what the cells of stride pointers hold.
   private let strideValues: UnsafeMutablePointer<HostValue>
   private var knownStrides: UInt8 = 0
@@ -54,6 +56,7 @@ final class VerifierState {
   func clear() {
     known = 0
     foreign = 0
+    short = 0
     knownStrides = 0
     factCount = 0
     mentioned = 0
@@ -74,6 +77,7 @@ final class VerifierState {
     known = other.known
     Self.each(known) { values[$0] = other.values[$0] }
     foreign = other.foreign
+    short = other.short
     knownStrides = other.knownStrides
     Self.each(UInt16(knownStrides)) { strideValues[$0] = other.strideValues[$0] }
     factCount = other.factCount
@@ -112,6 +116,7 @@ final class VerifierState {
         known &= ~bit
       } else {
         known |= bit
+        short &= ~bit
         values[Int(register)] = newValue
         mentioned |= newValue.registers
       }
@@ -167,6 +172,7 @@ final class VerifierState {
     let place = Place(register)
     var value = value
     var isForeign = isForeign
+    short &= ~(1 << place)
     if known >> UInt16(register) & 1 == 0 {
       if value.contains(place) {
         isForeign = isForeign || self.isForeign(value)
@@ -203,6 +209,7 @@ final class VerifierState {
     flags = .unknown
     if place < 16 {
       let bit: UInt16 = 1 << place
+      short &= ~bit
       guard mentioned & bit != 0 else { return }
     }
     Self.each(known) { register in
@@ -245,11 +252,13 @@ final class VerifierState {
     if !lookups.isEmpty { lookups.removeAll { $0.address.contains(where: isGone) } }
     Self.each(UInt16(knownStrides)) { if strideValues[$0].contains(where: isGone) { self[stride: $0] = .own } }
     mentioned &= ~hosts
+    short &= ~hosts
   }
 
   /// A constant has been added to what the place holds, in 64 bits.
   func shift(_ place: Place, _ bytes: Int64) {
     removeFacts { $0.counter == place || $0.kind == .noCarry && $0.terms.contains(place) }
+    if place < 16 { short &= ~(1 << place) }
     moved(place, bytes)
   }
 
@@ -304,6 +313,17 @@ final class VerifierState {
       lookups.removeAll { $0.address.terms.contains(place) }
     }
     moved(place, bytes)
+    if place < 16 { short |= 1 << place }
+  }
+
+  /// Whether the register's upper half is known to be zeros.
+  func isShort(_ place: Place) -> Bool { place < 16 && short >> place & 1 != 0 }
+
+  /// Keeps of the registers with an upper half of zeros those that `other` has too. Returns whether they are fewer.
+  func meetShort(_ other: VerifierState) -> Bool {
+    let before = short
+    short &= other.short
+    return short != before
   }
 
   /// What a register has held gets a name of its own, as it is about to hold something else.

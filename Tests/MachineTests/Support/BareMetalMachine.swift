@@ -51,6 +51,7 @@ final class BareMetalMachine: @unchecked Sendable {
     configuration.cpus = cpus
     configuration.firmware = Self.file("\(guest).rom")
     configuration.debugPorts = true
+    configuration.verifyCode = true
     change(&configuration)
     vm = try VirtualMachine(configuration)
     let recorder = Recorder(before: before)
@@ -59,7 +60,11 @@ final class BareMetalMachine: @unchecked Sendable {
     vm.onEvent = { event in recorder.note { $0.told.append(event) } }
   }
 
-  deinit { vm.powerOff() }
+  /// Host code that the verifier cannot prove fails the test.
+  deinit {
+    vm.powerOff()
+    for case .log(let line) in events where line.contains("code was refused") { Issue.record("\(line)") }
+  }
 
   /// What the guest has written to COM1.
   var text: String {

@@ -54,4 +54,49 @@ import Testing
     #expect(CodeMutation.all.count >= 60)
     #expect(result.made >= 300)
   }
+
+  /// A register of 32-bit code has an upper half of zeros once it was written as such, until something else may be in it, and
+  /// where ways meet only when it has on both. Strides count on it.
+  @Test func anUpperHalfOfZerosIsKnownFromTheMomentItIsCleared() {
+    let state = VerifierState()
+    let place = Place(Host.rsi)
+    #expect(!state.isShort(place), "64-bit code may have left something there")
+    func cleared() {
+      state.shiftLow(place, 4)
+      #expect(state.isShort(place))
+    }
+    cleared()
+    state.shift(place, 4)
+    #expect(!state.isShort(place))
+    cleared()
+    state.set(Host.rsi, .own)
+    #expect(!state.isShort(place))
+    cleared()
+    state.set(Host.rsi, .sum(Sum(Place(Host.rdi))))
+    #expect(!state.isShort(place))
+    state.set(Host.rsi, .own)
+    cleared()
+    state.spill(GuestRegisters.resident, changed: 1 << 6)
+    #expect(!state.isShort(place))
+    cleared()
+    let other = VerifierState()
+    other.take(state)
+    #expect(other.isShort(place))
+    #expect(!other.meet(state, isFinal: false) && other.isShort(place))
+    other.clear()
+    #expect(state.meet(other, isFinal: false) && !state.isShort(place))
+  }
+
+  /// As many turns as an index of 32 bits has until it wraps count only while its upper half is known to be zeros.
+  @Test func turnsUntilAnIndexWrapsAreLearnedOnlyWithoutAnUpperHalf() throws {
+    let corpus = try VerifierCorpus()
+    let verifier = CodeVerifier(corpus.scratch.translator)
+    let turns = HostValue.wrapTurns(Place(Host.rsi), isUp: true, bits: 2, isLess: true)
+    let state = VerifierState()
+    verifier.learnTurns(state, turns)
+    #expect(state.factCount == 0)
+    state.shiftLow(Place(Host.rsi), 4)
+    verifier.learnTurns(state, turns)
+    #expect(state.factCount == 1)
+  }
 }
