@@ -4,6 +4,8 @@ import Synchronization
 
 /// A descriptor that takes and gives a frame at a time.
 protocol FrameDevice: AnyObject {
+  /// A frame is a packet with the header of `FrameOffload`.
+  var hasHeaders: Bool { get }
   /// To be waited on.
   var descriptor: Int32 { get }
   /// Sends a frame without waiting. What is not taken is lost, as on Ethernet.
@@ -27,7 +29,14 @@ final class FrameLink: NetworkLink, @unchecked Sendable {
   private let bell: Bell
   private var thread: Thread?
   private let ended = DispatchSemaphore(value: 0)
-  private var held: [UInt8]?
+  /// Frames that the pipe has not taken yet, from `heldStart` on.
+  private var held: [[UInt8]] = []
+  private var heldStart = 0
+  /// Frames of one turn each way, and bytes after which no more are fetched.
+  private static let batch = 32
+  private static let batchBytes = 128 << 10
+
+  var takesHeaders: Bool { device.hasHeaders }
 
   /// - Throws: `HostNetworkError` when the host has no descriptors left.
   init(_ description: String, _ device: any FrameDevice) throws(HostNetworkError) {
@@ -67,13 +76,13 @@ final class FrameLink: NetworkLink, @unchecked Sendable {
     let pipe = state.withLock { $0.pipe }
     if let pipe {
       // Few at a time: who closes the pipe waits for them.
-      pipe.toHost.whileOpen { for frame in pipe.toHost.take(8) { _ = device.send(frame) } }
+      pipe.toHost.whileOpen { for frame in pipe.toHost.take(Self.batch) { _ = device.send(frame) } }
       deliver(pipe)
     }
     let hasMore = pipe.map { $0.toHost.whileOpen { true } != nil && $0.toHost.count > 0 } ?? false
     var descriptors = [
       pollfd(fd: bell.descriptor, events: Int16(POLLIN), revents: 0),
-      pollfd(fd: device.descriptor, events: pipe != nil && held == nil ? Int16(POLLIN) : 0, revents: 0),
+      pollfd(fd: device.descriptor, events: pipe != nil && held.isEmpty ? Int16(POLLIN) : 0, revents: 0),
     ]
     guard poll(&descriptors, 2, hasMore ? 0 : -1) > 0 else { return }
     if descriptors[0].revents != 0 { bell.hear() }
@@ -81,15 +90,18 @@ final class FrameLink: NetworkLink, @unchecked Sendable {
     if descriptors[1].revents & Int16(POLLERR | POLLHUP | POLLNVAL) != 0 { usleep(100_000) }
   }
 
-  /// As many as one turn has time for.
+  /// As many as one turn has time for, at once: the machine is called once for all.
   private func deliver(_ pipe: FramePipe) {
-    for _ in 0..<64 {
-      guard let frame = held ?? device.receive() else { return }
-      held = nil
-      guard pipe.toDevice.offer(CollectionOfOne(frame)) == 1 else {
-        held = frame
-        return
+    if held.isEmpty {
+      heldStart = 0
+      var bytes = 0
+      while held.count < Self.batch, bytes < Self.batchBytes, let frame = device.receive() {
+        bytes += frame.count
+        held.append(frame)
       }
     }
+    guard !held.isEmpty else { return }
+    heldStart += pipe.toDevice.offer(held[heldStart...])
+    if heldStart == held.count { held.removeAll(keepingCapacity: true) }
   }
 }

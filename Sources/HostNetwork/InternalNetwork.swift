@@ -12,6 +12,7 @@ public final class InternalNetwork: FrameDevice {
   private static let patience = 200
 
   let descriptor: Int32
+  let hasHeaders = false
   /// Its own socket's name in the folder.
   private let member: String
   private let folder: Int32

@@ -10,6 +10,9 @@ public typealias FramePipe = HostPipe<[UInt8]>
 public protocol NetworkLink: AnyObject, Sendable {
   /// What it is, for people: "nat 10.0.2.0/24".
   var description: String { get }
+  /// What goes through the pipe is packets with the header of `FrameOffload` in front, of which the network does the work that
+  /// is left.
+  var takesHeaders: Bool { get }
   /// Makes it ready, without moving frames.
   /// - Throws: `HostNetworkError`.
   func start() throws
@@ -17,4 +20,8 @@ public protocol NetworkLink: AnyObject, Sendable {
   func connect(_ pipe: FramePipe)
   /// Nothing moves any more when this returns.
   func stop()
+}
+
+extension NetworkLink {
+  public var takesHeaders: Bool { false }
 }

@@ -1,9 +1,11 @@
+import Devices
 import Foundation
 
 /// A network interface of the host whose other end is the card's cable: a tap (Linux, Documentation/networking/tuntap.rst).
 public final class TapDevice: FrameDevice {
   let descriptor: Int32
-  private var buffer = [UInt8](repeating: 0, count: FrameStream.longestFrame + 1)
+  let hasHeaders: Bool
+  private var buffer = [UInt8](repeating: 0, count: FrameStream.longestFrame + FrameOffload.paddedHeaderLength + 1)
 
   /// Names that an interface may have, for messages.
   public static let nameForm = "the name of a tap or a bridge, up to 15 characters, as tap0"
@@ -18,8 +20,9 @@ public final class TapDevice: FrameDevice {
   static let bridgeHelper = "/usr/lib/qemu/qemu-bridge-helper"
 
   /// A link to a tap that the user may open, or to a new one on a bridge.
+  /// - Parameter offloads: whether the card has use for packets of which the host does checksums and segments.
   /// - Throws: `HostNetworkError` for an interface that is not there, is neither, or is not the user's.
-  public static func link(_ name: String) throws(HostNetworkError) -> any NetworkLink {
+  public static func link(_ name: String, offloads: Bool = false) throws(HostNetworkError) -> any NetworkLink {
     // /sys may be that of another network namespace.
     guard isName(name), if_nametoindex(name) != 0 else {
       throw HostNetworkError(
@@ -27,28 +30,37 @@ public final class TapDevice: FrameDevice {
         remedy: "make a tap, as root: ip tuntap add \(name) mode tap user $USER; or name a bridge")
     }
     if access("/sys/class/net/\(name)/bridge", F_OK) == 0 {
-      return try FrameLink("bridged \(name)", TapDevice(descriptor: askHelper(bridge: name)))
+      return try FrameLink("bridged \(name)", TapDevice(askHelper(bridge: name, offloads)))
     }
-    return try FrameLink("bridged \(name)", TapDevice(descriptor: open(tap: name)))
+    return try FrameLink("bridged \(name)", TapDevice(open(tap: name, offloads)))
   }
 
-  init(descriptor: Int32) {
+  /// - Parameter descriptor: of a tap, whose frames have headers if it says so.
+  init(_ descriptor: Int32) {
     self.descriptor = descriptor
     Descriptors.setNonBlocking(descriptor)
+    // TUNGETIFF is _IOR('T', 210, unsigned int).
+    var request = [UInt8](repeating: 0, count: 40)
+    hasHeaders = ioctl(descriptor, 0x8004_54D2, &request) == 0 && request[17] & 0x40 != 0
+    // TUNSETVNETHDRSZ, _IOW('T', 216, int), and TUNSETOFFLOAD, _IOW('T', 208, unsigned int): checksums, TSO for both versions
+    // of IP and with ECN. A tap keeps both when who had it before has gone: without headers nothing may be left to do.
+    var length = Int32(FrameOffload.paddedHeaderLength)
+    if hasHeaders { _ = ioctl(descriptor, 0x4004_54D8, &length) }
+    _ = ioctl(descriptor, 0x4004_54D0, hasHeaders ? 0x0F : 0)
   }
 
   deinit { close(descriptor) }
 
-  private static func open(tap name: String) throws(HostNetworkError) -> Int32 {
+  private static func open(tap name: String, _ offloads: Bool) throws(HostNetworkError) -> Int32 {
     let file = Foundation.open("/dev/net/tun", O_RDWR | O_CLOEXEC)
     guard file >= 0 else {
       throw HostNetworkError(
         "cannot open /dev/net/tun: \(String(cString: strerror(errno)))", remedy: "see who may open it")
     }
-    // struct ifreq: a name of 16 bytes, then flags: IFF_TAP, IFF_NO_PI. TUNSETIFF is _IOW('T', 202, int).
+    // struct ifreq: a name of 16 bytes, then flags: IFF_TAP, IFF_NO_PI, IFF_VNET_HDR. TUNSETIFF is _IOW('T', 202, int).
     var request = [UInt8](repeating: 0, count: 40)
     for (index, byte) in name.utf8.prefix(15).enumerated() { request[index] = byte }
-    (request[16], request[17]) = (0x02, 0x10)
+    (request[16], request[17]) = (0x02, offloads ? 0x50 : 0x10)
     guard ioctl(file, 0x4004_54CA, &request) == 0 else {
       let code = errno
       close(file)
@@ -65,7 +77,7 @@ public final class TapDevice: FrameDevice {
   }
 
   /// The helper sends the tap's descriptor over a socket that it is given.
-  private static func askHelper(bridge: String) throws(HostNetworkError) -> Int32 {
+  private static func askHelper(bridge: String, _ offloads: Bool) throws(HostNetworkError) -> Int32 {
     guard access(bridgeHelper, X_OK) == 0 else {
       throw HostNetworkError(
         "\(bridge) is a bridge, and \(bridgeHelper) is not installed",
@@ -76,7 +88,7 @@ public final class TapDevice: FrameDevice {
     let process: pid_t
     do {
       defer { close(theirs) }
-      process = try HelperProcess.spawn(bridgeHelper, Self.options(bridge: bridge), descriptors: [theirs])
+      process = try HelperProcess.spawn(bridgeHelper, Self.options(bridge: bridge, offloads), descriptors: [theirs])
     }
     let answer = DescriptorPassing.receive(ours)
     var status: Int32 = 0
@@ -90,7 +102,9 @@ public final class TapDevice: FrameDevice {
   }
 
   /// Another program's.
-  private static func options(bridge: String) -> [String] { ["br=\(bridge)", "fd=3"].map { "-" + "-" + $0 } }
+  private static func options(bridge: String, _ offloads: Bool) -> [String] {
+    (["br=\(bridge)", "fd=3"] + (offloads ? ["use-vnet"] : [])).map { "-" + "-" + $0 }
+  }
 
   func send(_ frame: [UInt8]) -> Bool {
     frame.withUnsafeBytes { write(descriptor, $0.baseAddress, $0.count) } == frame.count
@@ -100,7 +114,8 @@ public final class TapDevice: FrameDevice {
     while true {
       let count = read(descriptor, &buffer, buffer.count)
       guard count >= 0 else { return nil }
-      if (14...FrameStream.longestFrame).contains(count) { return Array(buffer[..<count]) }
+      let length = hasHeaders ? count - FrameOffload.paddedHeaderLength : count
+      if (14...FrameStream.longestFrame).contains(length) { return Array(buffer[..<count]) }
       if count == 0 { return nil }
     }
   }

@@ -28,10 +28,10 @@ public final class HostPipe<Item: Sendable>: Sendable {
   /// What the device has for the host.
   public let toHost: HostQueue<Item>
 
-  /// - Parameter capacity: items each way.
-  public init(capacity: Int) {
-    toDevice = HostQueue(capacity: capacity)
-    toHost = HostQueue(capacity: capacity)
+  /// - Parameters: capacity: items each way. limit, size: see `HostQueue`.
+  public init(capacity: Int, limit: Int = .max, size: (@Sendable (Item) -> Int)? = nil) {
+    toDevice = HostQueue(capacity: capacity, limit: limit, size: size)
+    toHost = HostQueue(capacity: capacity, limit: limit, size: size)
   }
 }
 
@@ -49,8 +49,12 @@ public final class HostQueue<Item: Sendable>: @unchecked Sendable {
 
   /// The most elements that it holds.
   public let capacity: Int
+  private let limit: Int
+  private let size: (@Sendable (Item) -> Int)?
   private let lock = NSLock()
   private var items: [Item] = []
+  /// Of what is in it, where sizes count.
+  private var bytes = 0
   /// Taken already from `items`.
   private var start = 0
   private var counts = Counters()
@@ -61,10 +65,15 @@ public final class HostQueue<Item: Sendable>: @unchecked Sendable {
   private var whenItems: @Sendable () -> Void = {}
   private var whenRoom: @Sendable () -> Void = {}
 
-  /// - Parameter capacity: elements, at least one.
-  public init(capacity: Int) {
+  /// - Parameters:
+  ///   - capacity: elements, at least one.
+  ///   - limit: bytes from which on nothing more is accepted, however few the elements.
+  ///   - size: of an element in bytes; nil: sizes do not count.
+  public init(capacity: Int, limit: Int = .max, size: (@Sendable (Item) -> Int)? = nil) {
     precondition(capacity > 0)
     self.capacity = capacity
+    self.limit = limit
+    self.size = size
   }
 
   /// Called after something was put into an empty queue, on the thread that put it and with none of the queue's locks held.
@@ -108,7 +117,7 @@ public final class HostQueue<Item: Sendable>: @unchecked Sendable {
   /// Whether `count` items would find room. After a no `onRoom` is called once, as after `offer`.
   public func hasRoom(for count: Int) -> Bool {
     lock.withLock {
-      let isThere = items.count - start + count <= capacity
+      let isThere = items.count - start + count <= capacity && bytes < limit
       if !isThere { someoneWaits = true }
       return isThere
     }
@@ -119,7 +128,7 @@ public final class HostQueue<Item: Sendable>: @unchecked Sendable {
   public func offer(_ new: some Collection<Item>) -> Int {
     let (accepted, wakes) = lock.withLock { () -> (Int, (@Sendable () -> Void)?) in
       let used = items.count - start
-      let accepted = min(new.count, max(0, capacity - used))
+      let accepted = room(for: new)
       items.append(contentsOf: new.prefix(accepted))
       if accepted < new.count {
         counts.refusals += 1
@@ -131,16 +140,29 @@ public final class HostQueue<Item: Sendable>: @unchecked Sendable {
     return accepted
   }
 
+  /// How many of the items find room, which counts them as there. With the lock held.
+  private func room(for new: some Collection<Item>) -> Int {
+    let most = max(0, capacity - (items.count - start))
+    guard let size else { return min(new.count, most) }
+    var count = 0
+    for item in new.prefix(most) where bytes < limit {
+      bytes += size(item)
+      count += 1
+    }
+    return count
+  }
+
   /// Takes one item, or drops and counts it when there is no room.
   /// - Returns: whether it was taken.
   @discardableResult
   public func send(_ item: Item) -> Bool {
     let (isTaken, wakes) = lock.withLock { () -> (Bool, (@Sendable () -> Void)?) in
       let used = items.count - start
-      guard used < capacity else {
+      guard used < capacity, bytes < limit else {
         counts.dropped += 1
         return (false, nil)
       }
+      if let size { bytes += size(item) }
       items.append(item)
       return (true, used == 0 ? whenItems : nil)
     }
@@ -157,6 +179,7 @@ public final class HostQueue<Item: Sendable>: @unchecked Sendable {
       let end = start + min(most, items.count - start)
       let taken = Array(items[start..<end])
       start = end
+      if let size { for item in taken { bytes -= size(item) } }
       counts.taken += UInt64(taken.count)
       // What was taken leaves the array now and then, so that taking costs the same however much waits.
       if start == items.count {
@@ -166,7 +189,7 @@ public final class HostQueue<Item: Sendable>: @unchecked Sendable {
         items.removeFirst(start)
         start = 0
       }
-      guard someoneWaits, items.count - start <= capacity / 2 else { return (taken, nil) }
+      guard someoneWaits, items.count - start <= capacity / 2, bytes <= limit / 2 else { return (taken, nil) }
       someoneWaits = false
       return (taken, whenRoom)
     }
@@ -179,6 +202,7 @@ public final class HostQueue<Item: Sendable>: @unchecked Sendable {
     lock.withLock {
       items = saved
       start = 0
+      if let size { bytes = saved.reduce(0) { $0 + size($1) } }
     }
   }
 }

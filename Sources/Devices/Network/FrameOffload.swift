@@ -11,6 +11,8 @@ public struct FrameOffload: Codable, Equatable, Sendable {
 
   /// Bytes of the header in front of a frame, without the number of buffers.
   public static let headerLength = 10
+  /// With the number of buffers, which is 0 outside of guests.
+  public static let paddedHeaderLength = 12
 
   /// The checksum of all from `checksumStart` on belongs at `checksumStart + checksumOffset`, where the pseudo header's sum is.
   public var needsChecksum = false
@@ -46,6 +48,31 @@ public struct FrameOffload: Codable, Equatable, Sendable {
     segmentSize = word(4)
     checksumStart = word(6)
     checksumOffset = word(8)
+  }
+
+  /// Whether anything is left to do.
+  public var isDone: Bool { !needsChecksum && segmentation == .none }
+
+  /// A frame with nothing left to do, as a packet with a header.
+  public static func packet(_ frame: [UInt8]) -> [UInt8] {
+    var packet = [UInt8]()
+    packet.reserveCapacity(paddedHeaderLength + frame.count)
+    packet.append(contentsOf: repeatElement(0, count: paddedHeaderLength))
+    packet.append(contentsOf: frame)
+    return packet
+  }
+
+  /// The frames that a packet with a header is, after all the work; none where it cannot be done.
+  public static func frames(ofPacket packet: [UInt8]) -> [[UInt8]] {
+    guard packet.count > paddedHeaderLength, let offload = FrameOffload(header: packet.prefix(headerLength)) else {
+      return []
+    }
+    let frame = Array(packet[paddedHeaderLength...])
+    guard !offload.isDone else { return [frame] }
+    var finisher = FrameFinisher(frame, offload)
+    var frames: [[UInt8]] = []
+    while let next = finisher?.next() { frames.append(next) }
+    return frames
   }
 
   /// As it stands in front of a frame.

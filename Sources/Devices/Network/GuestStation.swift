@@ -4,6 +4,8 @@
 /// It learns from what the guest says of itself: ARP (RFC 826), and neighbour discovery of IPv6 (RFC 4861). What it forwards
 /// for others is not looked at.
 public struct GuestStation: Codable, Equatable, Sendable {
+  /// Bytes of a frame that `learn` looks at, at most.
+  public static let longestLesson = 96
   /// Addresses kept of each kind; of more, those used last.
   static let limit = 16
 

@@ -27,3 +27,16 @@ public protocol NetworkCard: Device {
 extension NetworkCard {
   public func askToAnnounce() {}
 }
+
+/// A card whose guest gives away and takes packets with work left to do on them (`FrameOffload`), where the wire does too.
+///
+/// Such a packet is one array of bytes: the header (`FrameOffload.paddedHeaderLength`), then the packet.
+public protocol OffloadingCard: NetworkCard {
+  /// Set by a wire that takes packets with work left to do, with the header in front, in place of `onSend`.
+  var onSendPacket: (([UInt8]) -> Void)? { get set }
+  /// Whether the driver does this work on a packet that it receives.
+  func takes(_ offload: FrameOffload) -> Bool
+  /// Takes a packet with its header off the wire, of which `offload` was read; the card `takes` that.
+  /// - Returns: as `receive(_:)`.
+  func receive(packet: [UInt8], _ offload: FrameOffload) -> Bool
+}

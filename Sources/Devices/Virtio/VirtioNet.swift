@@ -4,15 +4,14 @@ import SavedState
 /// The network device of virtio as a network card: frames between the guest's queues and the wire.
 ///
 /// Source: virtio 1.2, 5.1. The wire takes whole frames, so checksums are filled in and large packets cut here
-/// (`FrameFinisher`), unless `onSendLarge` takes them as they are.
-public final class VirtioNet: VirtioPCI, NetworkCard {
+/// (`FrameFinisher`), unless `onSendPacket` takes them as they are.
+public final class VirtioNet: VirtioPCI, OffloadingCard {
   public let name: String
   public let address: MACAddress
   public var onReceiveRoom: () -> Void = {}
   public var wireHasRoom: () -> Bool = { true }
   public var onSend: ([UInt8]) -> Void = { _ in }
-  /// Set by a wire that takes packets with work left to do on them, in place of `onSend`.
-  public var onSendLarge: (([UInt8], FrameOffload) -> Void)?
+  public var onSendPacket: (([UInt8]) -> Void)?
 
   private typealias Feature = VirtioNetCore.Feature
   private enum Queue {
@@ -133,7 +132,7 @@ public final class VirtioNet: VirtioPCI, NetworkCard {
     while sendUnfinished(&budget) {
       guard let chain = next(Queue.transmit) else { break }
       budget -= Self.overhead
-      begin(chain)
+      begin(chain, &budget)
       give(Queue.transmit, chain.head, written: 0)
     }
     tell(Queue.transmit)
@@ -160,17 +159,25 @@ public final class VirtioNet: VirtioPCI, NetworkCard {
   }
 
   /// Takes a packet out of its chain. One that cannot be sent is gone.
-  private func begin(_ chain: VirtioChain) {
+  private func begin(_ chain: VirtioChain, _ budget: inout Int) {
     let length = chain.readableBytes - headerLength
     guard length > 0, length <= Self.packetLimit else { return }
     guard var offload = FrameOffload(header: chain.read(headerLength, memory: memory)) else { return }
     offload.isChecked = false
-    let packet = chain.read(length, from: headerLength, memory: memory)
-    if let onSendLarge {
-      if core.state.hasCarrier { onSendLarge(packet, offload) }
-    } else {
-      unfinished = FrameFinisher(packet, offload)
+    guard let onSendPacket else {
+      unfinished = FrameFinisher(chain.read(length, from: headerLength, memory: memory), offload)
+      return
     }
+    budget -= length
+    let ahead = FrameOffload.paddedHeaderLength
+    let packet = [UInt8](unsafeUninitializedCapacity: ahead + length) { buffer, initialized in
+      let header = offload.header
+      for index in 0..<ahead { buffer[index] = index < header.count ? header[index] : 0 }
+      let body = UnsafeMutableRawBufferPointer(rebasing: UnsafeMutableRawBufferPointer(buffer)[ahead...])
+      chain.read(from: headerLength, into: body, memory: memory)
+      initialized = ahead + length
+    }
+    if core.state.hasCarrier { onSendPacket(packet) }
   }
 
   // MARK: Receiving
@@ -182,21 +189,26 @@ public final class VirtioNet: VirtioPCI, NetworkCard {
     {
       offload.isChecked = true
     }
-    return receive(frame, offload)
+    return receive(frame, from: 0, offload)
   }
 
-  /// Takes a packet with work left to do on it, where the driver does that: see `takesLarge`.
-  public func receive(_ packet: [UInt8], _ offload: FrameOffload) -> Bool {
+  public func receive(packet: [UInt8], _ offload: FrameOffload) -> Bool {
+    receive(packet, from: FrameOffload.paddedHeaderLength, offload)
+  }
+
+  private func receive(_ packet: [UInt8], from start: Int, _ offload: FrameOffload) -> Bool {
     // What comes while the machine stands still is held by who brings it.
     guard !isPaused else {
       isRefusing = true
       return false
     }
-    guard canServe, isEnabled(Queue.receive), core.state.hasCarrier, core.accepts(packet, features) else { return true }
-    guard packet.count <= Self.packetLimit else { return true }
-    switch reserve(headerLength + packet.count) {
+    guard canServe, isEnabled(Queue.receive), core.state.hasCarrier,
+      core.accepts(packet, from: start, features)
+    else { return true }
+    guard packet.count - start <= Self.packetLimit else { return true }
+    switch reserve(headerLength + packet.count - start) {
     case .room(let chains):
-      store(packet, offload, in: chains)
+      store(packet, from: start, offload, in: chains)
       return true
     case .tooSmall: return true
     case .none:
@@ -205,8 +217,7 @@ public final class VirtioNet: VirtioPCI, NetworkCard {
     }
   }
 
-  /// Whether the driver does this work on a packet that it receives.
-  public func takesLarge(_ offload: FrameOffload) -> Bool {
+  public func takes(_ offload: FrameOffload) -> Bool {
     if offload.needsChecksum, !features.contains(Feature.guestChecksum) { return false }
     switch offload.segmentation {
     case .none: return true
@@ -254,14 +265,15 @@ public final class VirtioNet: VirtioPCI, NetworkCard {
     return .room(chains)
   }
 
-  private func store(_ packet: [UInt8], _ offload: FrameOffload, in chains: [VirtioChain]) {
+  private func store(_ packet: [UInt8], from start: Int, _ offload: FrameOffload, in chains: [VirtioChain]) {
     var header = offload.header
     if headerLength == 12 { header += [UInt8(chains.count & 0xFF), UInt8(chains.count >> 8)] }
     chains[0].write(header, memory: memory)
     var done = 0
     var used: [(head: UInt16, written: Int)] = []
     used.reserveCapacity(chains.count)
-    packet.withUnsafeBytes { bytes in
+    packet.withUnsafeBytes { whole in
+      let bytes = UnsafeRawBufferPointer(rebasing: whole[start...])
       for (index, chain) in chains.enumerated() {
         let start = index == 0 ? header.count : 0
         let part = min(chain.writableBytes - start, bytes.count - done)

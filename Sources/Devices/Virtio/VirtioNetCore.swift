@@ -96,17 +96,18 @@ struct VirtioNetCore {
 
   // MARK: Filters
 
-  func accepts(_ frame: [UInt8], _ features: VirtioFeatures) -> Bool {
-    guard frame.count >= 14 else { return false }
-    if features.contains(Feature.vlanFilter), frame.word(at: 12) == 0x8100, frame.count >= 18 {
-      let vlan = Int(frame.word(at: 14) & 0xFFF)
+  /// - Parameter start: where the frame begins.
+  func accepts(_ frame: [UInt8], from start: Int = 0, _ features: VirtioFeatures) -> Bool {
+    guard frame.count >= start + 14 else { return false }
+    if features.contains(Feature.vlanFilter), frame.word(at: start + 12) == 0x8100, frame.count >= start + 18 {
+      let vlan = Int(frame.word(at: start + 14) & 0xFFF)
       guard state.vlans[vlan >> 5] >> UInt32(vlan & 31) & 1 != 0 else { return false }
     }
     if state.modes.contains(.promiscuous) { return true }
-    let destination = Self.number(frame, 0)
+    let destination = Self.number(frame, start)
     let modes = state.modes.union(state.tablesOverflow)
     if destination == 0xFFFF_FFFF_FFFF { return !modes.contains(.noBroadcast) }
-    if frame[0] & 1 != 0 {
+    if frame[start] & 1 != 0 {
       if modes.contains(.noMulticast) { return false }
       return modes.contains(.allMulticast) || state.multicast.contains(destination)
     }

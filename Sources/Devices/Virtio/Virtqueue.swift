@@ -148,8 +148,12 @@ struct Virtqueue {
   /// ring afterwards: the driver may have put something there meanwhile.
   mutating func setWantsNotices(_ isWanted: Bool, _ memory: PhysicalMemory, _ features: VirtioFeatures) {
     if features.contains(.eventIndex) {
-      // The index that is behind us is never reached, for as long as it takes to go once around.
-      if isWanted { memory.write(state.used &+ 4 &+ UInt64(state.size) &* 8, state.nextAvailable) }
+      // From the index on that is there now: what waits in the ring may be too little. The index that is behind us is never
+      // reached, for as long as it takes to go once around.
+      if isWanted {
+        let index = memory.read(state.available &+ 2, as: UInt16.self)
+        memory.write(state.used &+ 4 &+ UInt64(state.size) &* 8, index)
+      }
     } else if state.wantsNotices != isWanted {
       memory.write(state.used, isWanted ? 0 as UInt16 : 1)
     }

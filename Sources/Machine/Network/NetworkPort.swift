@@ -26,8 +26,9 @@ public struct NetworkCounters: Codable, Equatable, Sendable {
 /// While the machine stands still the pipe is closed: nothing leaves it. What waits then belongs to the state, so it is sent by
 /// whoever goes on with the machine, and by nobody else.
 public final class NetworkPort: Device, @unchecked Sendable {
-  /// Frames each way that wait at most.
+  /// Frames each way that wait at most, and bytes beyond which none is added.
   public static let capacity = 256
+  static let byteLimit = 512 << 10
   /// Which way a frame goes.
   public enum Direction: Sendable { case sent, received }
 
@@ -36,7 +37,7 @@ public final class NetworkPort: Device, @unchecked Sendable {
   /// Of its section in the state.
   public let name: String
   /// The other end.
-  public let pipe = FramePipe(capacity: NetworkPort.capacity)
+  public let pipe = FramePipe(capacity: NetworkPort.capacity, limit: NetworkPort.byteLimit) { $0.count }
 
   private let card: any NetworkCard
   private let lock: MachineLock
@@ -46,6 +47,8 @@ public final class NetworkPort: Device, @unchecked Sendable {
   private var isPluggedIn: Bool
   /// Taken out of the pipe and not taken by the card yet.
   private var inHand: [[UInt8]] = []
+  /// What waits, on either side, is packets with headers (`OffloadingCard`).
+  private var hasHeaders = false
   private var isPaused = true
   private var isConnected = false
   private var observer: (@Sendable (Direction, [UInt8]) -> Void)?
@@ -77,7 +80,28 @@ public final class NetworkPort: Device, @unchecked Sendable {
   // MARK: The host's side
 
   /// Somebody takes what is sent, from now on: while he does not, frames wait in the guest's ring.
-  func connect() { lock.withLock { isConnected = true } }
+  /// - Parameter withHeaders: what goes through the pipe is packets with headers, of which the network does the work that is
+  ///   left; only for a card of which `offloads` is true.
+  func connect(withHeaders: Bool = false) {
+    lock.withLock {
+      isConnected = true
+      let card = card as? any OffloadingCard
+      let wanted = withHeaders && card != nil
+      // A machine that has come has brought what waits for a network like the one that it left.
+      pipe.toHost.restore(Self.convert(pipe.toHost.waiting, from: hasHeaders, to: wanted))
+      inHand = Self.convert(inHand.reversed(), from: hasHeaders, to: wanted).reversed()
+      hasHeaders = wanted
+      card?.onSendPacket = wanted ? { [unowned self] in sendPacket($0) } : nil
+    }
+  }
+
+  private static func convert(_ items: [[UInt8]], from: Bool, to: Bool) -> [[UInt8]] {
+    guard from != to else { return items }
+    return to ? items.map(FrameOffload.packet) : items.flatMap(FrameOffload.frames)
+  }
+
+  /// Whether the card has use for a network that does the work on packets with headers.
+  var offloads: Bool { card is any OffloadingCard }
 
   /// - Parameter observer: sees every frame, with the machine lock held: it must not block.
   func observe(_ observer: (@Sendable (Direction, [UInt8]) -> Void)?) { lock.withLock { self.observer = observer } }
@@ -116,7 +140,21 @@ public final class NetworkPort: Device, @unchecked Sendable {
 
   private func put(_ frame: [UInt8]) {
     observer?(.sent, frame)
-    pipe.toHost.send(frame)
+    pipe.toHost.send(hasHeaders ? FrameOffload.packet(frame) : frame)
+  }
+
+  /// A packet with its header: what it is can be seen in its beginning.
+  private func sendPacket(_ packet: [UInt8]) {
+    let start = FrameOffload.paddedHeaderLength
+    guard isPluggedIn, (start + 14...start + FrameStream.longestFrame).contains(packet.count) else {
+      return counts.sendDrops += 1
+    }
+    counts.framesSent += 1
+    counts.bytesSent += UInt64(packet.count - start)
+    station.learn(Array(packet[start...].prefix(GuestStation.longestLesson)))
+    announcements?.sent()
+    if let observer { observer(.sent, Array(packet[start...])) }
+    pipe.toHost.send(packet)
   }
 
   private func deliver() {
@@ -124,17 +162,43 @@ public final class NetworkPort: Device, @unchecked Sendable {
     while true {
       if inHand.isEmpty { inHand = pipe.toDevice.take(16).reversed() }
       guard let frame = inHand.last else { return }
-      if isPluggedIn {
-        guard card.receive(frame) else { return }
-        counts.framesReceived += 1
-        counts.bytesReceived += UInt64(frame.count)
-        observer?(.received, frame)
-        if announcements != nil, station.isAddressed(by: frame) { announcements?.received() }
-      } else {
+      guard isPluggedIn else {
         counts.receiveDrops += 1
+        inHand.removeLast()
+        continue
       }
-      inHand.removeLast()
+      guard let card = card as? any OffloadingCard, hasHeaders else {
+        guard card.receive(frame) else { return }
+        received(frame, from: 0)
+        continue
+      }
+      guard let offload = FrameOffload(header: frame) else {
+        counts.receiveDrops += 1
+        inHand.removeLast()
+        continue
+      }
+      guard card.takes(offload) else {
+        inHand.removeLast()
+        inHand += FrameOffload.frames(ofPacket: frame).reversed().map(FrameOffload.packet)
+        continue
+      }
+      let isTaken =
+        offload.isDone && !offload.isChecked
+        ? card.receive(Array(frame[FrameOffload.paddedHeaderLength...])) : card.receive(packet: frame, offload)
+      guard isTaken else { return }
+      received(frame, from: FrameOffload.paddedHeaderLength)
     }
+  }
+
+  /// The card has taken what came last.
+  private func received(_ frame: [UInt8], from start: Int) {
+    counts.framesReceived += 1
+    counts.bytesReceived += UInt64(frame.count - start)
+    if let observer { observer(.received, start == 0 ? frame : Array(frame[start...])) }
+    if announcements != nil, station.isAddressed(by: start == 0 ? frame : Array(frame[start...].prefix(6))) {
+      announcements?.received()
+    }
+    inHand.removeLast()
   }
 
   // MARK: Announcing
@@ -174,42 +238,63 @@ public final class NetworkPort: Device, @unchecked Sendable {
     /// Frames that wait for the guest.
     var received: Data
     var station: GuestStation
+    /// In both, each packet comes after its header, as if that were a frame. Absent before version 2.
+    var hasHeaders: Bool?
   }
   private static let kind = "network-cable"
-  private static let version = 1
+  private static let version = 2
 
   public func save() throws -> StateSection {
     let saved = Saved(
-      sent: Self.encode(pipe.toHost.waiting), received: Self.encode(inHand.reversed() + pipe.toDevice.waiting),
-      station: station)
+      sent: encode(pipe.toHost.waiting), received: encode(inHand.reversed() + pipe.toDevice.waiting), station: station,
+      hasHeaders: hasHeaders)
     return try StateSection(name: name, kind: Self.kind, version: Self.version, state: saved)
   }
 
   public func load(_ section: StateSection) throws {
     let saved = try section.decode(Saved.self, kind: Self.kind, upTo: Self.version)
-    let sent = try Self.decode(saved.sent, in: section)
-    let received = try Self.decode(saved.received, in: section)
+    let headers = saved.hasHeaders ?? false
+    let sent = try Self.decode(saved.sent, headers, in: section)
+    let received = try Self.decode(saved.received, headers, in: section)
     try requireValid(saved.station.isPlausible, in: section, "the addresses of the guest")
     station = saved.station
     hasArrived = true
     // The card has been loaded before.
     isPluggedIn = card.hasCarrier
+    // Until it is connected nothing takes any of it.
+    hasHeaders = headers
     pipe.toHost.restore(sent)
     inHand = received.reversed()
   }
 
-  private static func encode(_ frames: [[UInt8]]) -> Data {
+  private func encode(_ frames: [[UInt8]]) -> Data {
     var bytes: [UInt8] = []
-    for frame in frames { FrameStream.encode(frame, to: &bytes) }
+    for frame in frames {
+      if hasHeaders {
+        FrameStream.encode(Array(frame.prefix(FrameOffload.paddedHeaderLength)), to: &bytes)
+        FrameStream.encode(Array(frame.dropFirst(FrameOffload.paddedHeaderLength)), to: &bytes)
+      } else {
+        FrameStream.encode(frame, to: &bytes)
+      }
+    }
     return Data(bytes)
   }
 
-  private static func decode(_ data: Data, in section: StateSection) throws -> [[UInt8]] {
+  private static func decode(_ data: Data, _ hasHeaders: Bool, in section: StateSection) throws -> [[UInt8]] {
     var decoder = FrameStream.Decoder()
     decoder.append(data)
     var frames: [[UInt8]] = []
-    do {
-      while let frame = try decoder.next() { frames.append(frame) }
+    do throws(HostNetworkError) {
+      while let frame = try decoder.next() {
+        guard hasHeaders else {
+          frames.append(frame)
+          continue
+        }
+        guard frame.count == FrameOffload.paddedHeaderLength, FrameOffload(header: frame) != nil,
+          let packet = try decoder.next()
+        else { throw HostNetworkError("a packet without a header") }
+        frames.append(frame + packet)
+      }
     } catch {
       throw SavedStateError.corrupt("section \(section.name): \(error.message)")
     }

@@ -6,9 +6,10 @@ extension VirtualMachine {
   public var networkSlots: [Int] { board.networkPorts.keys.sorted() }
 
   /// The pipe of card `slot` for what takes its frames from now on; nil: there is no such card.
-  public func connectNetwork(slot: Int) -> FramePipe? {
+  /// - Parameter withHeaders: see `NetworkLink.takesHeaders`.
+  public func connectNetwork(slot: Int, withHeaders: Bool = false) -> FramePipe? {
     guard let port = board.networkPorts[slot] else { return nil }
-    port.connect()
+    port.connect(withHeaders: withHeaders)
     return port.pipe
   }
 
