@@ -247,8 +247,8 @@ public final class NetworkPort: Device, @unchecked Sendable {
   public func save() throws -> StateSection {
     let saved = Saved(
       sent: encode(pipe.toHost.waiting), received: encode(inHand.reversed() + pipe.toDevice.waiting), station: station,
-      hasHeaders: hasHeaders)
-    return try StateSection(name: name, kind: Self.kind, version: Self.version, state: saved)
+      hasHeaders: hasHeaders ? true : nil)
+    return try StateSection(name: name, kind: Self.kind, version: hasHeaders ? 2 : 1, state: saved)
   }
 
   public func load(_ section: StateSection) throws {
@@ -298,7 +298,7 @@ public final class NetworkPort: Device, @unchecked Sendable {
     } catch {
       throw SavedStateError.corrupt("section \(section.name): \(error.message)")
     }
-    guard decoder.pending == 0, frames.count <= 2 * capacity else {
+    guard decoder.pending == 0, frames.count <= 2 * capacity, !hasHeaders || data.count <= 8 * byteLimit else {
       throw SavedStateError.corrupt("section \(section.name): \(frames.count) frames and \(decoder.pending) bytes")
     }
     return frames

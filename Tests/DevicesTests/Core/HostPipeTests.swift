@@ -40,6 +40,20 @@ private final class Calls: @unchecked Sendable {
     #expect(room.count == 1)
   }
 
+  @Test func aQueueIsFullOfBytesAsWellAsOfItems() {
+    let queue = HostQueue<String>(capacity: 8, limit: 10) { $0.utf8.count }
+    let room = Calls()
+    queue.onRoom { room.add() }
+    #expect(queue.offer(["12345", "1234", "123456789", "1"]) == 3, "one may go beyond")
+    #expect(!queue.hasRoom(for: 1) && !queue.send("1"))
+    #expect(queue.take(1) == ["12345"] && room.count == 0 && !queue.hasRoom(for: 1))
+    #expect(queue.take(1) == ["1234"] && room.count == 0 && queue.hasRoom(for: 1))
+    #expect(queue.take() == ["123456789"] && room.count == 1)
+    queue.restore(["1234567890"])
+    #expect(queue.offer(["1"]) == 0)
+    #expect(queue.take() == ["1234567890"] && queue.offer(["1"]) == 1 && queue.count == 1)
+  }
+
   @Test func itemsAreToldWhenAnEmptyQueueGetsSome() {
     let queue = HostQueue<Int>(capacity: 8)
     let items = Calls()

@@ -274,6 +274,40 @@ final class VirtioNetBench {
     #expect(net.card.receive(frame))
   }
 
+  @Test func aDriverIsAskedForWhatIsMissingNotForWhatIsThere() throws {
+    let net = try VirtioNetBench(size: 8)
+    let event = net.bench.used(0) + 4 + 8 * 8
+    net.offer(3, 700)
+    let frame = SampleFrame.ethernet([UInt8](repeating: 1, count: 2700))
+    #expect(!net.card.receive(frame), "three of four")
+    // The driver tells when it goes beyond this index (2.7.10): with the next buffer.
+    #expect(net.bench.board.memory.read(event, as: UInt16.self) == 3)
+    net.offer(1, 700)
+    #expect(net.card.receive(frame))
+  }
+
+  @Test func aPacketThatIsNotFinishedLeavesWithItsHeader() throws {
+    let net = try VirtioNetBench()
+    var packets: [[UInt8]] = []
+    net.card.onSendPacket = { packets.append($0) }
+    var offload = FrameOffload()
+    offload.needsChecksum = true
+    offload.isChecked = true
+    offload.segmentation = .tcp4
+    offload.segmentSize = 1448
+    offload.checksumStart = 34
+    offload.checksumOffset = 16
+    let frame = SampleFrame.tcp4([UInt8](repeating: 8, count: 9000))
+    net.send(frame, offload)
+    // That it is checked is what a device says, not a driver.
+    offload.isChecked = false
+    #expect(packets == [offload.header + [0, 0] + frame] && net.takeSent().isEmpty)
+    // What cannot be understood goes nowhere.
+    net.bench.add(1, out: [[0, 3] + [UInt8](repeating: 0, count: 10), frame])
+    net.bench.kick(1)
+    #expect(packets.count == 1)
+  }
+
   @Test func whatCanNeverFitIsDropped() throws {
     var net = try VirtioNetBench(size: 8)
     net.offer(8, 100)

@@ -8,14 +8,14 @@ import Testing
 @testable import Machine
 
 /// A card that takes as many frames as it is told, and is not to be asked anything while it sends.
-private final class FakeCard: NetworkCard {
+private class FakeCard: NetworkCard {
   let name = "nic1"
   let address = MACAddress([2, 0, 0, 0, 0, 1])!
   var onReceiveRoom: () -> Void = {}
   var wireHasRoom: () -> Bool = { true }
   var onSend: ([UInt8]) -> Void = { _ in }
   var room = Int.max
-  private(set) var received: [[UInt8]] = []
+  fileprivate(set) var received: [[UInt8]] = []
   private(set) var roomNotices = 0
   private var isSending = false
   private var carrier = true
@@ -54,6 +54,14 @@ private final class FakeCard: NetworkCard {
   func load(_ section: StateSection) throws {}
   func pause() {}
   func resume() {}
+}
+
+/// One that gives and takes packets with work left to do, if its driver does.
+private final class LargeCard: FakeCard, OffloadingCard {
+  var onSendPacket: (([UInt8]) -> Void)?
+  var isWilling = true
+  func takes(_ offload: FrameOffload) -> Bool { isWilling || offload.isDone }
+  func receive(packet: [UInt8], _ offload: FrameOffload) -> Bool { receive(packet) }
 }
 
 @Suite struct NetworkPortTests {
@@ -173,6 +181,121 @@ private final class FakeCard: NetworkCard {
       name: "nic1-cable", kind: "network-cable", version: 1, state: Fields(sent: many, received: Data()))
     #expect(throws: SavedStateError.self) { try lock.withLock { try old.load(bad) } }
     #expect(try lock.withLock { try old.save() } == good)
+  }
+
+  // MARK: Packets with headers
+
+  /// A packet of TCP that is to be cut in `count` segments, with its header.
+  private static func large(_ count: Int, segment: Int = 1000) -> [UInt8] {
+    var offload = FrameOffload()
+    offload.needsChecksum = true
+    offload.segmentation = .tcp4
+    offload.segmentSize = UInt16(segment)
+    offload.checksumStart = 34
+    offload.checksumOffset = 16
+    let ip: [UInt8] = [0x45, 0, 0, 0, 0, 1, 0, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2]
+    let tcp: [UInt8] = [0, 80, 0, 81, 0, 0, 0, 1, 0, 0, 0, 1, 0x50, 0x10, 1, 0, 0, 0, 0, 0]
+    let frame = guest + [2, 0, 0, 0, 0, 9, 8, 0] + ip + tcp + [UInt8](repeating: 5, count: count * segment)
+    return offload.header + [0, 0] + frame
+  }
+
+  private func largePort(_ card: LargeCard) -> NetworkPort {
+    NetworkPort(slot: 1, card: card, lock: lock, clock: clock)
+  }
+
+  @Test func packetsGoWholeToANetworkThatTakesHeadersAndBoundedInBytes() throws {
+    let card = LargeCard()
+    let port = largePort(card)
+    port.connect(withHeaders: true)
+    lock.withLock { port.resume() }
+    let packet = Self.large(50)
+    var sent = 0
+    lock.withLock {
+      while card.wireHasRoom(), sent < 100 {
+        card.onSendPacket?(packet)
+        sent += 1
+      }
+    }
+    #expect(sent == (NetworkPort.byteLimit + packet.count - 1) / packet.count)
+    #expect(port.pipe.toHost.take() == Array(repeating: packet, count: sent))
+    #expect(card.roomNotices == 1 && port.counters.sendDrops == 0)
+    #expect(port.counters.bytesSent == UInt64(sent * (packet.count - 12)))
+    // A plain frame has an empty header there.
+    _ = lock.withLock { card.send([Self.arp]) }
+    #expect(port.pipe.toHost.take() == [[UInt8](repeating: 0, count: 12) + Self.arp])
+  }
+
+  @Test func whatTheDriverDoesNotDoIsDoneForIt() throws {
+    let card = LargeCard()
+    let port = largePort(card)
+    port.connect(withHeaders: true)
+    lock.withLock { port.resume() }
+    let packet = Self.large(3)
+    #expect(port.pipe.toDevice.offer([packet]) == 1)
+    #expect(card.received == [packet])
+    card.received = []
+    card.isWilling = false
+    card.room = 2
+    let bad: [UInt8] = [0, 3] + packet.dropFirst(2)
+    #expect(port.pipe.toDevice.offer([bad, packet]) == 2)
+    #expect(card.received.count == 2 && card.received.allSatisfy { $0.count == 1054 })
+    card.room = .max
+    lock.withLock { card.onReceiveRoom() }
+    #expect(card.received == FrameOffload.frames(ofPacket: packet))
+    #expect(port.counters.receiveDrops == 1, "a header that means nothing")
+  }
+
+  @Test(arguments: [true, false]) func packetsCrossWithTheMachineToAnyNetwork(_ takesHeaders: Bool) throws {
+    let card = LargeCard()
+    let old = largePort(card)
+    old.connect(withHeaders: true)
+    lock.withLock { old.resume() }
+    card.room = 0
+    let packets = [Self.large(3), Self.large(40)]
+    _ = old.pipe.toDevice.offer(packets)
+    lock.withLock { card.onSendPacket?(packets[1]) }
+    old.close()
+    lock.withLock { old.pause() }
+    let section = try lock.withLock { try old.save() }
+
+    let newCard = LargeCard()
+    let new = largePort(newCard)
+    try lock.withLock { try new.load(section) }
+    #expect(try lock.withLock { try new.save() } == section)
+    new.connect(withHeaders: takesHeaders)
+    lock.withLock { new.resume() }
+    let cut = packets.map(FrameOffload.frames)
+    #expect(cut.map(\.count) == [3, 40])
+    let sent = new.pipe.toHost.take()
+    #expect(sent.starts(with: takesHeaders ? [packets[1]] : cut[1]))
+    #expect(newCard.received == (takesHeaders ? packets : cut[0] + cut[1]))
+  }
+
+  @Test func aDamagedStateWithHeadersIsRefused() throws {
+    let card = LargeCard()
+    let port = largePort(card)
+    struct Fields: Codable {
+      var sent, received: Data
+      var station = GuestStation()
+      var hasHeaders = true
+    }
+    func stream(_ frames: [[UInt8]]) -> Data {
+      var bytes: [UInt8] = []
+      for frame in frames { FrameStream.encode(frame, to: &bytes) }
+      return Data(bytes)
+    }
+    func load(_ frames: [[UInt8]]) throws {
+      let fields = Fields(sent: stream(frames), received: Data())
+      let section = try StateSection(name: "nic1-cable", kind: "network-cable", version: 2, state: fields)
+      try lock.withLock { try port.load(section) }
+    }
+    let (header, frame) = ([UInt8](repeating: 0, count: 12), [UInt8](repeating: 1, count: 60))
+    try load([header, frame])
+    for wrong in [[header], [frame, header], [header, frame, frame], [[0, 9] + header.dropFirst(2), frame]] {
+      #expect(throws: SavedStateError.self) { try load(wrong) }
+    }
+    let huge = [UInt8](repeating: 1, count: 65_000)
+    #expect(throws: SavedStateError.self) { try load((0..<140).map { $0 & 1 == 0 ? header : huge }) }
   }
 
   // MARK: After a journey
