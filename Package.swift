@@ -24,6 +24,7 @@ let package = Package(
     .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
     .systemLibrary(name: "CSlirp", pkgConfig: "slirp", providers: [.apt(["libslirp-dev"])]),
     .systemLibrary(name: "CSodium", pkgConfig: "libsodium", providers: [.apt(["libsodium-dev"])]),
+    .target(name: "CTLS", linkerSettings: [.linkedLibrary("ssl"), .linkedLibrary("crypto")]),
     .systemLibrary(name: "CZydis", providers: [.apt(["libzydis-dev"])]),
     .target(name: "GuestMemory", dependencies: ["CHost"], swiftSettings: hotPath),
     .target(name: "SavedState", dependencies: ["CZstd", "CSodium"], swiftSettings: hotPath),
@@ -35,7 +36,8 @@ let package = Package(
       name: "Machine",
       dependencies: ["CHost", "X86", "Devices", "DiskImages", "GuestMemory", "HostNetwork", "SavedState"],
       resources: [.embedInCode("Resources/vmctl-boot.bin")]),
-    .target(name: "Teleport", dependencies: ["Machine", "X86", "SavedState", "GuestMemory", "DiskImages"]),
+    .target(
+      name: "Teleport", dependencies: ["CSodium", "CTLS", "Machine", "X86", "SavedState", "GuestMemory", "DiskImages"]),
     .target(
       name: "Management",
       dependencies: [

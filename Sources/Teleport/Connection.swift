@@ -49,6 +49,7 @@ final class Connection {
   private var outgoing: [UInt8] = []
   private var scratch = [UInt8](repeating: 0, count: 256 << 10)
   private var isClosed = false
+  private var channel: SecureChannel?
   let peer: String
   private(set) var bytesSent: UInt64 = 0
   private(set) var bytesReceived: UInt64 = 0
@@ -69,6 +70,7 @@ final class Connection {
   func close() {
     guard !isClosed else { return }
     isClosed = true
+    channel = nil
     #if canImport(Glibc)
       Glibc.close(descriptor)
     #else
@@ -146,6 +148,66 @@ final class Connection {
     return name { getsockname($0, $1, $2) } == name { getpeername($0, $1, $2) }
   }
 
+  // MARK: Securing
+
+  /// From here on everything goes through TLS. Nothing else may have been sent meanwhile.
+  ///
+  /// - Parameters: key: 32 bytes, which the other side has too. isClient: of TLS; the other side is not.
+  /// - Throws: `TeleportError.tampered` when the other side has another key.
+  func secure(key: [UInt8], isClient: Bool, timeoutMS: Int) throws(TeleportError) {
+    let deadline = Deadline(milliseconds: timeoutMS)
+    try flush(timeoutMS: timeoutMS)
+    guard channel == nil, !decoder.isWithinFrame else { throw .damaged("bytes before their time") }
+    guard let made = SecureChannel(descriptor: descriptor, isClient: isClient, key: key) else {
+      throw .connectionLost("no memory for TLS")
+    }
+    while let why = made.handshake() {
+      switch why {
+      case .wantsRead: try wait(for: Int16(POLLIN), deadline, "\(peer) is silent (TLS)")
+      case .wantsWrite: try wait(for: Int16(POLLOUT), deadline, "\(peer) takes no more bytes")
+      case .closed, .socket, .notAuthentic: throw failure(why)
+      }
+    }
+    channel = made
+  }
+
+  /// Whether nobody but the peer can read or change what crosses.
+  var isSecure: Bool { channel != nil }
+
+  private func failure(_ why: SecureChannel.Failure) -> TeleportError {
+    switch why {
+    case .wantsRead, .wantsWrite: .timedOut(peer)
+    case .closed: .closed
+    case .socket(let code): lost(code)
+    case .notAuthentic: .tampered
+    }
+  }
+
+  /// Some of the bytes.
+  /// - Returns: how many, or why none.
+  private func write(_ bytes: UnsafeRawBufferPointer) -> Result<Int, SecureChannel.Failed> {
+    if let channel { return channel.write(bytes) }
+    while true {
+      let count = Foundation.send(descriptor, bytes.baseAddress, bytes.count, Int32(MSG_NOSIGNAL))
+      if count > 0 { return .success(count) }
+      if errno == EAGAIN { return .failure(.init(why: .wantsWrite)) }
+      if errno != EINTR { return .failure(.init(why: .socket(errno))) }
+    }
+  }
+
+  private func readSome() -> Result<Int, SecureChannel.Failed> {
+    scratch.withUnsafeMutableBytes { bytes in
+      if let channel { return channel.read(into: bytes) }
+      while true {
+        let count = Foundation.recv(descriptor, bytes.baseAddress, bytes.count, 0)
+        if count > 0 { return .success(count) }
+        if count == 0 { return .failure(.init(why: .closed)) }
+        if errno == EAGAIN { return .failure(.init(why: .wantsRead)) }
+        if errno != EINTR { return .failure(.init(why: .socket(errno))) }
+      }
+    }
+  }
+
   // MARK: Frames
 
   /// Queues a frame; it goes out with `flush`, or when much is queued.
@@ -164,16 +226,15 @@ final class Connection {
     var done = 0
     defer { outgoing.removeFirst(done) }
     while done < outgoing.count {
-      let count = outgoing.withUnsafeBytes { bytes in
-        Int(Foundation.send(descriptor, bytes.baseAddress! + done, bytes.count - done, Int32(MSG_NOSIGNAL)))
-      }
-      if count > 0 {
+      switch outgoing.withUnsafeBytes({ write(UnsafeRawBufferPointer(rebasing: $0[done...])) }) {
+      case .success(let count):
         done += count
         bytesSent += UInt64(count)
-      } else if errno == EAGAIN {
+      case .failure(let failed) where failed.why == .wantsWrite:
         try wait(for: Int16(POLLOUT), deadline, "\(peer) takes no more bytes")
-      } else if errno != EINTR {
-        throw lost(errno)
+      case .failure(let failed) where failed.why == .wantsRead:
+        try wait(for: Int16(POLLIN), deadline, "\(peer) is silent (TLS)")
+      case .failure(let failed): throw failure(failed.why)
       }
     }
   }
@@ -191,16 +252,12 @@ final class Connection {
   func poll() throws(TeleportError) -> Wire.Frame? {
     while true {
       if let frame = try decoder.next() { return frame }
-      let count = Foundation.recv(descriptor, &scratch, scratch.count, 0)
-      if count > 0 {
+      switch readSome() {
+      case .success(let count):
         decoder.feed(scratch[..<count])
         bytesReceived += UInt64(count)
-      } else if count == 0 {
-        throw .closed
-      } else if errno == EAGAIN {
-        return nil
-      } else if errno != EINTR {
-        throw lost(errno)
+      case .failure(let failed) where failed.why == .wantsRead || failed.why == .wantsWrite: return nil
+      case .failure(let failed): throw failure(failed.why)
       }
     }
   }

@@ -55,28 +55,60 @@ final class TargetSession<Machine: TeleportableMachine> {
     let deadline = Deadline(milliseconds: options.greetingMS)
     let frame = try link.receive(timeoutMS: deadline.remainingMS, "greeting").expect(.hello)
     let theirs = try Message.decodeText(Message.Hello.self, frame)
+    let settled = theirs.intent == .settle ? theirs.transfer.flatMap(target.desk.name) : nil
     let mine = Message.encode(
       Message.Hello(
         minVersion: Wire.versions.lowerBound, maxVersion: Wire.versions.upperBound, build: StateFormat.build,
         name: options.name, uuid: options.uuid, intent: theirs.intent, nonce: Authentication.nonce(),
-        password: options.password != nil, paused: false))
+        password: options.password != nil, paused: false, knows: theirs.transfer.map { _ in settled != nil }))
     try link.send(.hello, mine, timeoutMS: max(deadline.remainingMS, 1))
-    _ = try Message.agree(Wire.versions, theirs, who: "source")
+    let version = try Message.agree(Wire.versions, theirs, who: "source")
     isPaused = theirs.paused
     sourceName = theirs.name
+    if let settled {
+      seat.hasGreeted()
+      try link.secure(
+        key: SettlementKey.channel(of: settled), isClient: false, timeoutMS: max(deadline.remainingMS, 1))
+    }
     guard theirs.intent == .teleport, let password = options.password else { return theirs.intent }
     seat.hasGreeted()
-    let proof = try link.receive(timeoutMS: deadline.remainingMS, "password").expect(.proof)
-    let authentication = Authentication(password: password, sourceHello: frame.payload, targetHello: mine)
-    guard authentication.check(proof.payload, of: .source) else {
-      // Guessing costs time, and all guessers share it.
-      target.onWrongPassword(target.guesses.delay())
-      let message = "the password is not the target's"
-      refuse(.password, message)
-      throw TeleportError.password(message)
+    if version < 4 {
+      try checkOldSource(password, sourceHello: frame.payload, targetHello: mine, deadline)
+    } else {
+      try exchangePassword(sourceHello: frame.payload, targetHello: mine, deadline)
     }
-    try link.send(.proof, authentication.proof(of: .target), timeoutMS: max(deadline.remainingMS, 1))
     return .teleport
+  }
+
+  private func exchangePassword(sourceHello: [UInt8], targetHello: [UInt8], _ deadline: Deadline) throws {
+    let exchange = try PasswordExchange(
+      .target, password: target.stretchedPassword, sourceHello: sourceHello, targetHello: targetHello)
+    let share = try link.receive(timeoutMS: deadline.remainingMS, "password").expect(.proof)
+    let keys = try exchange.keys(share.payload)
+    try link.send(.proof, exchange.share, timeoutMS: max(deadline.remainingMS, 1))
+    let proof = try link.receive(timeoutMS: deadline.remainingMS, "password").expect(.proof)
+    guard keys.check(proof.payload, of: .source) else { throw wrongPassword() }
+    try link.send(.proof, keys.proof(of: .target), timeoutMS: max(deadline.remainingMS, 1))
+    try link.secure(key: keys.channel, isClient: false, timeoutMS: max(deadline.remainingMS, 1))
+  }
+
+  /// Guessing costs time, and all guessers share it.
+  private func wrongPassword() -> TeleportError {
+    target.onWrongPassword(target.guesses.delay())
+    let message = "the password is not the target's"
+    refuse(.password, message)
+    return .password(message)
+  }
+
+  /// A source of version 3 or older: its password can be tried by who listens, and its machine's memory be read.
+  private func checkOldSource(
+    _ password: String, sourceHello: [UInt8], targetHello mine: [UInt8], _ deadline: Deadline
+  ) throws {
+    let proof = try link.receive(timeoutMS: deadline.remainingMS, "password").expect(.proof)
+    let authentication = Authentication(password: password, sourceHello: sourceHello, targetHello: mine)
+    guard authentication.check(proof.payload, of: .source) else { throw wrongPassword() }
+    try link.send(.proof, authentication.proof(of: .target), timeoutMS: max(deadline.remainingMS, 1))
+    target.onOldSource()
   }
 
   // MARK: Settling a transfer of another connection

@@ -9,6 +9,8 @@ public enum TeleportError: Error, Equatable, CustomStringConvertible, Sendable {
   case busy(String)
   case password(String)
   case passwordNeeded
+  /// What came was not what the other side has sent.
+  case tampered
   /// The target, whose machine has this name, asks for none though one was given.
   case passwordNotAsked(machine: String)
   /// With the target's name for its machine.
@@ -42,6 +44,7 @@ public enum TeleportError: Error, Equatable, CustomStringConvertible, Sendable {
     case .version(let what): what
     case .busy(let what): "the target is busy: \(what)"
     case .password(let what): what
+    case .tampered: "what arrived is not what the peer has sent: somebody between the two hosts has changed it"
     case .passwordNeeded: "the target asks for a password"
     case .passwordNotAsked: "the target asks for no password, though one was given"
     case .hardware(let mismatches, _):

@@ -39,16 +39,19 @@ public struct TeleportRecord: Codable, Equatable, Sendable {
   public var host: String
   /// The other side's TCP port.
   public var port: Int
+  /// Source: the transfer was encrypted, and what settles it is to be too.
+  public var isSecure: Bool?
   /// Which boot of this host has written it.
   public var hostBoot: String?
 
-  public init(role: Role, step: Step, transfer: String, host: String, port: Int) {
+  public init(role: Role, step: Step, transfer: String, host: String, port: Int, isSecure: Bool? = nil) {
     hostBoot = Self.thisBoot
     self.role = role
     self.step = step
     self.transfer = transfer
     self.host = host
     self.port = port
+    self.isSecure = isSecure
   }
 
   private static let thisBoot: String = {

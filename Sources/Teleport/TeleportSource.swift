@@ -142,27 +142,34 @@ public final class TeleportSource: @unchecked Sendable {
 
   private func greet(_ link: Connection) throws {
     show(.greeting)
+    let versions = Wire.sourceVersions(withPassword: options.password != nil)
     let mine = Message.encode(
       Message.Hello(
-        minVersion: Wire.sourceVersions.lowerBound, maxVersion: Wire.sourceVersions.upperBound,
+        minVersion: versions.lowerBound, maxVersion: versions.upperBound,
         build: StateFormat.build, name: options.name, uuid: options.uuid, intent: .teleport,
         nonce: Authentication.nonce(), password: options.password != nil, paused: wasPaused))
     try link.send(.hello, mine, timeoutMS: options.timeoutMS)
     let frame = try link.receive(timeoutMS: options.timeoutMS, "greeting").expect(.hello)
     let theirs = try Message.decodeText(Message.Hello.self, frame)
-    _ = try Message.agree(Wire.sourceVersions, theirs, who: "target")
     show(.authenticating)
     guard theirs.password == (options.password != nil) else {
       // A target that has forgotten its password may be somebody else's.
       throw theirs.password ? TeleportError.passwordNeeded : .passwordNotAsked(machine: theirs.name)
     }
+    _ = try Message.agree(versions, theirs, who: "target")
     guard let password = options.password else { return }
-    let authentication = Authentication(password: password, sourceHello: mine, targetHello: frame.payload)
-    try link.send(.proof, authentication.proof(of: .source), timeoutMS: options.timeoutMS)
+    let exchange = try PasswordExchange(
+      .source, password: try PasswordExchange.stretched(password), sourceHello: mine, targetHello: frame.payload)
+    try link.send(.proof, exchange.share, timeoutMS: options.timeoutMS)
+    let share = try link.receive(timeoutMS: options.timeoutMS, "password").expect(.proof)
+    let keys = try exchange.keys(share.payload)
+    try link.send(.proof, keys.proof(of: .source), timeoutMS: options.timeoutMS)
+    // A wrong password is answered late.
     let proof = try link.receive(timeoutMS: options.timeoutMS, "password").expect(.proof)
-    guard authentication.check(proof.payload, of: .target) else {
+    guard keys.check(proof.payload, of: .target) else {
       throw TeleportError.password("the target does not know the password it asks for; check host and port")
     }
+    try link.secure(key: keys.channel, isClient: true, timeoutMS: options.timeoutMS)
   }
 
   private func checkHardware(_ link: Connection) throws -> MemorySender {
@@ -315,7 +322,9 @@ public final class TeleportSource: @unchecked Sendable {
   }
 
   private func record(_ step: TeleportRecord.Step) -> TeleportRecord {
-    TeleportRecord(role: .source, step: step, transfer: transfer, host: options.host, port: options.port)
+    TeleportRecord(
+      role: .source, step: step, transfer: transfer, host: options.host, port: options.port,
+      isSecure: options.password != nil ? true : nil)
   }
 
   // MARK: After the decision
@@ -369,6 +378,8 @@ public final class TeleportSource: @unchecked Sendable {
         next = try reconnect()
       } catch TeleportError.nobodyListens {
         if pending.isEmpty && !isLost { try keep(nil, because: TeleportError.closed) }
+      } catch is Settlement.Unknown {
+        if pending.isEmpty && !isLost { try keep(nil, because: TeleportError.refused("the target was started anew")) }
       } catch {
         // It cannot be reached now; nothing was said on this connection.
       }
@@ -403,7 +414,8 @@ public final class TeleportSource: @unchecked Sendable {
 
   private func reconnect() throws -> Connection {
     let link = try Connection.connect(host: options.host, port: options.port, timeoutMS: 3000, wake: nil)
-    try Settlement.open(link, name: options.name, uuid: options.uuid, timeoutMS: min(options.timeoutMS, 3000))
+    try Settlement.open(
+      link, record(.committing), name: options.name, uuid: options.uuid, timeoutMS: min(options.timeoutMS, 3000))
     return link
   }
 
@@ -521,8 +533,11 @@ public final class TeleportSource: @unchecked Sendable {
         guard deadline.remainingMS > 0 else { throw error }
         // The connection may have broken, so that the target does not know yet.
         if let link = try? Connection.connect(host: options.host, port: options.port, timeoutMS: 500, wake: nil) {
-          try? Settlement.open(link, name: options.name, uuid: options.uuid, timeoutMS: 500)
-          try? link.send(.abort, Array(transfer.utf8), timeoutMS: 500)
+          if (try? Settlement.open(
+            link, record(.keptHere), name: options.name, uuid: options.uuid, timeoutMS: 500)) != nil
+          {
+            try? link.send(.abort, Array(transfer.utf8), timeoutMS: 500)
+          }
         }
         Thread.sleep(forTimeInterval: 0.1)
       }
@@ -536,16 +551,27 @@ public final class TeleportSource: @unchecked Sendable {
 }
 
 /// A connection that asks about a transfer or delivers its decision; the transfer's name, which only its two sides
-/// know, is the key.
+/// know, is the key: the connection's, where the transfer was encrypted.
 enum Settlement {
-  static func open(_ link: Connection, name: String, uuid: String, timeoutMS: Int) throws {
+  /// Who listens there does not know the transfer.
+  struct Unknown: Error {}
+
+  /// - Throws: `Unknown` where that could be said without the transfer's name; `TeleportError`.
+  static func open(
+    _ link: Connection, _ record: TeleportRecord, name: String, uuid: String, timeoutMS: Int
+  ) throws {
+    let isSecure = record.isSecure ?? false
     let hello = Message.Hello(
       minVersion: Wire.versions.lowerBound, maxVersion: Wire.versions.upperBound, build: StateFormat.build,
-      name: name, uuid: uuid, intent: .settle, nonce: Authentication.nonce(), password: false, paused: false)
+      name: name, uuid: uuid, intent: .settle, nonce: Authentication.nonce(), password: false, paused: false,
+      transfer: isSecure ? SettlementKey.alias(of: record.transfer) : nil)
     try link.send(.hello, Message.encode(hello), timeoutMS: timeoutMS)
     let theirs = try Message.decode(
       Message.Hello.self, try link.receive(timeoutMS: timeoutMS, "greeting").expect(.hello))
     _ = try Message.agree(Wire.versions, theirs, who: "target")
+    guard isSecure else { return }
+    guard theirs.knows == true else { throw Unknown() }
+    try link.secure(key: SettlementKey.channel(of: record.transfer), isClient: true, timeoutMS: timeoutMS)
   }
 }
 
@@ -566,7 +592,7 @@ public enum TeleportInquiry {
   public static func ask(_ record: TeleportRecord, timeoutMS: Int = 3000) -> Answer {
     do {
       let link = try Connection.connect(host: record.host, port: record.port, timeoutMS: timeoutMS, wake: nil)
-      try Settlement.open(link, name: "inquiry", uuid: "", timeoutMS: timeoutMS)
+      try Settlement.open(link, record, name: "inquiry", uuid: "", timeoutMS: timeoutMS)
       // The source is dead: whatever is merely prepared there must go.
       try link.send(.abort, Array(record.transfer.utf8), timeoutMS: timeoutMS)
       switch try link.receive(timeoutMS: timeoutMS, "inquiry").type {
@@ -575,6 +601,8 @@ public enum TeleportInquiry {
       default: return .unknown
       }
     } catch TeleportError.nobodyListens {
+      return .unknown
+    } catch is Settlement.Unknown {
       return .unknown
     } catch {
       return .unreachable("\(error)")

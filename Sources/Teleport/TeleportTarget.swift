@@ -55,6 +55,10 @@ public final class TeleportTarget<Machine: TeleportableMachine>: @unchecked Send
   let guesses = GuessDelay()
   /// Called with the number of wrong passwords so far, at the first and now and then.
   public var onWrongPassword: @Sendable (Int) -> Void = { _ in }
+  /// Called when a source has shown that it knows the password, of a version that does not encrypt.
+  public var onOldSource: @Sendable () -> Void = {}
+  /// Made when it begins to listen.
+  private(set) var stretchedPassword: [UInt8] = []
 
   private let listenerWake = WakePipe()
   private let condition = NSCondition()
@@ -93,6 +97,7 @@ public final class TeleportTarget<Machine: TeleportableMachine>: @unchecked Send
     let machine = try makeMachine()
     try rehearse(machine)
     condition.withLock { spare = machine }
+    if let password = options.password { stretchedPassword = try PasswordExchange.stretched(password) }
     try openListener()
     onState(.waiting(port: port))
     let thread = Thread { [self] in acceptConnections() }

@@ -1,4 +1,5 @@
 import Foundation
+import SavedState
 
 /// What a target process knows of the transfers it has seen: one is served at a time, and each ends exactly once.
 final class TransferDesk: @unchecked Sendable {
@@ -48,6 +49,13 @@ final class TransferDesk: @unchecked Sendable {
   }
 
   func prepared(_ transfer: String) { condition.withLock { fates[transfer] = .prepared } }
+
+  /// The name of the transfer with this alias, if it is known here.
+  func name(of alias: String) -> String? {
+    condition.withLock {
+      fates.keys.first { HMAC256.equal(Array(SettlementKey.alias(of: $0).utf8), Array(alias.utf8)) }
+    }
+  }
 
   func fate(_ transfer: String) -> Fate? { condition.withLock { fates[transfer] } }
 

@@ -12,11 +12,12 @@ public enum Wire {
   /// Bytes before a frame's payload.
   public static let headerBytes = 16
   /// Protocol versions this build speaks.
-  public static let versions: ClosedRange<Int> = 1...3
+  public static let versions: ClosedRange<Int> = 1...4
   /// Those it sends a machine with: a target of version 1 wants the media for itself alone while the source still has
   /// its share, and one of version 2 knows the hardware's settings by fields of their own only and takes any file of the
-  /// same path and size for the same medium.
-  static let sourceVersions: ClosedRange<Int> = 3...3
+  /// same path and size for the same medium. With a password no less than 4: what crosses before that can be read by who
+  /// listens, and the password tried on it.
+  static func sourceVersions(withPassword: Bool) -> ClosedRange<Int> { withPassword ? 4...4 : 3...4 }
 
   /// What a frame is; docs/teleport-protocol.md has who sends which when.
   public enum FrameType: UInt8, Sendable, CaseIterable {
@@ -170,6 +171,10 @@ enum Message {
     var password: Bool
     /// Whether the machine is to arrive paused.
     var paused: Bool
+    /// Settling: the transfer's alias (`SettlementKey`), where its name must not be heard.
+    var transfer: String?
+    /// The target's answer to that: whether it knows the transfer. Then TLS follows.
+    var knows: Bool?
   }
 
   /// The target's consent, with the transfer's name.

@@ -289,6 +289,11 @@ public final class VMProcess: @unchecked Sendable {
       guard count <= 4 || count & (count - 1) == 0 else { return }
       logger.warning("a teleport was tried with a wrong password (\(count) so far)")
     }
+    target.onOldSource = { [logger] in
+      logger.warning(
+        "the source speaks teleport protocol 3 or older: the machine crosses unencrypted, and who listens can guess the password"
+      )
+    }
     lock.withLock { inner.target = target }
     try change(.teleportingin)
     let port = try target.listen()
