@@ -1,8 +1,8 @@
 import CTLS
 import Foundation
 
-/// TLS 1.3 over a connected socket, between two sides that have a key in common (RFC 8446, an external PSK with ECDHE): what was
-/// recorded cannot be read by who learns the key later.
+/// TLS 1.3 over a connected socket, between two sides that have a key in common (RFC 8446, an external PSK with ECDHE): what
+/// was recorded cannot be read by who learns the key later.
 final class SecureChannel {
   enum Failure: Equatable {
     /// The socket has to become readable, or writable, first.

@@ -1,4 +1,5 @@
-// TLS 1.3 (RFC 8446) between two sides that share a key and nothing else: an external pre-shared key with (EC)DHE, no certificates.
+// TLS 1.3 (RFC 8446) between two sides that share a key and nothing else: an external pre-shared key with ECDHE, no
+// certificates.
 #ifndef CTLS_H
 #define CTLS_H
 
@@ -26,7 +27,8 @@ enum {
 vm_tls *vm_tls_make(int descriptor, int is_client, const uint8_t key[VM_TLS_KEY_BYTES]);
 void vm_tls_free(vm_tls *);
 
-/// 1 when both sides have proved that they know the key, else one of the values above. Called again until it has come to an end.
+/// 1 when both sides have proved that they know the key, else one of the values above. Called again until it has come to an
+/// end.
 int vm_tls_handshake(vm_tls *);
 /// Bytes read or written, else one of the values above. Reads not a byte beyond the record that it takes apart.
 long vm_tls_read(vm_tls *, void *bytes, size_t count);
