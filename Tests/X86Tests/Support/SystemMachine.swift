@@ -125,7 +125,7 @@ struct SystemMachine {
     cpu.accelerator = .translator
     cpu.translationThreshold = 0
     setLongGate(13, Self.faultHandler)
-    code([0xf4], at: Self.faultHandler)
+    try code("hlt", at: Self.faultHandler)
   }
 
   /// Whether the CPU has come to that HLT.

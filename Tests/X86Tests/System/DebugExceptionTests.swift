@@ -1,25 +1,28 @@
 import CHost
+import GuestAssembly
 import Testing
 
 @testable import X86
 
 /// Debug exceptions where rules meet (Intel SDM vol. 3A, 6.8.3 and 7.2.1; vol. 3B, chapter 18).
 @Suite(.bothAccelerators) struct DebugExceptionTests {
-  private func machine(_ code: [UInt8]) throws -> SystemMachine {
+  private func machine(_ code: String) throws -> SystemMachine {
     let machine = try SystemMachine()
     try machine.enterProtected()
     machine.haltOnEvents()
-    machine.code(code)
+    try machine.code(code)
     machine.cpu.slots[Reg.rax] = 0x10
     return machine
   }
 
-  /// MOV SS, EAX; POP SS: an instruction breakpoint behind them does not hit, one behind the next instruction does.
-  @Test(arguments: [[0x8e, 0xd0], [0x17]] as [[UInt8]])
-  func codeBreakpointsAreHeldBackBehindLoadsOfSS(_ load: [UInt8]) throws {
-    let machine = try machine(load + [0x90, 0x90, 0xf4])
+  private func length(_ code: String) throws -> UInt64 { UInt64(try GuestCode.assemble(code, bits: 32).count) }
+
+  /// An instruction breakpoint behind MOV SS and POP SS does not hit, one behind the next instruction does.
+  @Test(arguments: ["mov ss, eax", ".att_syntax prefix; popl %ss"])
+  func codeBreakpointsAreHeldBackBehindLoadsOfSS(_ load: String) throws {
+    let machine = try machine(load + "; nop; nop; hlt")
     machine.put(0x9000, UInt32(0x10))
-    let next = 0x1000 + UInt64(load.count)
+    let next = 0x1000 + (try length(load))
     try machine.cpu.writeDebug(0, next)
     try machine.cpu.writeDebug(1, next + 1)
     try machine.cpu.writeDebug(7, 0x405)
@@ -29,8 +32,7 @@ import Testing
   }
 
   @Test func aDataBreakpointHitByALoadOfSSComesBehindTheNextInstruction() throws {
-    // mov ss, [6000h]; inc ebx; nop; hlt
-    let machine = try machine([0x8e, 0x15, 0, 0x60, 0, 0, 0x43, 0x90, 0xf4])
+    let machine = try machine("mov ss, [0x6000]; inc ebx; nop; hlt")
     machine.put(0x6000, UInt32(0x10))
     try machine.cpu.writeDebug(0, 0x6000)
     try machine.cpu.writeDebug(7, 0x7_0401)
@@ -38,13 +40,13 @@ import Testing
     #expect(machine.pushed(0) == 0x1007 && machine.cpu.debugRegisters[6] & 0xf == 1)
   }
 
+  /// Sets IA32_DEBUGCTL.BTF and TF, with ZF clear.
+  private static let branchStep = """
+    mov ecx, 0x1d9; mov eax, 2; xor edx, edx; wrmsr; test eax, eax; pushfd; or dword ptr [esp], 0x100; popfd;
+    """
+
   @Test func branchSingleStepTrapsBehindTakenBranchesOnlyAndOnce() throws {
-    // mov ecx, 1D9h; mov eax, 2; xor edx, edx; wrmsr; pushfd; or [esp], 100h; popfd; nop; jz not taken; jnz next; nop; hlt
-    let machine = try machine([
-      0xb9, 0xd9, 1, 0, 0, 0xb8, 2, 0, 0, 0, 0x31, 0xd2, 0x0f, 0x30, 0x85, 0xc0, 0x9c, 0x81, 0x0c, 0x24, 0, 1, 0, 0,
-      0x9d,
-      0x90, 0x74, 1, 0x75, 1, 0x90, 0x90, 0xf4,
-    ])
+    let machine = try machine(Self.branchStep + "nop; jz 1f; jnz 1f; nop; 1: nop; hlt")
     #expect(machine.run() == 1)
     #expect(machine.pushed(0) == 0x101f)
     #expect(machine.cpu.debugRegisters[6] & 0x4000 != 0)
@@ -55,30 +57,25 @@ import Testing
     #expect(machine.pushed(0) == 0x1020)
   }
 
-  /// Behind wrmsr and popfd as above: a branch to the instruction behind it traps when it is taken, and only then.
+  /// A branch to the instruction behind it traps when it is taken, and only then.
   @Test(
     arguments: [
-      ([0xeb, 0], 2), ([0xe9, 0, 0, 0, 0], 5), ([0x75, 0], 2), ([0x74, 0], nil), ([0xe2, 0], 2), ([0xe1, 0], nil),
-      ([0xe0, 0], 2), ([0xe3, 0], nil), ([0xe8, 0, 0, 0, 0], 5), ([0xea, 0x20, 0x10, 0, 0, 8, 0], 7),
-      ([0x89, 0xc0], nil), ([0xf3, 0xa4], nil),
-    ] as [([UInt8], UInt64?)])
-  func aBranchToTheNextInstructionIsOneForBranchSingleStep(_ branch: [UInt8], _ length: UInt64?) throws {
-    // mov ecx, 1D9h; mov eax, 2; xor edx, edx; wrmsr; test eax, eax; pushfd; or [esp], 100h; popfd; the branch
-    let start: [UInt8] = [
-      0xb9, 0xd9, 1, 0, 0, 0xb8, 2, 0, 0, 0, 0x31, 0xd2, 0x0f, 0x30, 0x85, 0xc0, 0x9c, 0x81, 0x0c, 0x24, 0, 1, 0, 0,
-      0x9d,
-    ]
-    let machine = try machine(start + branch + [0xeb, 0, 0xf4])
+      ("jmp 1f", true), ("{disp32} jmp 1f", true), ("jnz 1f", true), ("jz 1f", false), ("loop 1f", true),
+      ("loope 1f", false), ("loopne 1f", true), ("jecxz 1f", false), ("call 1f", true), ("ljmp 8, 0x1020", true),
+      ("mov eax, eax", false), ("rep movsb", false),
+    ])
+  func aBranchToTheNextInstructionIsOneForBranchSingleStep(_ branch: String, isTaken: Bool) throws {
+    let code = Self.branchStep + branch + "; 1:"
+    let machine = try machine(code + "jmp 1f; 1: hlt")
     #expect(machine.run() == 1)
-    let behind = 0x1000 + UInt64(start.count)
     // Where it is none, the jump behind it is the first.
-    #expect(UInt64(machine.pushed(0)) == behind + (length ?? UInt64(branch.count) + 2))
+    #expect(UInt64(machine.pushed(0)) == 0x1000 + (try length(code)) + (isTaken ? 0 : 2))
   }
 
   /// ICEBP behind a load of SS that has hit a data breakpoint: one exception, which reports both.
   @Test func whatALoadOfSSHasHitComesWithINT1() throws {
-    // mov ss, [6000h]; int1; nop; hlt
-    let machine = try machine([0x8e, 0x15, 0, 0x60, 0, 0, 0xf1, 0x90, 0xf4])
+    // F1 is INT1, which the assembler does not know.
+    let machine = try machine("mov ss, [0x6000]; .byte 0xf1; nop; hlt")
     machine.put(0x6000, UInt32(0x10))
     try machine.cpu.writeDebug(0, 0x6000)
     try machine.cpu.writeDebug(7, 0x7_0401)
@@ -91,7 +88,7 @@ import Testing
   }
 
   @Test func theTrapBitOfATaskRaisesADebugExceptionBeforeItsFirstInstruction() throws {
-    let machine = try machine([0x9a, 0, 0, 0, 0, 0x30, 0])
+    let machine = try machine("lcall 0x30, 0")
     let task: UInt64 = 0x23000
     machine.setDescriptor(0x30, SystemMachine.descriptor(base: task, limit: 0x67, type: 0x09, flags: 0))
     for (offset, value) in [
@@ -102,7 +99,7 @@ import Testing
     machine.put(task + 88, UInt32(0x10))
     machine.put(task + 92, UInt32(0x10))
     machine.put(task + 100, UInt32(0x0068_0001))
-    machine.code([0xf4], at: 0x4000)
+    try machine.code("hlt", at: 0x4000)
     #expect(machine.run() == 1)
     #expect(machine.pushed(0) == 0x4000)
     #expect(machine.cpu.debugRegisters[6] & 1 << 15 != 0)
@@ -110,7 +107,7 @@ import Testing
 
   /// The upper halves after a switch to a 16-bit task.
   @Test func aSixteenBitTaskBeginsWithOnesInTheUpperHalves() throws {
-    let machine = try machine([0x9a, 0, 0, 0, 0, 0x30, 0])
+    let machine = try machine("lcall 0x30, 0")
     let task: UInt64 = 0x23000
     machine.setDescriptor(0x30, SystemMachine.descriptor(base: task, limit: 0x2b, type: 0x01, flags: 0))
     for (index, value) in [0x3800, 2, 0x1111, 0x2222, 0x3333, 0x4444, 0x8800, 0x5555, 0x6666, 0x7777].enumerated() {
@@ -120,7 +117,7 @@ import Testing
       machine.put(task + 34 + UInt64(index * 2), UInt16(selector))
     }
     machine.put(task + 42, UInt16(0))
-    machine.code([0xf4], at: 0x3800)
+    try machine.code("hlt", at: 0x3800)
     for register in 0..<8 where register != 4 { machine.cpu.slots[register] = 0x1234_5678 }
     #expect(machine.run() == nil)
     let expected: [UInt64] = [0x1111, 0x2222, 0x3333, 0x4444, 0x8800, 0x5555, 0x6666, 0x7777]
@@ -129,7 +126,7 @@ import Testing
 
   /// The upper half of EFLAGS is not in a 16-bit TSS: it is cleared (AC and ID here), so that no task begins in V86 mode.
   @Test func aSixteenBitTaskBeginsWithoutTheUpperFlags() throws {
-    let machine = try machine([0x9a, 0, 0, 0, 0, 0x30, 0])
+    let machine = try machine("lcall 0x30, 0")
     let task: UInt64 = 0x23000
     machine.setDescriptor(0x30, SystemMachine.descriptor(base: task, limit: 0x2b, type: 0x01, flags: 0))
     for (offset, value) in [
@@ -137,7 +134,7 @@ import Testing
     ] {
       machine.put(task + UInt64(offset), UInt16(value))
     }
-    machine.code([0xf4], at: 0x3800)
+    try machine.code("hlt", at: 0x3800)
     machine.cpu.setFlags(EFLAGS.ac | EFLAGS.id, mask: EFLAGS.ac | EFLAGS.id)
     #expect(machine.run() == nil)
     #expect(machine.cpu.flagsImage() >> 16 == 0)
@@ -145,9 +142,9 @@ import Testing
 
   // MARK: RF
 
-  /// nop; rep stosb; nop; hlt at 1000h, three turns to 6000h.
+  /// Three turns at 1001h, to 6000h.
   private func repeating() throws -> SystemMachine {
-    let machine = try machine([0x90, 0xf3, 0xaa, 0x90, 0xf4])
+    let machine = try machine("nop; rep stosb; nop; hlt")
     machine.cpu.slots[Reg.rcx] = 3
     machine.cpu.slots[Reg.rdi] = 0x6000
     return machine
@@ -158,8 +155,7 @@ import Testing
     let machine = try repeating()
     try machine.cpu.writeDebug(0, 0x1001)
     try machine.cpu.writeDebug(7, 0x401)
-    // or dword [esp + 8], 10000h; inc ebx; iretd
-    machine.code([0x81, 0x4c, 0x24, 8, 0, 0, 1, 0, 0x43, 0xcf], at: 0x5000)
+    try machine.code("or dword ptr [esp + 8], 0x10000; inc ebx; iretd", at: 0x5000)
     machine.setGate(1, 0x5000)
     #expect(machine.run() == nil)
     #expect(machine.cpu.slots[Reg.rbx] == 1 && machine.cpu.slots[Reg.rcx] == 0)
@@ -181,8 +177,7 @@ import Testing
 
   /// General detect is a fault, and so its image has RF.
   @Test func generalDetectPushesRF() throws {
-    // mov eax, dr0
-    let machine = try machine([0x0f, 0x21, 0xc0, 0xf4])
+    let machine = try machine("mov eax, dr0; hlt")
     try machine.cpu.writeDebug(7, 0x2400)
     #expect(machine.run() == 1)
     #expect(machine.pushed(2) >> 16 & 1 == 1)
@@ -190,7 +185,7 @@ import Testing
 
   /// IRET unblocks NMIs also when it faults.
   @Test func aFaultingIRETUnblocksNMIs() throws {
-    let machine = try machine([0xf4])
+    let machine = try machine("hlt")
     machine.cpu.s.pointee.nmi_blocked = 1
     machine.put(0x9000 - 8, UInt32(0x77))
     machine.cpu.slots[Reg.rsp] = 0x9000 - 12
@@ -202,8 +197,8 @@ import Testing
 
   /// A handler that counts in [6000h]; while the first runs, `during` more come.
   private func served(before: Int, during: Int) throws -> UInt32 {
-    let machine = try machine([0x90, 0x90, 0x90, 0xf4])
-    machine.code([0xff, 0x05, 0, 0x60, 0, 0, 0x90, 0xcf], at: 0x5000)
+    let machine = try machine("nop; nop; nop; hlt")
+    try machine.code("inc dword ptr [0x6000]; nop; iretd", at: 0x5000)
     machine.setGate(2, 0x5000)
     for _ in 0..<before { machine.cpu.signalNMI() }
     #expect(machine.cpu.servicePending() == nil)
@@ -219,7 +214,7 @@ import Testing
   }
 
   @Test func aWaitingNMIIsInTheSavedState() throws {
-    let machine = try machine([0xf4])
+    let machine = try machine("hlt")
     machine.cpu.signalNMI()
     machine.cpu.signalNMI()
     let other = try SystemMachine()
@@ -272,8 +267,7 @@ import Testing
     let machine = try SystemMachine()
     try machine.enterProtected()
     machine.haltOnEvents()
-    // arpl ax, cx; hlt
-    machine.code([0x63, 0xc8, 0xf4])
+    try machine.code("arpl ax, cx; hlt")
     machine.cpu.slots[Reg.rax] = 0x1234_5678
     machine.cpu.slots[Reg.rcx] = 3
     #expect(machine.run() == nil)

@@ -1,4 +1,5 @@
 import CHost
+import GuestAssembly
 import Testing
 
 @testable import X86
@@ -26,8 +27,8 @@ import Testing
   @Test func a16BitStackIn32BitCodeWrapsAndKeepsTheUpperHalf() throws {
     let machine = try protected()
     machine.setDescriptor(0x30, SystemMachine.descriptor(base: 0x40000, limit: 0xffff, type: 0x12, flags: 0))
-    // push eax; push ax; call next; next: pop ebx; pusha; popa; hlt
-    machine.code([0x50, 0x66, 0x50, 0xe8, 0, 0, 0, 0, 0x5b, 0x60, 0x61, 0xf4])
+    let code = "push eax; push ax; call next; next: pop ebx; pushad; popad; hlt"
+    try machine.code(code)
     try machine.cpu.loadSegment(Seg.ss, selector: 0x30)
     machine.cpu.slots[Reg.rsp] = 0x55_0002
     machine.cpu.slots[Reg.rax] = 0xaabb_ccdd
@@ -35,7 +36,7 @@ import Testing
     #expect(machine.run() == -1 && machine.s.activity == UInt32(VM_SHUTDOWN))
     let again = try protected()
     again.setDescriptor(0x30, SystemMachine.descriptor(base: 0x40000, limit: 0xffff, type: 0x12, flags: 0))
-    again.code([0x50, 0x66, 0x50, 0xe8, 0, 0, 0, 0, 0x5b, 0x60, 0x61, 0xf4])
+    try again.code(code)
     try again.cpu.loadSegment(Seg.ss, selector: 0x30)
     again.cpu.slots[Reg.rsp] = 0x55_0000
     again.cpu.slots[Reg.rax] = 0xaabb_ccdd
@@ -49,9 +50,8 @@ import Testing
     let machine = try protected()
     machine.put(0x10_0010, UInt32(0x1234_5678))
     machine.setDescriptor(0x30, SystemMachine.descriptor(limit: 0xffff, type: 0x1a, flags: 0))
-    // mov eax, cr0; dec ax; mov cr0, eax; jmp far 0:1100h
-    machine.code([0x0f, 0x20, 0xc0, 0x48, 0x0f, 0x22, 0xc0, 0xea, 0, 0x11, 0, 0])
-    // mov eax, [100010h]; mov bx, 100h; mov ds, bx; mov ecx, [ff010h]; hlt
+    try machine.code("mov eax, cr0; dec ax; mov cr0, eax; ljmp 0, 0x1100", bits: 16)
+    // mov eax, [100010h]; mov bx, 100h; mov ds, bx; mov ecx, [ff010h]; hlt. The assembler cuts addresses in 16-bit code.
     machine.code(
       [0x67, 0x66, 0xa1, 0x10, 0, 0x10, 0, 0xbb, 0, 1, 0x8e, 0xdb, 0x67, 0x66, 0x8b, 0x0d, 0x10, 0xf0, 0x0f, 0, 0xf4],
       at: 0x1100)
@@ -65,14 +65,14 @@ import Testing
   @Test func conformingCodeRunsAtTheCallersPrivilege() throws {
     let machine = try protected()
     machine.setDescriptor(0x30, SystemMachine.descriptor(type: 0x1e))
-    machine.code([0x9a, 0, 0x30, 0, 0, 0x33, 0, 0xf4], at: 0x2000)
-    machine.code([0x8c, 0xc8, 0xcb], at: 0x3000)  // mov eax, cs; retf
+    try machine.code("lcall 0x33, 0x3000; hlt", at: 0x2000)
+    try machine.code("mov eax, cs; retf", at: 0x3000)
     try machine.enterUser()
     #expect(machine.run() == 13)
     #expect(machine.pushed(1) == 0x2007 && machine.cpu.slots[Reg.rax] & 0xffff == 0x33)
     // Code of another privilege that does not conform.
     let other = try protected()
-    other.code([0x9a, 0, 0x30, 0, 0, 0x08, 0], at: 0x2000)
+    try other.code("lcall 8, 0x3000", at: 0x2000)
     try other.enterUser()
     #expect(other.run() == 13)
     #expect(other.pushed(0) == 0x08 && other.pushed(1) == 0x2000)
@@ -81,7 +81,7 @@ import Testing
   @Test func limitsAreCheckedWithoutWrapping() throws {
     let machine = try protected()
     machine.setDescriptor(0x38, SystemMachine.descriptor(base: 0x40000, limit: 0x1000, type: 0x12, flags: 4))
-    machine.code([0x8b, 0x03])
+    try machine.code("mov eax, [ebx]")
     try machine.cpu.loadSegment(Seg.ds, selector: 0x38)
     // The last is beyond the limit; in the second the sum of offset and size wraps.
     for offset: UInt64 in [0xffe, 0xffff_fffe] {
@@ -91,7 +91,7 @@ import Testing
       #expect(machine.run() == 13)
     }
     machine.cpu.s.pointee.rip = 0x1000
-    machine.code([0x8b, 0x03, 0xf4])
+    try machine.code("mov eax, [ebx]; hlt")
     machine.cpu.slots[Reg.rbx] = 0xffd
     #expect(machine.run() == nil)
   }
@@ -99,7 +99,7 @@ import Testing
   @Test func sysretRefusesWhatIsNoAddressBeforeItLeaves() throws {
     let machine = try long()
     try machine.cpu.writeMSR(MSR.star, 0x0010_0008 << 32)
-    machine.code([0x48, 0x0f, 0x07])
+    try machine.code("sysretq")
     machine.cpu.slots[Reg.rcx] = 0x8000_0000_0000
     machine.cpu.slots[11] = 0x202
     #expect(machine.run() == 13)
@@ -111,11 +111,11 @@ import Testing
   @Test func syscallNeedsItsEnableBitAnd64BitCode() throws {
     let machine = try long()
     try machine.cpu.writeMSR(MSR.efer, machine.s.efer & ~EFER.sce)
-    machine.code([0x0f, 0x05])
+    try machine.code("syscall")
     #expect(machine.run() == 6)
     let compatibility = try long()
     compatibility.setDescriptor(0x30, SystemMachine.descriptor(type: 0x1a))
-    compatibility.code([0x0f, 0x05])
+    try compatibility.code("syscall", bits: 32)
     try compatibility.cpu.farJump(0x30, 0x1000, next: 0)
     #expect(compatibility.run() == 6)
   }
@@ -123,7 +123,7 @@ import Testing
   @Test func addressesInModelSpecificRegistersAreCanonical() throws {
     for msr: UInt32 in [0xc000_0082, 0xc000_0083, 0xc000_0100, 0xc000_0101, 0xc000_0102, 0x175, 0x176] {
       let machine = try long()
-      machine.code([0x0f, 0x30])  // wrmsr
+      try machine.code("wrmsr")
       machine.cpu.slots[Reg.rcx] = UInt64(msr)
       machine.cpu.slots[Reg.rdx] = 0x8000
       machine.cpu.slots[Reg.rax] = 0
@@ -132,10 +132,10 @@ import Testing
   }
 
   @Test func inOutsOfUserCodeAskTheBitmap() throws {
-    let cases: [([UInt8], UInt16, UInt64)] = [
-      ([0x6c], 0x80, 0), ([0x6d], 0x80, 13), ([0x6e], 0x81, 13), ([0x6e], 0x80, 0), ([0xec], 0x82, 13),
+    let cases: [(String, UInt16, UInt64)] = [
+      ("insb", 0x80, 0), ("insd", 0x80, 13), ("outsb", 0x81, 13), ("outsb", 0x80, 0), ("in al, dx", 0x82, 13),
       // The byte behind the bitmap's last one must be within the TSS.
-      ([0xec], 0xfff8, 13),
+      ("in al, dx", 0xfff8, 13),
     ]
     for (code, port, vector) in cases {
       let machine = try protected()
@@ -145,7 +145,7 @@ import Testing
         0x28, SystemMachine.descriptor(base: SystemMachine.tss, limit: 0x2067, type: 0x0b, flags: 0))
       machine.cpu.segmentRegister(Seg.tr).pointee.limit = 0x2067
       machine.put(SystemMachine.tss + 0x68 + 0x1fff, UInt8(0))
-      machine.code(code + [0xcd, 0x40], at: 0x2000)
+      try machine.code(code + "; int 0x40", at: 0x2000)
       for segment in [Seg.ds, Seg.es] { try machine.cpu.loadSegment(segment, selector: 0x23) }
       try machine.enterUser()
       machine.cpu.slots[Reg.rdx] = UInt64(port)
@@ -160,14 +160,14 @@ import Testing
     try machine.cpu.writeCR4(CR4.de)
     try machine.cpu.writeDebug(0, 0x80)
     try machine.cpu.writeDebug(7, 0x2_0002 | 0x400)
-    machine.code([0xe6, 0x80, 0x90])
+    try machine.code("out 0x80, al; nop")
     #expect(machine.run() == 1)
     #expect(machine.pushed(0) == 0x1002 && machine.cpu.debugRegisters[6] & 0xf == 1)
     #expect(machine.environment.written.map(\.0) == [0x80])
 
     let other = try protected()
     try other.cpu.writeDebug(7, 0x2400)
-    other.code([0x0f, 0x21, 0xc0])  // mov eax, dr0
+    try other.code("mov eax, dr0")
     #expect(other.run() == 1)
     #expect(other.pushed(0) == 0x1000)
     #expect(other.cpu.debugRegisters[6] & 0x2000 != 0 && other.cpu.debugRegisters[7] & 0x2000 == 0)
@@ -203,23 +203,19 @@ import Testing
     #expect(extended.ecx & 1 != 0)
     let absent = profile.query(0xd, 0)
     #expect(absent.eax | absent.ebx | absent.ecx | absent.edx == 0)
-    // xgetbv, xsave, monitor, mwait, rdfsbase, stac, invpcid, movbe, popcnt on what is not there; rdpmc of no counter
-    let refused: [([UInt8], Int)] = [
-      ([0x0f, 0x01, 0xd0], 6), ([0x0f, 0x01, 0xd1], 6), ([0x0f, 0xae, 0x26], 6), ([0x0f, 0x01, 0xc8], 6),
-      ([0x0f, 0x01, 0xc9], 6), ([0xf3, 0x0f, 0xae, 0xc0], 6), ([0x0f, 0x01, 0xcb], 6),
-      ([0x66, 0x0f, 0x38, 0x82, 0x06], 6),
-      ([0x0f, 0x33], 13), ([0xc5, 0xf8, 0x77], 6), ([0x0f, 0xc7, 0xf0], 6), ([0x0f, 0xc7, 0xf8], 6), ([0x0f, 0x0b], 6),
-      ([0x0f, 0x01, 0xc1], 6), ([0x0f, 0x01, 0xd9], 6), ([0x0f, 0x37], 6), ([0x0f, 0xaa], 6),
-      ([0x66, 0x0f, 0x38, 0xdc, 0xc1], 6),
-      ([0x66, 0x0f, 0x3a, 0x44, 0xc1, 0], 6), ([0x0f, 0x38, 0xc8, 0xc1], 6), ([0x66, 0x0f, 0x38, 0xf6, 0xc1], 6),
+    // Instructions that the profile does not offer; RDPMC, of no counter, is there.
+    let refused = [
+      "xgetbv", "xsetbv", "xsave [rsi]", "monitor", "mwait", "rdfsbase eax", "stac", "invpcid rax, [rsi]", "vzeroupper",
+      "rdrand eax", "rdseed eax", "ud2", "vmcall", "vmmcall", "getsec", "rsm", "aesenc xmm0, xmm1",
+      "pclmulqdq xmm0, xmm1, 0", "sha1nexte xmm0, xmm1", "adcx eax, ecx", "rdpmc",
     ]
-    for (code, vector) in refused {
+    for (name, code) in zip(refused, try GuestCode.assembleAll(refused, bits: 64)) {
       let machine = try long(profile: profile)
       try machine.cpu.writeCR4(machine.s.cr4 | CR4.osfxsr)
       machine.code(code)
       machine.cpu.slots[Reg.rcx] = 0xff
       machine.cpu.slots[Reg.rsi] = 0x6000
-      #expect(machine.run() == vector, "\(code.map { String($0, radix: 16) })")
+      #expect(machine.run() == (name == "rdpmc" ? 13 : 6), "\(name)")
     }
     // CR4 bits of what is not offered: OSXSAVE, FSGSBASE, SMEP, SMAP, UMIP, PCIDE, PKE, VMXE, SMXE, LA57.
     for bit: UInt64 in [18, 16, 20, 21, 11, 17, 22, 13, 14, 12] {
@@ -263,8 +259,8 @@ import Testing
     machine.cpu.slots[Reg.rsp] = 0x8800
     try machine.cpu.interruptReturn(size: 8, next: 0)
     #expect(machine.s.cpl == 3)
-    machine.code([0xff, 0x1c, 0x25, 0, 0x60, 0, 0], at: 0x2000)  // call far [6000h]
-    machine.code([0xf4], at: 0x3000)
+    try machine.code("call fword ptr [0x6000]", at: 0x2000)
+    try machine.code("hlt", at: 0x3000)
     #expect(machine.run() == nil)
     #expect(machine.s.cpl == 0 && machine.s.rip == 0x3001 && machine.cpu.slots[Reg.rsp] == 0x8000 - 32)
     let frame = (0..<4).map { machine.get(0x8000 - 32 + UInt64($0 * 8), as: UInt64.self) }

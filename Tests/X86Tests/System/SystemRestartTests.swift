@@ -1,4 +1,5 @@
 import CHost
+import GuestAssembly
 import Testing
 
 @testable import X86
@@ -23,7 +24,7 @@ import Testing
 
   struct Case: Sendable, CustomTestStringConvertible {
     var name: String
-    var code: [UInt8]
+    var code: String
     var esp: UInt32 = 0x7000
     var ebp: UInt32 = 0x7800
     var testDescription: String { name }
@@ -31,66 +32,58 @@ import Testing
 
   /// EBX is 10FFEh: what it points to runs into the hole. EDI is 11000h, ESI 10000h, ECX 3.
   static let cases: [Case] = [
-    Case(name: "pusha", code: [0x60], esp: 0x12010), Case(name: "pusha, 16-bit", code: [0x66, 0x60], esp: 0x12008),
-    Case(name: "popa", code: [0x61], esp: 0x10ff0), Case(name: "popa, 16-bit", code: [0x66, 0x61], esp: 0x10ff8),
-    Case(name: "push", code: [0x50], esp: 0x12002), Case(name: "push memory", code: [0xff, 0x33]),
-    Case(name: "push memory, stack faults", code: [0xff, 0x36], esp: 0x12002),
-    Case(name: "pop", code: [0x58], esp: 0x10ffe),
-    Case(name: "pop memory", code: [0x8f, 0x03]),
-    Case(name: "pop memory by ESP", code: [0x8f, 0x44, 0x24, 0xfe], esp: 0x10ffc),
-    Case(name: "pushf", code: [0x9c], esp: 0x12002), Case(name: "popf", code: [0x9d], esp: 0x10ffe),
-    Case(name: "call", code: [0xe8, 0, 0, 0, 0], esp: 0x12002), Case(name: "call indirect", code: [0xff, 0x13]),
-    Case(name: "call register", code: [0xff, 0xd0], esp: 0x12002),
-    Case(name: "call far", code: [0x9a, 0, 0x20, 0, 0, 0x1b, 0], esp: 0x12006),
-    Case(name: "call far indirect", code: [0xff, 0x1b]), Case(name: "jmp far indirect", code: [0xff, 0x2b]),
-    Case(name: "ret", code: [0xc3], esp: 0x10ffe), Case(name: "ret 8", code: [0xc2, 8, 0], esp: 0x10ffe),
-    Case(name: "retf", code: [0xcb], esp: 0x10ffa), Case(name: "iret", code: [0xcf], esp: 0x10ff8),
-    Case(name: "enter, the copied frame pointer", code: [0xc8, 0, 0, 2], esp: 0x12004),
-    Case(name: "enter, the locals", code: [0xc8, 0x20, 0, 0], esp: 0x12004),
-    Case(name: "leave", code: [0xc9], ebp: 0x10ffe), Case(name: "add to memory", code: [0x01, 0x03]),
-    Case(name: "adc from memory", code: [0x13, 0x03]), Case(name: "inc", code: [0xff, 0x03]),
-    Case(name: "neg", code: [0xf7, 0x1b]), Case(name: "not", code: [0xf7, 0x13]),
-    Case(name: "xchg", code: [0x87, 0x03]),
-    Case(name: "xadd", code: [0x0f, 0xc1, 0x03]), Case(name: "lock xadd", code: [0xf0, 0x0f, 0xc1, 0x03]),
-    Case(name: "cmpxchg", code: [0x0f, 0xb1, 0x03]), Case(name: "cmpxchg8b", code: [0x0f, 0xc7, 0x0b]),
-    Case(name: "lock cmpxchg8b", code: [0xf0, 0x0f, 0xc7, 0x0b]), Case(name: "bts", code: [0x0f, 0xab, 0x13]),
-    Case(name: "bt", code: [0x0f, 0xa3, 0x13]), Case(name: "shl", code: [0xd3, 0x23]),
-    Case(name: "rcr", code: [0xd1, 0x1b]),
-    Case(name: "shld", code: [0x0f, 0xa5, 0x03]), Case(name: "setz", code: [0x0f, 0x94, 0x07]),
-    Case(name: "mul", code: [0xf7, 0x23]), Case(name: "imul", code: [0x0f, 0xaf, 0x03]),
-    Case(name: "div", code: [0xf7, 0x33]),
-    Case(name: "bsf", code: [0x0f, 0xbc, 0x03]), Case(name: "movzx", code: [0x0f, 0xb7, 0x43, 1]),
-    Case(name: "mov to memory", code: [0x89, 0x03]), Case(name: "mov from memory", code: [0x8b, 0x03]),
-    Case(name: "mov immediate", code: [0xc7, 0x03, 1, 2, 3, 4]), Case(name: "les", code: [0xc4, 0x03]),
-    Case(name: "lds", code: [0xc5, 0x43, 0xfe]), Case(name: "bound", code: [0x62, 0x43, 0xfc]),
-    Case(name: "mov ds", code: [0x8e, 0x5b, 1]), Case(name: "pop ds", code: [0x1f], esp: 0x10fff),
-    Case(name: "movs, the target", code: [0xa5]), Case(name: "stos", code: [0xab]), Case(name: "scas", code: [0xaf]),
-    Case(name: "cmps", code: [0xa7]), Case(name: "lods", code: [0x87, 0xf7, 0xad, 0x87, 0xf7]),
-    Case(name: "xlat", code: [0x30, 0xc0, 0x83, 0xc3, 2, 0xd7]),
-    Case(name: "movups to memory", code: [0x0f, 0x11, 0x43, 0xf4]),
-    Case(name: "movups from memory", code: [0x0f, 0x10, 0x43, 0xf4]),
-    Case(name: "movq", code: [0x0f, 0x7f, 0x43, 0xfc]),
-    Case(name: "fld80", code: [0xdb, 0x6b, 0xfa]), Case(name: "fstp", code: [0xd9, 0xe8, 0xdd, 0x5b, 0xfc]),
-    Case(name: "fnsave", code: [0xdd, 0x73, 0xd0]),
-    Case(name: "fxsave", code: [0x0f, 0xae, 0x83, 0x02, 0xff, 0xff, 0xff]),
-    Case(name: "fistp", code: [0xd9, 0xe8, 0xdf, 0x7b, 0xfc]), Case(name: "ldmxcsr", code: [0x0f, 0xae, 0x13]),
+    Case(name: "pusha", code: "pushad", esp: 0x12010), Case(name: "pusha, 16-bit", code: "pushaw", esp: 0x12008),
+    Case(name: "popa", code: "popad", esp: 0x10ff0), Case(name: "popa, 16-bit", code: "popaw", esp: 0x10ff8),
+    Case(name: "push", code: "push eax", esp: 0x12002), Case(name: "push memory", code: "push dword ptr [ebx]"),
+    Case(name: "push memory, stack faults", code: "push dword ptr [esi]", esp: 0x12002),
+    Case(name: "pop", code: "pop eax", esp: 0x10ffe),
+    Case(name: "pop memory", code: "pop dword ptr [ebx]"),
+    Case(name: "pop memory by ESP", code: "pop dword ptr [esp - 2]", esp: 0x10ffc),
+    Case(name: "pushf", code: "pushfd", esp: 0x12002), Case(name: "popf", code: "popfd", esp: 0x10ffe),
+    Case(name: "call", code: "call 1f; 1:", esp: 0x12002), Case(name: "call indirect", code: "call [ebx]"),
+    Case(name: "call register", code: "call eax", esp: 0x12002),
+    Case(name: "call far", code: "lcall 0x1b, 0x2000", esp: 0x12006),
+    Case(name: "call far indirect", code: "call fword ptr [ebx]"),
+    Case(name: "jmp far indirect", code: "jmp fword ptr [ebx]"),
+    Case(name: "ret", code: "ret", esp: 0x10ffe), Case(name: "ret 8", code: "ret 8", esp: 0x10ffe),
+    Case(name: "retf", code: "retf", esp: 0x10ffa), Case(name: "iret", code: "iretd", esp: 0x10ff8),
+    Case(name: "enter, the copied frame pointer", code: "enter 0, 2", esp: 0x12004),
+    Case(name: "enter, the locals", code: "enter 0x20, 0", esp: 0x12004),
+    Case(name: "leave", code: "leave", ebp: 0x10ffe), Case(name: "add to memory", code: "add [ebx], eax"),
+    Case(name: "adc from memory", code: "adc eax, [ebx]"), Case(name: "inc", code: "inc dword ptr [ebx]"),
+    Case(name: "neg", code: "neg dword ptr [ebx]"), Case(name: "not", code: "not dword ptr [ebx]"),
+    Case(name: "xchg", code: "xchg [ebx], eax"),
+    Case(name: "xadd", code: "xadd [ebx], eax"), Case(name: "lock xadd", code: "lock xadd [ebx], eax"),
+    Case(name: "cmpxchg", code: "cmpxchg [ebx], eax"), Case(name: "cmpxchg8b", code: "cmpxchg8b [ebx]"),
+    Case(name: "lock cmpxchg8b", code: "lock cmpxchg8b [ebx]"), Case(name: "bts", code: "bts [ebx], edx"),
+    Case(name: "bt", code: "bt [ebx], edx"), Case(name: "shl", code: "shl dword ptr [ebx], cl"),
+    Case(name: "rcr", code: "rcr dword ptr [ebx], 1"),
+    Case(name: "shld", code: "shld [ebx], eax, cl"), Case(name: "setz", code: "setz byte ptr [edi]"),
+    Case(name: "mul", code: "mul dword ptr [ebx]"), Case(name: "imul", code: "imul eax, [ebx]"),
+    Case(name: "div", code: "div dword ptr [ebx]"),
+    Case(name: "bsf", code: "bsf eax, [ebx]"), Case(name: "movzx", code: "movzx eax, word ptr [ebx + 1]"),
+    Case(name: "mov to memory", code: "mov [ebx], eax"), Case(name: "mov from memory", code: "mov eax, [ebx]"),
+    Case(name: "mov immediate", code: "mov dword ptr [ebx], 0x04030201"), Case(name: "les", code: "les eax, [ebx]"),
+    Case(name: "lds", code: "lds eax, [ebx - 2]"), Case(name: "bound", code: "bound eax, [ebx - 4]"),
+    Case(name: "mov ds", code: "mov ds, [ebx + 1]"),
+    Case(name: "pop ds", code: ".att_syntax prefix; popl %ds", esp: 0x10fff),
+    Case(name: "movs, the target", code: "movsd"), Case(name: "stos", code: "stosd"), Case(name: "scas", code: "scasd"),
+    Case(name: "cmps", code: "cmpsd"), Case(name: "lods", code: "lodsd; xchg esi, edi"),
+    Case(name: "xlat", code: "xlatb"),
+    Case(name: "movups to memory", code: "movups [ebx - 12], xmm0"),
+    Case(name: "movups from memory", code: "movups xmm0, [ebx - 12]"),
+    Case(name: "movq", code: "movq [ebx - 4], mm0"),
+    Case(name: "fld80", code: "fld tbyte ptr [ebx - 6]"), Case(name: "fstp", code: "fstp qword ptr [ebx - 4]"),
+    Case(name: "fnsave", code: "fnsave [ebx - 0x30]"),
+    Case(name: "fxsave", code: "fxsave [ebx - 0xfe]"),
+    Case(name: "fistp", code: "fistp qword ptr [ebx - 4]"), Case(name: "ldmxcsr", code: "ldmxcsr [ebx]"),
   ]
-
-  /// XLAT, LODS and the x87 stores have a few instructions before them: what these leave is what must stay.
-  private static func prologue(_ item: Case) -> Int {
-    switch item.name {
-    case "lods": 2
-    case "xlat": 5
-    case "fstp", "fistp": 2
-    default: 0
-    }
-  }
 
   @Test(arguments: cases)
   func whatFaultsHasDoneNothing(_ item: Case) throws {
     let machine = try Self.machine()
-    let length = Self.prologue(item)
-    machine.code(Array(item.code.dropFirst(length)) + [0xf4], at: 0x2000)
+    let code = try GuestCode.assemble(item.code, among: Self.cases.map(\.code), bits: 32)
+    machine.code(code + [0xf4], at: 0x2000)
     let registers: [(Int, UInt64)] = [
       (Reg.rax, 0x1111_1111), (Reg.rcx, 3), (Reg.rdx, 0x5), (Reg.rbx, 0x10ffe), (Reg.rbp, UInt64(item.ebp)),
       (Reg.rsi, 0x10000), (Reg.rdi, 0x11000), (Reg.rsp, UInt64(item.esp)),
@@ -100,7 +93,7 @@ import Testing
     if item.name == "lods" { machine.cpu.slots[Reg.rsi] = 0x11000 }
     if item.name == "xlat" { (machine.cpu.slots[Reg.rax], machine.cpu.slots[Reg.rbx]) = (0, 0x11000) }
     if ["push memory, stack faults"].contains(item.name) { machine.cpu.slots[Reg.rsi] = 0x6000 }
-    if length > 0 && item.name.hasPrefix("f") {
+    if ["fstp", "fistp"].contains(item.name) {
       machine.cpu.s.pointee.fpu_status = 0x3800
       machine.cpu.s.pointee.fpu_empty = 0x7f
     }
@@ -131,11 +124,11 @@ import Testing
   }
 
   @Test func anInstructionThatRunsIntoAMissingPageFaultsThere() throws {
-    let instructions: [[UInt8]] = [
-      [0xb8, 0x44, 0x33, 0x22, 0x11], [0x66, 0x90], [0x0f, 0x1f, 0x84, 0, 0, 0, 0, 0], [0xe9, 0, 0, 0, 0],
-      [0x81, 0xc0, 1, 0, 0, 0], [0x66, 0x0f, 0x3a, 0x0f, 0xc1, 4],
+    let instructions = [
+      "mov eax, 0x11223344", "xchg ax, ax", "{disp32} nop dword ptr [eax + eax]", "{disp32} jmp 1f; 1:",
+      "add ecx, 0x1000000", "palignr xmm0, xmm1, 4",
     ]
-    for bytes in instructions {
+    for (text, bytes) in zip(instructions, try GuestCode.assembleAll(instructions, bits: 32)) {
       for split in 1..<bytes.count {
         let machine = try Self.machine()
         let start = Self.hole - UInt64(split)
@@ -147,7 +140,7 @@ import Testing
         machine.cpu.slots[Reg.rsp] += 4
         try machine.cpu.interruptReturn(size: 4, next: 0)
         #expect(machine.run() == 13)
-        #expect(machine.pushed(1) == UInt32(start) + UInt32(bytes.count), "\(bytes) \(split)")
+        #expect(machine.pushed(1) == UInt32(start) + UInt32(bytes.count), "\(text) \(split)")
       }
     }
   }

@@ -1,4 +1,5 @@
 import CHost
+import GuestAssembly
 import Testing
 
 @testable import X86
@@ -9,7 +10,7 @@ import Testing
     let machine = try SystemMachine()
     try machine.enterLong()
     for vector in 0..<32 { machine.setLongGate(vector, 0x3000 + UInt64(vector) * 16) }
-    for vector in 0..<32 { machine.code([0xf4], at: 0x3000 + UInt64(vector) * 16) }
+    for vector in 0..<32 { try machine.code("hlt", at: 0x3000 + UInt64(vector) * 16) }
     machine.code(code, at: 0x1000)
     machine.cpu.s.pointee.rip = 0x1000
     return machine
@@ -31,13 +32,14 @@ import Testing
     }
   }
 
-  /// FCOM, FCOMP, FUCOM, FTST, FICOM of a signalling NaN.
-  @Test(
-    arguments: [
-      [0xd8, 0xd1], [0xd8, 0xd9], [0xdd, 0xe1], [0xde, 0xd9], [0xda, 0xe9], [0xd9, 0xe4], [0xde, 0x16],
-    ]
-      as [[UInt8]], [0x0000, 0x0100, 0x4000, 0x4500] as [UInt16])
-  func anUnmaskedInvalidCompareLeavesTheConditionCodes(_ compare: [UInt8], codes: UInt16) throws {
+  static let compares = [
+    "fcom st(1)", "fcomp st(1)", "fucom st(1)", "fcompp", "fucompp", "ftst", "ficom word ptr [rsi]",
+  ]
+
+  /// Of a signalling NaN.
+  @Test(arguments: compares, [0x0000, 0x0100, 0x4000, 0x4500] as [UInt16])
+  func anUnmaskedInvalidCompareLeavesTheConditionCodes(_ instruction: String, codes: UInt16) throws {
+    let compare = try GuestCode.assemble(instruction, among: Self.compares, bits: 64)
     let machine = try machine(compare + [0xf4])
     let s = machine.cpu.s
     s.pointee.fpu_control = 0x37e
@@ -53,23 +55,24 @@ import Testing
     #expect(s.pointee.fpu_empty == 0 && s.pointee.fpu_status & 0x3800 == 0)
   }
 
-  /// jmp m16:64 [rsi].
+  /// JMP m16:64.
   @Test func aFarPointerWithREXWHasAnOffsetOf64Bits() throws {
-    let machine = try machine([0x48, 0xff, 0x2e])
+    let machine = try machine(try GuestCode.assemble("rex64 jmp fword ptr [rsi]", bits: 64))
     machine.cpu.slots[Reg.rsi] = 0x6000
     machine.put(0x6000, UInt64(0x2000))
     machine.put(0x6008, UInt16(0x08))
-    machine.code([0xf4], at: 0x2000)
+    try machine.code("hlt", at: 0x2000)
     #expect(run(machine) == 0x2000)
   }
 
   /// 66 E9 has a displacement of 32 bits and a target of 64.
   @Test func anOperandSizePrefixDoesNotCutANearBranch() throws {
     let machine = try machine([0x66, 0xe9, 0xfa, 0xff, 0x0f, 0])
-    machine.code([0xf4], at: 0x10_1000)
+    try machine.code("hlt", at: 0x10_1000)
     #expect(run(machine) == 0x10_1000)
   }
 
+  /// For which there is no assembly.
   @Test func prefetchOfARegisterDoesNothing() throws {
     let machine = try machine([0x0f, 0x0d, 0xc8, 0xf4])
     #expect(run(machine) == 0x1003)
