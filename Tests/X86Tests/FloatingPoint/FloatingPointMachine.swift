@@ -3,7 +3,8 @@ import GuestMemory
 
 @testable import X86
 
-/// A CPU in 64-bit code without paging, for instructions given as `vm_op`: no decoder is involved.
+/// A CPU in 64-bit code without paging, for instructions given as `vm_op`, by the numbers that lead to them in the opcode
+/// tables: no code in memory and no decoder is involved.
 final class FloatingPointMachine {
   final class Board: CPUEnvironment {
     var errors = 0

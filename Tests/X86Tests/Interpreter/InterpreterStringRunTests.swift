@@ -1,3 +1,4 @@
+import GuestAssembly
 import Testing
 
 @testable import X86
@@ -16,11 +17,8 @@ import Testing
       "\(bits) bit, \(scan ? "scas" : "cmps") of \(size), \(whileEqual ? "repe" : "repne")"
     }
 
-    var code: [UInt8] {
-      var bytes: [UInt8] = [whileEqual ? 0xf3 : 0xf2]
-      if size == (bits == 16 ? 4 : 2) { bytes.append(0x66) }
-      if size == 8 { bytes.append(0x48) }
-      return bytes + [(scan ? 0xae : 0xa6) | (size == 1 ? 0 : 1)]
+    var code: String {
+      "\(whileEqual ? "repe" : "repne") \(scan ? "scas" : "cmps")\([1: "b", 2: "w", 4: "d", 8: "q"][size]!)"
     }
   }
 
@@ -39,6 +37,8 @@ import Testing
       machine.memory.write(Self.source + UInt64(index), 0x55 as UInt8)
       machine.memory.write(Self.target + UInt64(index), test.whileEqual ? 0x55 : 0x56 as UInt8)
     }
+    let all = Self.cases.filter { $0.bits == test.bits }.map(\.code)
+    let code = try GuestCode.assemble(test.code, among: all, bits: test.bits)
     for total in [1, 2, 9, 17, 70, 300, 5000 / test.size] {
       // Where the end is; `total`: nowhere.
       for end in Set([0, 1, 8, 15, 16, 63, 64, 65, total - 2, total - 1, total]) where end >= 0 && end <= total {
@@ -53,7 +53,7 @@ import Testing
         machine[6] = Self.source
         machine[7] = Self.target
         machine.flags = 0
-        machine.run(test.code)
+        machine.run(code)
         let done = UInt64(min(end + 1, total))
         #expect(machine[1] == UInt64(total) - done)
         #expect(machine[7] == Self.target + done * UInt64(test.size))

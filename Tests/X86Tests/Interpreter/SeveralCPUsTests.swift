@@ -1,5 +1,6 @@
 import CHost
 import Foundation
+import GuestAssembly
 import GuestMemory
 import Testing
 
@@ -21,6 +22,10 @@ private final class ParallelMachine: @unchecked Sendable {
 
   func write(_ bytes: [UInt8], at address: UInt64) { bytes.withUnsafeBytes { memory.write(address, from: $0) } }
 
+  func write(_ code: String, bits: Int = 64, at address: UInt64, symbols: [String: UInt64] = [:]) throws {
+    write(try GuestCode.assemble(code, bits: bits, origin: address, symbols: symbols), at: address)
+  }
+
   /// Runs all until each has halted; the first that halts with `unless` false stops the others.
   func run(unless: @escaping @Sendable (CPU) -> Bool = { _ in true }) {
     DispatchQueue.concurrentPerform(iterations: cpus.count) { index in
@@ -30,16 +35,13 @@ private final class ParallelMachine: @unchecked Sendable {
   }
 }
 
-private func little(_ value: Int) -> [UInt8] { (0..<4).map { UInt8(truncatingIfNeeded: value >> ($0 * 8)) } }
-
 @Suite(.serialized, .bothAccelerators) struct SeveralCPUsTests {
   /// Plain memory, a page crossing, a page that holds running code.
   @Test(arguments: [0x10000, 0x10ffd, 0x1800] as [UInt64])
   func lockedAdditionsAreNeverLost(at counter: UInt64) throws {
     let machine = try ParallelMachine(cpus: 3)
     let rounds = 3000
-    // mov ecx, rounds; again: lock inc qword [rbx]; dec ecx; jne again; hlt
-    machine.write([0xb9] + little(rounds) + [0xf0, 0x48, 0xff, 0x03, 0xff, 0xc9, 0x75, 0xf8, 0xf4], at: 0x1000)
+    try machine.write("mov ecx, \(rounds); again: lock inc qword ptr [rbx]; dec ecx; jne again; hlt", at: 0x1000)
     for cpu in machine.cpus {
       cpu.s.pointee.rip = 0x1000
       cpu.s.slots[Reg.rbx] = counter
@@ -51,13 +53,12 @@ private func little(_ value: Int) -> [UInt8] { (0..<4).map { UInt8(truncatingIfN
   @Test func aLockTakenByXCHGKeepsOthersOut() throws {
     let machine = try ParallelMachine(cpus: 2)
     let rounds = 3000
-    // mov ecx, rounds
-    // again: mov eax, 1; xchg [rdi], eax; test eax, eax; pause; jne again
-    // inc qword [rbx]; mov dword [rdi], 0; dec ecx; jne again; hlt
-    let code: [UInt8] =
-      [0xb9] + little(rounds) + [0xb8, 1, 0, 0, 0, 0x87, 0x07, 0x85, 0xc0, 0xf3, 0x90, 0x75, 0xf3]
-      + [0x48, 0xff, 0x03, 0xc7, 0x07, 0, 0, 0, 0, 0xff, 0xc9, 0x75, 0xe6, 0xf4]
-    machine.write(code, at: 0x1000)
+    try machine.write(
+      """
+      mov ecx, \(rounds)
+      again: mov eax, 1; xchg [rdi], eax; test eax, eax; pause; jne again
+      inc qword ptr [rbx]; mov dword ptr [rdi], 0; dec ecx; jne again; hlt
+      """, at: 0x1000)
     for cpu in machine.cpus {
       cpu.s.pointee.rip = 0x1000
       cpu.s.slots[Reg.rbx] = 0x10000
@@ -72,21 +73,20 @@ private func little(_ value: Int) -> [UInt8] { (0..<4).map { UInt8(truncatingIfN
   @Test func codeWrittenByAnotherCPURunsAfterASerialisingInstruction() throws {
     let machine = try ParallelMachine(cpus: 2)
     let rounds = 3000
-    machine.write([0xb8, 0, 0, 0, 0, 0xc3], at: 0x2000)  // mov eax, ROUND; ret
-    // mov esi, 1
-    // again: cmp [rdi], esi; jne again; xor eax, eax; cpuid; call 2000h; cmp eax, esi; jne done
-    // mov [rdi + 64], esi; inc esi; cmp esi, rounds + 1; jne again; done: hlt
-    let reader: [UInt8] =
-      [0xbe, 1, 0, 0, 0, 0x39, 0x37, 0x75, 0xfc, 0x31, 0xc0, 0x0f, 0xa2, 0xe8] + little(0x2000 - 0x1012)
-      + [0x39, 0xf0, 0x75, 0x0d, 0x89, 0x77, 0x40, 0xff, 0xc6, 0x81, 0xfe] + little(rounds + 1) + [0x75, 0xe2, 0xf4]
-    machine.write(reader, at: 0x1000)
-    // mov esi, 1
-    // again: mov [rbp], esi; mov [rdi], esi; wait: cmp [rdi + 64], esi; jne wait
-    // inc esi; cmp esi, rounds + 1; jne again; hlt
-    let writer: [UInt8] =
-      [0xbe, 1, 0, 0, 0, 0x89, 0x75, 0, 0x89, 0x37, 0x39, 0x77, 0x40, 0x75, 0xfb, 0xff, 0xc6, 0x81, 0xfe]
-      + little(rounds + 1) + [0x75, 0xec, 0xf4]
-    machine.write(writer, at: 0x3000)
+    // The constant is the round.
+    try machine.write("mov eax, 0; ret", at: 0x2000)
+    try machine.write(
+      """
+      mov esi, 1
+      again: cmp [rdi], esi; jne again; xor eax, eax; cpuid; call written; cmp eax, esi; jne done
+      mov [rdi + 64], esi; inc esi; cmp esi, \(rounds + 1); jne again; done: hlt
+      """, at: 0x1000, symbols: ["written": 0x2000])
+    try machine.write(
+      """
+      mov esi, 1
+      again: mov [rbp], esi; mov [rdi], esi; answer: cmp [rdi + 64], esi; jne answer
+      inc esi; cmp esi, \(rounds + 1); jne again; hlt
+      """, at: 0x3000)
     for cpu in machine.cpus {
       cpu.s.pointee.rip = cpu.index == 0 ? 0x1000 : 0x3000
       cpu.s.slots[Reg.rdi] = 0x10000
@@ -104,7 +104,7 @@ private func little(_ value: Int) -> [UInt8] { (0..<4).map { UInt8(truncatingIfN
     cpu.reset()
     #expect(cpu.run(budget: 10) == .halted)
     #expect(cpu.s.pointee.activity == UInt32(VM_WAIT_FOR_SIPI))
-    machine.write([0xb8, 0x34, 0x12, 0xf4], at: 0x9000)  // mov ax, 1234h; hlt
+    try machine.write("mov ax, 0x1234; hlt", bits: 16, at: 0x9000)
     cpu.post(UInt32(VM_PENDING_INIT))
     cpu.s.pointee.startup_vector = 9
     cpu.post(UInt32(VM_PENDING_SIPI))

@@ -1,3 +1,4 @@
+import GuestAssembly
 import Testing
 
 @testable import X86
@@ -7,17 +8,21 @@ import Testing
   private static let border = PagedMachine.window + 0x9000
 
   /// BT, BTS, BTR, BTC of 32 and 64 bits, LOCK where it may be; the number goes from far above to far below.
-  @Test(arguments: [0xa3, 0xab, 0xb3, 0xbb] as [UInt8], [false, true])
-  func translatedAndInterpretedBitsAreTheSame(opcode: UInt8, compat: Bool) throws {
-    let wide: [[UInt8]] = compat ? [[]] : [[], [0x48]]
-    for rex in wide {
-      for lock in opcode == 0xa3 ? [[]] : [[], [0xf0]] as [[UInt8]] {
-        let beginning = [0xb9] + PagedProgram.little(60, 4) + [0xbb] + PagedProgram.little(Self.border - 24, 4)
-        // lock bts [rbx + 8], rdx; adc eax, ecx; sub edx, 101 (or rdx); dec ecx; jnz
-        let body = lock + rex + [0x0f, opcode, 0x53, 0x08, 0x11, 0xc8] + (compat ? [] : [0x48]) + [0x83, 0xea, 101]
+  @Test(arguments: ["bt", "bts", "btr", "btc"], [false, true])
+  func translatedAndInterpretedBitsAreTheSame(instruction: String, compat: Bool) throws {
+    for number in compat ? ["edx"] : ["edx", "rdx"] {
+      for lock in instruction == "bt" ? [""] : ["", "lock "] {
+        let body = """
+          \(lock)\(instruction) [\(compat ? "ebx" : "rbx") + 8], \(number)
+          adc eax, ecx; sub \(compat ? "edx" : "rdx"), 101
+          """
+        let beginning = "mov ecx, 60; mov ebx, \(Self.border - 24); mov edx, 3000"
+        let pieces = try GuestCode.assembleAll([beginning, body], bits: compat ? 32 : 64)
+        // DEC as 64-bit code has it.
+        let end = try GuestCode.assemble("dec ecx", bits: 64)
         let blocks = [
-          PagedProgram.Block(pieces: [beginning, [0xba] + PagedProgram.little(3000, 4)], exit: .fallThrough),
-          PagedProgram.Block(pieces: [body, [0xff, 0xc9]], exit: .condition(5, 1)),
+          PagedProgram.Block(pieces: [pieces[0]], exit: .fallThrough),
+          PagedProgram.Block(pieces: [pieces[1], end], exit: .condition(5, 1)),
           PagedProgram.Block(pieces: [], exit: .jump(0)),
         ]
         let lockstep = try PagedLockstep()

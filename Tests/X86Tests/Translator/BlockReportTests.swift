@@ -4,8 +4,7 @@ import Testing
 
 /// The dump of a block: `debugvm NAME block`.
 @Suite struct BlockReportTests {
-  /// add [rbx + 8], eax; push rcx; jne 1000h
-  static let code: [UInt8] = [0x01, 0x43, 0x08, 0x51, 0x75, 0xfa]
+  static let code = "again: add [rbx + 8], eax; push rcx; jne again"
 
   private func machine(_ accelerator: Accelerator) throws -> InterpreterMachine {
     let machine = try InterpreterMachine(bits: 64)
@@ -14,7 +13,7 @@ import Testing
     machine[3] = InterpreterMachine.data
     machine[0] = 0
     machine.flags = 0x40
-    machine.run(Self.code)
+    try machine.run(Self.code)
     return machine
   }
 
@@ -77,10 +76,10 @@ import Testing
     let last = try InterpreterMachine(bits: 64)
     last.cpu.accelerator = .translator
     last.cpu.translationThreshold = 0
-    last.run([0xe9] + [0xf9, 0x0f, 0, 0] + [UInt8](repeating: 0x90, count: 0xff9) + [0x90, 0x90, 0xf4])
+    try last.run("jmp 1f; .fill 0xff9, 1, 0x90; 1: nop; nop; hlt")
     #expect(last.cpu.blockReport(at: 0x1ffe).contains("target of the block's end not in its inline cache"))
     let real = try InterpreterMachine(bits: 16)
-    real.run([0x90])
+    try real.run("nop")
     #expect(real.cpu.blockReport(at: 0x1000).contains("no host code: code of this mode is interpreted"))
   }
 

@@ -12,10 +12,9 @@ import Testing
     machine.put(0x32008, UInt64(0x33007))
     machine.put(0x33000, UInt64(0x20_0007))
     machine.setLongGate(14, 0x3000)
-    // inc ebx; hlt; jmp 200ff0h
-    machine.code([0xff, 0xc3, 0xf4, 0xe9] + little(0x20_0ff0 - 0x3008), at: 0x3000)
-    // inc ecx; jmp, nops; jmp to the next instruction; mov eax, imm32 in two pages
-    machine.code([0xff, 0xc1, 0xeb, 8] + [UInt8](repeating: 0x90, count: 8) + [0xeb, 0, 0xb8, 1], at: 0x20_0ff0)
+    try machine.code("inc ebx; hlt; jmp again", at: 0x3000, symbols: ["again": 0x20_0ff0])
+    // At the end the first two bytes of a MOV.
+    try machine.code("inc ecx; jmp 1f; .fill 8, 1, 0x90; 1: jmp 2f; 2: .byte 0xb8, 1", at: 0x20_0ff0)
     machine.cpu.slots[Reg.rbx] = 0
     machine.cpu.slots[Reg.rcx] = 0
     machine.cpu.s.pointee.rip = 0x20_0ff0
@@ -29,6 +28,4 @@ import Testing
       #expect(machine.get(0x9000 - 40, as: UInt64.self) == 0x20_0ffe)
     }
   }
-
-  private func little(_ value: Int) -> [UInt8] { (0..<4).map { UInt8(truncatingIfNeeded: value >> ($0 * 8)) } }
 }

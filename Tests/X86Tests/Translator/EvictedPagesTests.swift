@@ -19,13 +19,15 @@ import Testing
     machine.put(0x32000 + 2 * 8, UInt64(0x33003))
     for number in 0..<512 as Range<UInt64> { machine.put(0x33000 + number * 8, Self.first + number << 12 | 3) }
     machine.cpu.flushAllTranslations()
-    // inc ebx; ret, and in the page that takes its place add ebx, 100; ret
-    machine.code([0xff, 0xc3, 0xc3], at: Self.first)
-    machine.code([0x83, 0xc3, 100, 0xc3], at: Self.first + 0x2000)
-    machine.code([0xc3], at: Self.second + 0x40)
-    // again: mov eax, first; call rax; mov eax, second + 40h; call rax; dec ecx; jne again; hlt
-    machine.code(
-      [0xb8, 0, 0, 0x40, 0, 0xff, 0xd0, 0xb8, 0x40, 0, 0x80, 0, 0xff, 0xd0, 0xff, 0xc9, 0x75, 0xee, 0xf4], at: 0x1000)
+    try machine.code("inc ebx; ret", at: Self.first)
+    // In the page that takes its place.
+    try machine.code("add ebx, 100; ret", at: Self.first + 0x2000)
+    try machine.code("ret", at: Self.second + 0x40)
+    try machine.code(
+      """
+      again: mov eax, \(Self.first); call rax; mov eax, \(Self.second + 0x40); call rax
+      dec ecx; jne again; hlt
+      """)
     return machine
   }
 

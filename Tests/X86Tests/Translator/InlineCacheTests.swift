@@ -9,10 +9,8 @@ import Testing
   private static let page: UInt64 = 0x40_0000
   private static let (loop, table): (UInt64, UInt64) = (0x1000, 0x6000)
 
-  /// again: mov eax, ecx; and eax, edi; mov rax, [table + 8 rax]; call rax; dec ecx; jne again; hlt
-  ///
   /// - Parameter functions: each in its page. EDI is one less, so that as many are called by turns as are a power of two.
-  private func machine(_ functions: [[UInt8]], _ accelerator: Accelerator = .translator) throws -> SystemMachine {
+  private func machine(_ functions: [String], _ accelerator: Accelerator = .translator) throws -> SystemMachine {
     let machine = try SystemMachine()
     try machine.enterLong()
     machine.cpu.accelerator = accelerator
@@ -22,12 +20,14 @@ import Testing
     machine.cpu.flushAllTranslations()
     for (number, function) in functions.enumerated() {
       let address = Self.page + UInt64(number) << 12
-      machine.code(function, at: address)
+      try machine.code(function, at: address)
       machine.put(Self.table + UInt64(number) * 8, address)
     }
-    machine.code(
-      [0x89, 0xc8, 0x21, 0xf8, 0x48, 0x8b, 0x04, 0xc5, 0, 0x60, 0, 0, 0xff, 0xd0, 0xff, 0xc9, 0x75, 0xee, 0xf4],
-      at: Self.loop)
+    try machine.code(
+      """
+      again: mov eax, ecx; and eax, edi; mov rax, [rax * 8 + \(Self.table)]
+      call rax; dec ecx; jne again; hlt
+      """, at: Self.loop)
     machine.cpu.slots[Reg.rdi] = UInt64(functions.count - 1)
     return machine
   }
@@ -46,8 +46,8 @@ import Testing
     try #require(machine.cpu.translatorStatistics)
   }
 
-  /// add ebx, `constant`; ret
-  private func adding(_ constant: UInt8) -> [UInt8] { [0x83, 0xc3, constant, 0xc3] }
+  /// The constant, below 128, is the third byte.
+  private func adding(_ constant: UInt8) -> String { "add ebx, \(constant); ret" }
 
   @Test func aCallOfOneFunctionFindsItWithoutTheJumpCache() throws {
     let machine = try machine([adding(1)])
@@ -80,15 +80,15 @@ import Testing
   }
 
   @Test func aFunctionThatOverwritesItselfIsCalledAsItIsNow() throws {
-    // add ebx, 1; inc byte [rip - 7]; ret: the constant, of which it adds 1, 2, 3 and so on
-    let machine = try machine([[0x83, 0xc3, 1, 0xfe, 0x05, 0xf9, 0xff, 0xff, 0xff, 0xc3]])
+    // It adds 1, 2, 3 and so on.
+    let machine = try machine(["function: add ebx, 1; inc byte ptr [rip + function + 2]; ret"])
     #expect(run(machine, 100) == 5050)
   }
 
   @Test(arguments: [false, true])
   func aFunctionInAPageThatIsMappedElsewhereIsFoundThere(byCR3: Bool) throws {
     let machine = try machine([adding(1)])
-    machine.code(adding(100), at: Self.page + 0x2000)
+    try machine.code(adding(100), at: Self.page + 0x2000)
     for round in 0..<6 as Range<UInt64> {
       let other = round & 1 == 1
       machine.put(0x33000, Self.page + (other ? 0x2000 : 0) | 3)
@@ -102,13 +102,11 @@ import Testing
     let machine = try SystemMachine(megabytes: 64)
     try machine.enterLongTranslated()
     machine.cpu.codeMemory = 1 << 20
-    machine.code(adding(3), at: 0x5000)
-    // again: call rsi; dec ecx; jne again; hlt
-    machine.code([0xff, 0xd6, 0xff, 0xc9, 0x75, 0xfa, 0xf4], at: Self.loop)
-    // again: call rsi; add rsi, 16; dec ecx; jne again; hlt
-    machine.code([0xff, 0xd6, 0x48, 0x83, 0xc6, 0x10, 0xff, 0xc9, 0x75, 0xf6, 0xf4], at: 0x1800)
+    try machine.code(adding(3), at: 0x5000)
+    try machine.code("again: call rsi; dec ecx; jne again; hlt", at: Self.loop)
+    try machine.code("again: call rsi; add rsi, 16; dec ecx; jne again; hlt", at: 0x1800)
     for function in 0..<8192 as Range<UInt64> {
-      machine.code(adding(UInt8(function & 1)), at: 0x40_0000 + function * 16)
+      try machine.code(adding(UInt8(function & 1)), at: 0x40_0000 + function * 16)
     }
     func call(_ loop: UInt64, _ function: UInt64, _ times: UInt64) -> UInt64 {
       machine.cpu.s.pointee.activity = UInt32(VM_ACTIVE)
@@ -158,8 +156,8 @@ import Testing
   /// Code that counts stops by number while the call is watched and given up, with what it has done until then.
   @Test(arguments: [1, 7, 64, 1009])
   func registersFlagsAndTheCountAreRightThroughout(budget: Int) throws {
-    // sub ebx, n; ret: leaves flags that nothing before the DEC overwrites
-    let functions = (1...4 as ClosedRange<UInt8>).map { [0x83, 0xeb, $0, 0xc3] }
+    // They leave flags that nothing before the DEC overwrites.
+    let functions = (1...4).map { "sub ebx, \($0); ret" }
     let machines = try [Accelerator.interpreter, .translator].map { try machine(functions, $0) }
     for machine in machines {
       machine.cpu.s.pointee.rip = Self.loop
@@ -185,12 +183,12 @@ import Testing
   func aJumpToAnAddressThatIsNotCanonicalFaultsWhateverIsCached(pattern: UInt64) throws {
     let machine = try SystemMachine()
     try machine.enterLongTranslated()
-    // again: jmp rsi
-    machine.code([0xff, 0xe6], at: 0x1000)
-    // cmp ecx, 1; cmove rsi, rdi; dec ecx; test cl, 3; jne past: mov rax, cr3; mov cr3, rax; past: jmp again
-    machine.code(
-      [0x83, 0xf9, 1, 0x48, 0x0f, 0x44, 0xf7, 0xff, 0xc9, 0xf6, 0xc1, 3, 0x75, 6, 0x0f, 0x20, 0xd8, 0x0f, 0x22, 0xd8]
-        + [0xe9, 0xe7, 0xf7, 0xff, 0xff], at: 0x1800)
+    try machine.code("jmp rsi", at: 0x1000)
+    try machine.code(
+      """
+      cmp ecx, 1; cmove rsi, rdi; dec ecx; test cl, 3; jne past
+      mov rax, cr3; mov cr3, rax; past: jmp again
+      """, at: 0x1800, symbols: ["again": 0x1000])
     machine.cpu.s.pointee.rip = 0x1000
     machine.cpu.slots[Reg.rcx] = 41
     machine.cpu.slots[Reg.rsi] = 0x1800

@@ -10,14 +10,11 @@ import Testing
   func aReturnToAnAddressThatIsNotCanonicalFaultsWhateverIsCached(pattern: UInt64) throws {
     let machine = try SystemMachine()
     try machine.enterLongTranslated()
-    // mov ecx, 3; again: push 1800h; ret
-    machine.code([0xb9, 3, 0, 0, 0, 0x68, 0x00, 0x18, 0, 0, 0xc3], at: 0x1000)
+    try machine.code("mov ecx, 3; again: push 0x1800; ret")
     let address = 0x1800 ^ pattern << 52
-    // dec ecx; jne again; mov rax, cr3; mov cr3, rax; mov rax, address; push rax; ret
-    machine.code(
-      [0xff, 0xc9, 0x0f, 0x85, 0xfd, 0xf7, 0xff, 0xff, 0x0f, 0x20, 0xd8, 0x0f, 0x22, 0xd8, 0x48, 0xb8]
-        + little(address, 8)
-        + [0x50, 0xc3], at: 0x1800)
+    try machine.code(
+      "dec ecx; jne again; mov rax, cr3; mov cr3, rax; movabs rax, \(address); push rax; ret", at: 0x1800,
+      symbols: ["again": 0x1005])
     machine.cpu.s.pointee.rip = 0x1000
     #expect(machine.cpu.run(budget: 10_000) == .halted)
     #expect(machine.hasFaulted)
@@ -32,21 +29,14 @@ import Testing
     let second = try #require((0x9000..<0x2_0000).first { place($0) == place(first) })
     let machine = try SystemMachine()
     try machine.enterLongTranslated()
-    // mov ecx, 1000; again: push first; ret
-    machine.code([0xb9, 0xe8, 3, 0, 0, 0x68] + little(first, 4) + [0xc3], at: 0x1000)
-    // push second; ret
-    machine.code([0x68] + little(second, 4) + [0xc3], at: first)
-    // add ebx, ecx; dec ecx; jne again; hlt
-    machine.code([0x01, 0xcb, 0xff, 0xc9, 0x0f, 0x85] + little(0x1005 &- (second + 10), 4) + [0xf4], at: second)
+    try machine.code("mov ecx, 1000; again: push \(first); ret")
+    try machine.code("push \(second); ret", at: first)
+    try machine.code("add ebx, ecx; dec ecx; jne again; hlt", at: second, symbols: ["again": 0x1005])
     machine.cpu.slots[Reg.rbx] = 0
     machine.cpu.s.pointee.rip = 0x1000
     #expect(machine.cpu.run(budget: 100_000) == .halted)
     #expect(machine.cpu.slots[Reg.rbx] == 500_500)
     let exits = try #require(machine.cpu.translatorStatistics).indirectExits
     #expect(exits < 20, "code was left for indirect branches \(exits) times")
-  }
-
-  private func little(_ value: UInt64, _ count: Int) -> [UInt8] {
-    (0..<count).map { UInt8(truncatingIfNeeded: value >> UInt64($0 * 8)) }
   }
 }

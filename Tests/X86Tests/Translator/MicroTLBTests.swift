@@ -10,10 +10,11 @@ import Testing
   func aWriteToAnAddressThatIsNotCanonicalFaultsWhateverWasRead(address: UInt64) throws {
     let machine = try SystemMachine()
     try machine.enterLongTranslated()
-    // again: mov rax, [rsi]; xchg rdi, rsi; mov [rsi], rax; xchg rdi, rsi; cmp ecx, 2; cmove rdi, rdx; dec ecx; jne again
-    machine.code(
-      [0x48, 0x8b, 0x06, 0x48, 0x87, 0xf7, 0x48, 0x89, 0x06, 0x48, 0x87, 0xf7, 0x83, 0xf9, 2, 0x48, 0x0f, 0x44, 0xfa]
-        + [0xff, 0xc9, 0x75, 0xe9, 0xf4], at: 0x1000)
+    try machine.code(
+      """
+      again: mov rax, [rsi]; xchg rsi, rdi; mov [rsi], rax; xchg rsi, rdi
+      cmp ecx, 2; cmove rdi, rdx; dec ecx; jne again; hlt
+      """)
     machine.cpu.s.pointee.rip = 0x1000
     machine.cpu.slots[Reg.rcx] = 9
     // The page that the code is in, which loses its right to be written.
@@ -38,8 +39,7 @@ import Testing
       memory.write(0x32000 + 4 * 8, UInt64(value & 1 == 0 ? 4 : 5) << 21 | 0x87)
       cpu.flushAllTranslations()
     }
-    // again: mov eax, [rdi]; mov [rsi], ecx; add ebx, [rdi + 8]; dec ecx; jne again; hlt
-    machine.code([0x8b, 0x07, 0x89, 0x0e, 0x03, 0x5f, 0x08, 0xff, 0xc9, 0x75, 0xf5, 0xf4], at: 0x1000)
+    try machine.code("again: mov eax, [rdi]; mov [rsi], ecx; add ebx, [rdi + 8]; dec ecx; jne again; hlt")
     machine.cpu.s.pointee.rip = 0x1000
     machine.cpu.slots[Reg.rcx] = 9
     machine.cpu.slots[Reg.rbx] = 0

@@ -9,6 +9,8 @@ import Testing
   enum Entry: CaseIterable { case interrupt, trap, sysenter }
 
   private static let userData: UInt16 = 0x23
+  /// Where the program goes on behind its SYSENTER.
+  private static let behindCall = 0x200e
 
   /// A program that calls the kernel nine times and halts by a fault; the kernel saves and loads segment registers, counts,
   /// and changes the flags it returns.
@@ -25,37 +27,33 @@ import Testing
       machine.put(at, machine.get(at, as: UInt64.self) | 1 << 40)
     }
     for vector in 0..<32 { machine.setGate(vector, 0x5000) }
-    machine.code([0xf4], at: 0x5000)
+    try machine.code("hlt", at: 0x5000)
     machine.setGate(0x80, 0x3000, type: entry == .trap ? 15 : 14, dpl: 3)
     try machine.cpu.writeMSR(MSR.sysenterCS, 0x08)
     try machine.cpu.writeMSR(MSR.sysenterESP, 0x8000)
     try machine.cpu.writeMSR(MSR.sysenterEIP, 0x3000)
 
-    // push ds, es, fs, gs; mov ds, es of the kernel's; mov fs; inc [fs:0]; pop gs, fs, es, ds; return
-    var kernel: [UInt8] = [
-      0x1e, 0x06, 0x0f, 0xa0, 0x0f, 0xa8, 0xba, 0x10, 0, 0, 0, 0x8e, 0xda, 0x8e, 0xc2, 0xba, 0x38, 0, 0, 0, 0x8e, 0xe2,
-      0x64, 0xff, 0x05, 0, 0, 0, 0, 0x0f, 0xa9, 0x0f, 0xa1, 0x07, 0x1f,
-    ]
-    if entry == .sysenter {
-      // mov ecx, ebp; mov edx, [next]; sti; sysexit
-      kernel += [0x89, 0xe9, 0xba] + little(0x2000 + 14) + [0xfb, 0x0f, 0x35]
-    } else {
-      // xor dword [esp + 8], 8D5h; iretd
-      kernel += [0x81, 0x74, 0x24, 8, 0xd5, 8, 0, 0, 0xcf]
-    }
-    machine.code(kernel, at: 0x3000)
-    // mov ax, ...; mov gs, ax; again: mov ebp, esp; int 80h or sysenter; inc dword gs:[4]; dec ebx; jne again; hlt
-    var program: [UInt8] = [0xb8, 0x33, 0, 0, 0, 0x8e, 0xe8, 0x90, 0x90, 0x90, 0x89, 0xe5]
-    program += entry == .sysenter ? [0x0f, 0x34] : [0xcd, 0x80]
-    program += [0x65, 0xff, 0x05, 4, 0, 0, 0, 0x4b, 0x75, 0xf2, 0xf4]
-    machine.code(program, at: 0x2000)
+    let leave =
+      entry == .sysenter
+      ? "mov ecx, ebp; mov edx, \(Self.behindCall); sti; sysexit" : "xor dword ptr [esp + 8], 0x8d5; iretd"
+    try machine.code(
+      """
+      .att_syntax prefix; pushl %ds; pushl %es; pushl %fs; pushl %gs; .intel_syntax noprefix
+      mov edx, 0x10; mov ds, edx; mov es, edx; mov edx, 0x38; mov fs, edx; inc dword ptr fs:[0]
+      .att_syntax prefix; popl %gs; popl %fs; popl %es; popl %ds; .intel_syntax noprefix
+      \(leave)
+      """, at: 0x3000)
+    try machine.code(
+      """
+      mov eax, 0x33; mov gs, eax; nop; nop; nop
+      again: mov ebp, esp; \(entry == .sysenter ? "sysenter" : "int 0x80")
+      inc dword ptr gs:[4]; dec ebx; jne again; hlt
+      """, at: 0x2000)
     for segment in [Seg.ds, Seg.es] { try machine.cpu.loadSegment(segment, selector: Self.userData) }
     machine.cpu.slots[Reg.rbx] = 9
     try machine.enterUser()
     return machine
   }
-
-  private func little(_ value: UInt32) -> [UInt8] { (0..<4).map { UInt8(truncatingIfNeeded: value >> ($0 * 8)) } }
 
   @Test(arguments: Entry.allCases)
   func systemCallsLeaveWhatTheInterpreterLeaves(_ entry: Entry) throws {

@@ -23,7 +23,7 @@ import Testing
       }
     }
     machine.setLongGate(13, 0x5000)
-    machine.code([0xf4], at: 0x5000)
+    try machine.code("hlt", at: 0x5000)
     machine.put(SystemMachine.tss + 4, UInt64(0x8000))
     machine.put(SystemMachine.tss + 0x24, UInt64(0x9000))
     machine.setLongGate(0x80, 0x3000)
@@ -32,12 +32,10 @@ import Testing
     if kind == .trap { low |= 1 << 40 }
     if kind == .stackTable { low |= 1 << 32 }
     machine.put(gate, low)
-    // inc qword [6800h]; xor dword [rsp + 16], 8D5h; iretq
-    machine.code([0x48, 0xff, 0x04, 0x25, 0, 0x68, 0, 0, 0x81, 0x74, 0x24, 16, 0xd5, 8, 0, 0, 0x48, 0xcf], at: 0x3000)
-    // again: int 80h; inc dword [6004h]; dec ebx; jne again; hlt. INC is of another form in each width.
-    let count: [UInt8] = kind == .compatibility ? [0xff, 0x05, 4, 0x60, 0, 0] : [0xff, 0x04, 0x25, 4, 0x60, 0, 0]
-    let body: [UInt8] = [0xcd, 0x80] + count + [0xff, 0xcb]
-    machine.code(body + [0x75, UInt8(truncatingIfNeeded: -(body.count + 2)), 0xf4], at: 0x2000)
+    try machine.code("inc qword ptr [0x6800]; xor dword ptr [rsp + 16], 0x8d5; iretq", at: 0x3000)
+    try machine.code(
+      "again: int 0x80; inc dword ptr [0x6004]; dec ebx; jne again; hlt", bits: kind == .compatibility ? 32 : 64,
+      at: 0x2000)
     machine.cpu.slots[Reg.rbx] = 9
     let (code, stack): (UInt64, UInt64) =
       switch kind {

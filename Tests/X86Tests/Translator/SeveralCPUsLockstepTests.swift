@@ -1,5 +1,6 @@
 import CHost
 import Foundation
+import GuestAssembly
 import GuestMemory
 import Testing
 
@@ -63,7 +64,7 @@ private final class StreamMachine: @unchecked Sendable {
   }
 }
 
-/// Code of one CPU: operations on shared memory that commute, and on memory and registers of its own between.
+/// Code of one CPU, in bytes as it is made at random: operations on shared memory that commute, and on memory and registers of its own between.
 private struct StreamGenerator {
   var generator: SplitMix
 
@@ -223,7 +224,6 @@ private struct StreamGenerator {
         expected = expected << count | (count == 0 ? 0 : expected >> (32 - count))
       }
     }
-    let limit = StreamGenerator.little(rounds + 1)
     for accelerator in [Accelerator.interpreter, .translator] {
       let machine = try StreamMachine(cpus: cpus.count, accelerator)
       let flag = StreamMachine.shared
@@ -234,23 +234,20 @@ private struct StreamGenerator {
         if index == 0 {
           cpu.s.slots[Reg.rbx] = slot
           cpu.s.slots[8] = 0x30000 - 8
-          // mov esi, 1; again: mov rax, [r8 + rsi * 8]; mov [rbx], rax; mov [rdi], esi
-          var loop: [UInt8] = [0x49, 0x8b, 0x04, 0xf0, 0x48, 0x89, 0x03, 0x89, 0x37]
-          // cmp [rdi + ack], esi; jne there, of each reader
-          for reader in 1..<cpus.count {
-            loop += [0x39, 0xb7] + StreamGenerator.little(reader * 0x80) + [0x75, 0xf8]
-          }
-          loop += [0xff, 0xc6, 0x81, 0xfe] + limit
-          machine.write([0xbe, 1, 0, 0, 0] + loop + [0x75, UInt8(256 - loop.count - 2), 0xf4], at: address)
+          let answers = (1..<cpus.count).map { "1: cmp [rdi + \($0 * 0x80)], esi; jne 1b" }.joined(separator: "; ")
+          let writer = """
+            mov esi, 1; again: mov rax, [r8 + rsi * 8]; mov [rbx], rax; mov [rdi], esi; \(answers)
+            inc esi; cmp esi, \(rounds + 1); jne again; hlt
+            """
+          machine.write(try GuestCode.assemble(writer, bits: 64), at: address)
         } else {
           cpu.s.slots[Reg.rbp] = flag + UInt64(index) * 0x80
           cpu.s.slots[10] = slot
-          // mov esi, 1; again: cmp [rdi], esi; jne again; xor eax, eax; cpuid; call r10; mov [rbp], esi; inc esi
-          // cmp esi, rounds + 1; jne again; hlt
-          let loop: [UInt8] =
-            [0x39, 0x37, 0x75, 0xfc, 0x31, 0xc0, 0x0f, 0xa2, 0x41, 0xff, 0xd2, 0x89, 0x75, 0, 0xff, 0xc6, 0x81, 0xfe]
-            + limit
-          machine.write([0xbe, 1, 0, 0, 0] + loop + [0x75, UInt8(256 - loop.count - 2), 0xf4], at: address)
+          let reader = """
+            mov esi, 1; again: cmp [rdi], esi; jne again; xor eax, eax; cpuid; call r10; mov [rbp], esi
+            inc esi; cmp esi, \(rounds + 1); jne again; hlt
+            """
+          machine.write(try GuestCode.assemble(reader, bits: 64), at: address)
         }
       }
       for (index, code) in written.enumerated() { machine.write(code, at: 0x30000 + UInt64(index) * 8) }

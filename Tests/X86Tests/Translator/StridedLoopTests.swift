@@ -5,17 +5,19 @@ import Testing
 
 /// Loops whose accesses are checked for many turns at once.
 @Suite struct StridedLoopTests {
-  /// mov ecx, `turns`; mov ebx, `address` | `text`; dec ecx; jnz to the text | inc edx; jmp to the beginning
+  /// `text` in a loop of so many turns, with EBX from `address` on; and all of it again and again.
   private func expectAlike(
     _ text: String, turns: UInt64 = 100, from address: UInt64, compat: Bool = false, budget: Int = 3000,
     change: (inout PagedProgram) -> Void = { _ in }, sourceLocation: SourceLocation = #_sourceLocation
   ) throws {
-    let body = try GuestCode.assemble(text, bits: compat ? 32 : 64)
-    let beginning = [0xb9] + PagedProgram.little(turns, 4) + [0xbb] + PagedProgram.little(address, 4)
+    let beginning = "mov ecx, \(turns); mov ebx, \(address)"
+    // DEC and INC as 64-bit code has them.
+    let pieces = try GuestCode.assembleAll([beginning, text], bits: compat ? 32 : 64)
+    let ends = try GuestCode.assembleAll(["dec ecx", "inc edx"], bits: 64)
     let blocks = [
-      PagedProgram.Block(pieces: [beginning], exit: .fallThrough),
-      PagedProgram.Block(pieces: [body, [0xff, 0xc9]], exit: .condition(5, 1)),
-      PagedProgram.Block(pieces: [[0xff, 0xc2]], exit: .jump(0)),
+      PagedProgram.Block(pieces: [pieces[0]], exit: .fallThrough),
+      PagedProgram.Block(pieces: [pieces[1], ends[0]], exit: .condition(5, 1)),
+      PagedProgram.Block(pieces: [ends[1]], exit: .jump(0)),
     ]
     let lockstep = try PagedLockstep()
     var program = try PagedProgram(blocks, turns: [budget, 37, 501], rbx: address)
@@ -115,13 +117,17 @@ import Testing
   }
 
   @Test func turnsAreCountedOnBehindAnInterpretedOne() throws {
-    // test cl, 3; jne over; mov rsi, rdi; add eax, [rsi], a device's | add [rbx], ecx; add rbx, 4; dec ecx; jnz
-    let beginning = [0xb9] + PagedProgram.little(250, 4) + [0xbb] + PagedProgram.little(border - 200, 4)
+    let pieces = try GuestCode.assembleAll(
+      [
+        "mov ecx, 250; mov ebx, \(border - 200)", "test cl, 3",
+        // A device's.
+        "mov rsi, rdi; add eax, [rsi]", "add [rbx], ecx; add rbx, 4; dec ecx",
+      ], bits: 64)
     let blocks = [
-      PagedProgram.Block(pieces: [beginning], exit: .fallThrough),
-      PagedProgram.Block(pieces: [[0xf6, 0xc1, 0x03]], exit: .condition(5, 3)),
-      PagedProgram.Block(pieces: [[0x48, 0x89, 0xfe, 0x03, 0x06]], exit: .fallThrough),
-      PagedProgram.Block(pieces: [[0x01, 0x0b, 0x48, 0x83, 0xc3, 0x04, 0xff, 0xc9]], exit: .condition(5, 1)),
+      PagedProgram.Block(pieces: [pieces[0]], exit: .fallThrough),
+      PagedProgram.Block(pieces: [pieces[1]], exit: .condition(5, 3)),
+      PagedProgram.Block(pieces: [pieces[2]], exit: .fallThrough),
+      PagedProgram.Block(pieces: [pieces[3]], exit: .condition(5, 1)),
       PagedProgram.Block(pieces: [], exit: .jump(0)),
     ]
     let lockstep = try PagedLockstep()
@@ -148,13 +154,15 @@ import Testing
   }
 
   @Test func aPartOfTheTurnMayBeSkipped() throws {
-    // test cl, 3; jne over; add [rbx], ecx | add rbx, 4; mov eax, [rbx]; dec ecx; jnz
-    let beginning = [0xb9] + PagedProgram.little(120, 4) + [0xbb] + PagedProgram.little(border - 240, 4)
+    let pieces = try GuestCode.assembleAll(
+      [
+        "mov ecx, 120; mov ebx, \(border - 240)", "test cl, 3", "add [rbx], ecx", "add rbx, 4; mov eax, [rbx]; dec ecx",
+      ], bits: 64)
     let blocks = [
-      PagedProgram.Block(pieces: [beginning], exit: .fallThrough),
-      PagedProgram.Block(pieces: [[0xf6, 0xc1, 0x03]], exit: .condition(5, 3)),
-      PagedProgram.Block(pieces: [[0x01, 0x0b]], exit: .fallThrough),
-      PagedProgram.Block(pieces: [[0x48, 0x83, 0xc3, 0x04, 0x8b, 0x03, 0xff, 0xc9]], exit: .condition(5, 1)),
+      PagedProgram.Block(pieces: [pieces[0]], exit: .fallThrough),
+      PagedProgram.Block(pieces: [pieces[1]], exit: .condition(5, 3)),
+      PagedProgram.Block(pieces: [pieces[2]], exit: .fallThrough),
+      PagedProgram.Block(pieces: [pieces[3]], exit: .condition(5, 1)),
       PagedProgram.Block(pieces: [], exit: .jump(0)),
     ]
     let lockstep = try PagedLockstep()

@@ -34,8 +34,8 @@ import Testing
     }
     machine.setLongGate(0, divideHandler)
     machine.setLongGate(14, faultHandler)
-    machine.code([0xf4], at: divideHandler)
-    machine.code([0xf4], at: faultHandler)
+    try machine.code("hlt", at: divideHandler)
+    try machine.code("hlt", at: faultHandler)
     machine.code(code, at: 0x1000)
     machine.cpu.s.pointee.rip = 0x1000
     machine.cpu.slots[Reg.rsi] = window

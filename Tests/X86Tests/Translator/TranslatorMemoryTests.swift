@@ -1,4 +1,5 @@
 import CHost
+import GuestAssembly
 import Testing
 
 @testable import X86
@@ -13,7 +14,7 @@ struct TranslatorMemoryTests {
   private static let short = 0x10_8000
   private static let some = 400
 
-  /// A loop over calls of functions that branch on what they have computed.
+  /// A loop over calls of functions that branch on what they have computed, in bytes as there are so many.
   ///
   /// - Parameter prologue: what each function begins with.
   private func machine(_ accelerator: Accelerator, prologue: [UInt8] = []) throws -> SystemMachine {
@@ -67,8 +68,7 @@ struct TranslatorMemoryTests {
   /// Two accesses that are checked together lie in two pages: after some time each function is translated anew. When
   /// others have taken the room of all, nothing of the first code is entered again.
   @Test func blocksTranslatedAnewBetweenEvictionsLeaveNothingBehind() throws {
-    // mov edx, [rsi]; add eax, [rsi + 8]
-    let prologue: [UInt8] = [0x8b, 0x16, 0x03, 0x46, 0x08]
+    let prologue = try GuestCode.assemble("mov edx, [rsi]; add eax, [rsi + 8]", bits: 64)
     let machines = [try machine(.interpreter, prologue: prologue), try machine(.translator, prologue: prologue)]
     let often = UInt64(BlockTranslator.crossingLimit) + 12
     for (start, turns) in [(UInt64(Self.short), often), (0x10_0000, 3), (UInt64(Self.short), 3)] {

@@ -19,9 +19,7 @@ import Testing
       machine.put(offset, value)
       machine.put(Self.frame + offset, ~value)
     }
-    // mov rax, [4 GiB]; mov [4 GiB], rax
-    machine.code(
-      [0x48, 0xa1, 0, 0, 0, 0, 1, 0, 0, 0, 0x48, 0xa3, 0, 0, 0, 0, 1, 0, 0, 0, 0xf4])
+    try machine.code("movabs rax, [\(Self.above)]; movabs [\(Self.above)], rax; hlt")
     #expect(machine.cpu.run(budget: 100) == .halted)
     machine.cpu.s.pointee.activity = UInt32(VM_ACTIVE)
     try machine.cpu.farJump(0x30, 0x1000, next: 0)
@@ -31,8 +29,7 @@ import Testing
   /// The accesses are checked together, by an address that must be cut to 32 bits as each of theirs is.
   @Test func accessesWhoseRegisterWrapsBetweenThemLieBelow4GiB() throws {
     let machine = try machine()
-    // mov eax, [ebx+8]; add ebx, 16; mov ecx, [ebx]; mov [ebx+4], edx
-    machine.code([0x8b, 0x43, 0x08, 0x83, 0xc3, 0x10, 0x8b, 0x0b, 0x89, 0x53, 0x04, 0xf4])
+    try machine.code("mov eax, [ebx + 8]; add ebx, 16; mov ecx, [ebx]; mov [ebx + 4], edx; hlt")
     machine.cpu.slots[Reg.rbx] = 0xffff_fffc
     machine.cpu.slots[Reg.rdx] = 0x3333_3333
     #expect(machine.cpu.run(budget: 100) == .halted)
