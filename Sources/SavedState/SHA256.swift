@@ -44,18 +44,6 @@ public struct SHA256: Sendable {
 
   /// The digest in lower-case hexadecimal.
   public static func hex(_ bytes: some Sequence<UInt8>) -> String { hash(bytes).hexadecimal }
-
-  /// The digest of a file's content in lower-case hexadecimal.
-  /// - Throws: what FileHandle throws when the file cannot be opened or read.
-  public static func hex(contentsOfFile path: String) throws -> String {
-    let file = try FileHandle(forReadingFrom: URL(fileURLWithPath: path))
-    defer { try? file.close() }
-    var digest = SHA256()
-    while let piece = try file.read(upToCount: 1 << 20), !piece.isEmpty {
-      piece.withUnsafeBytes { digest.update($0) }
-    }
-    return digest.finalize().hexadecimal
-  }
 }
 
 /// HMAC with SHA-256 (RFC 2104) by libsodium, and the key derivation built on it (PBKDF2, RFC 8018, 5.2), which

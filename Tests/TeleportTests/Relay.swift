@@ -73,8 +73,11 @@ final class Relay: Sendable {
         connect(other, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
       }
     }
+    let group = DispatchGroup()
     for (from, to, way) in [(one, other, Way.toTarget), (other, one, .toSource)] {
+      group.enter()
       Thread { [self] in
+        defer { group.leave() }
         var piece = [UInt8](repeating: 0, count: 64 << 10)
         while true {
           let count = recv(from, &piece, piece.count, 0)
@@ -94,9 +97,9 @@ final class Relay: Sendable {
             done += sent
           }
         }
-        shutdown(to, Int32(SHUT_RDWR))
-        if way == .toTarget { close(one) } else { close(other) }
+        for end in [one, other] { shutdown(end, Int32(SHUT_RDWR)) }
       }.start()
     }
+    group.notify(queue: .global()) { for end in [one, other] { close(end) } }
   }
 }
