@@ -1,22 +1,33 @@
-# scripts/benchmark-teleport's table of the times: CASE MACHINE TOTAL-MS DOWN-MS. With median.awk.
+# scripts/benchmark-teleport's table of the times: CASE MACHINE TOTAL-MS DOWN-MS GAP-MS. With median.awk.
 
-function shown(name, kind) { return (name, kind) in times ? sprintf(kind == "down" ? "%.1f" : "%.0f", median(times[name, kind])) : "-" }
-function ratio(kind,    q) {
-  if (!(("vmctl", kind) in times) || !(("qemu", kind) in times)) return "-"
-  q = median(times["qemu", kind])
-  return q ? sprintf("%.2f", median(times["vmctl", kind]) / q) : "-"
-}
-function row() {
-  printf "%-10s %11s %11s %11s %11s %11s %11s\n", last, shown("vmctl", "total"), shown("qemu", "total"), ratio("total"),
-    shown("vmctl", "down"), shown("qemu", "down"), ratio("down")
+function shown(name, kind) { return (name, kind) in times ? sprintf(kind == "total" ? "%.0f" : "%.1f", median(times[name, kind])) : "-" }
+function row(    name, line) {
+  line = sprintf("%-10s", last)
+  for (name = 1; name <= 3; name++) {
+    if (machine[name] in seen)
+      line = line sprintf(" %9s %7s %7s", shown(machine[name], "total"), shown(machine[name], "down"), shown(machine[name], "gap"))
+  }
+  print line
   delete times
 }
-
-BEGIN { print "case        vmctl ms     qemu ms  vmctl/qemu  vmctl down   qemu down  vmctl/qemu" }
-last != "" && $1 != last { row() }
-{
-  last = $1
-  times[$2, "total"] = times[$2, "total"] " " $3
-  times[$2, "down"] = times[$2, "down"] " " $4
+function head(    name, line) {
+  line = sprintf("%-10s", "case, ms")
+  for (name = 1; name <= 3; name++)
+    if (machine[name] in seen) line = line sprintf(" %9s %7s %7s", machine[name], "down", "gap")
+  print line
 }
-END { if (last != "") row() }
+
+BEGIN { split("vmctl qemu newer", machine, " ") }
+{ line[NR] = $0; seen[$2] }
+END {
+  head()
+  for (number = 1; number <= NR; number++) {
+    split(line[number], field, " ")
+    if (last != "" && field[1] != last) row()
+    last = field[1]
+    times[field[2], "total"] = times[field[2], "total"] " " field[3]
+    times[field[2], "down"] = times[field[2], "down"] " " field[4]
+    times[field[2], "gap"] = times[field[2], "gap"] " " field[5]
+  }
+  if (last != "") row()
+}
