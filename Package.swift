@@ -89,3 +89,11 @@ if Context.environment["VMCTL_FUZZ"] != nil {
       path: "Tests/Fuzz", exclude: ["seeds"]),
   ]
 }
+
+// scripts/sanitize --short builds the floors below Management and their tests, without the packages that only those above use.
+if Context.environment["VMCTL_SANITIZE_SHORT"] != nil {
+  let left = ["Management", "vmctl", "ManagementTests", "WholeMachineTests", "TidyTests", "X86Tests", "CNativeOracle"]
+  package.products = []
+  package.dependencies = []
+  package.targets.removeAll { left.contains($0.name) }
+}
