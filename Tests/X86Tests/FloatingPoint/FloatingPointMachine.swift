@@ -1,10 +1,11 @@
 import CHost
+import GuestAssembly
 import GuestMemory
 
 @testable import X86
 
-/// A CPU in 64-bit code without paging, for instructions given as `vm_op`, by the numbers that lead to them in the opcode
-/// tables: no code in memory and no decoder is involved.
+/// A CPU in 64-bit code without paging, for instructions given as `vm_op`: x87 ones by text, others by the numbers that
+/// lead to them in the opcode tables. No code in memory and no decoder is involved.
 final class FloatingPointMachine {
   final class Board: CPUEnvironment {
     var errors = 0
@@ -79,6 +80,14 @@ final class FloatingPointMachine {
     try cpu.executeSIMD(&op)
   }
 
+  /// Runs an x87 instruction given as text, which names memory by its address.
+  func x87(_ text: String) throws {
+    // 32-bit code has the address behind opcode and ModRM.
+    let code = try GuestCode.assemble(text, bits: 32)
+    let address = code.dropFirst(2).reversed().reduce(0 as UInt64) { $0 << 8 | UInt64($1) }
+    try x87(code[0], code[1], address: code.count > 2 ? address : nil)
+  }
+
   /// Runs an x87 instruction given by its two bytes.
   func x87(_ first: UInt8, _ second: UInt8, address: UInt64? = nil, prefixes: Int = 0) throws {
     var op = op(sub: UInt16(first & 7) << 8 | UInt16(second), address: address, prefixes: prefixes)
@@ -112,12 +121,12 @@ final class FloatingPointMachine {
   /// Pushes a double.
   func push(_ value: Double) throws {
     memory.write(Self.data, value.bitPattern)
-    try x87(0xdd, 0x05, address: Self.data)
+    try x87("fld qword ptr [\(Self.data)]")
   }
 
   /// Pops to a double.
   func pop() throws -> Double {
-    try x87(0xdd, 0x1d, address: Self.data)
+    try x87("fstp qword ptr [\(Self.data)]")
     return Double(bitPattern: memory.read(Self.data, as: UInt64.self))
   }
 }

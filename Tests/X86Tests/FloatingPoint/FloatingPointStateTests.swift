@@ -68,7 +68,7 @@ import Testing
     let machine = try prepared()
     let s = machine.cpu.s
     machine.mode(UInt32(VM_MODE_CODE32))
-    try machine.x87(0xdd, 0x35, address: 0x4100)
+    try machine.x87("fnsave [0x4100]")
     let head: [UInt8] =
       [0x7f, 0x03, 0xff, 0xff, 0x20, 0x30, 0xff, 0xff, 0xff, 0x0f, 0xff, 0xff, 0x89, 0x67, 0x45, 0x23]
       + [0x10, 0, 0xdd, 0x05, 0x9a, 0x78, 0x56, 0x34, 0x18, 0, 0xff, 0xff]
@@ -76,7 +76,7 @@ import Testing
     #expect(machine.bytes(0x411c, 20) == [0, 0, 0, 0, 0, 0, 0, 0x80, 0, 0xc0, 0, 0, 0, 0, 0, 0, 0, 0x80, 0xff, 0x3f])
     #expect(machine.bytes(0x4100 + 108, 4) == [0xff, 0xff, 0xff, 0xff])
     #expect(s.pointee.fpu_control == 0x37f && s.pointee.fpu_status == 0 && s.pointee.fpu_empty == 0xff)
-    try machine.x87(0xdd, 0x25, address: 0x4100)
+    try machine.x87("frstor [0x4100]")
     #expect(s.pointee.fpu_status == 0x3020 && s.pointee.fpu_empty == 0x3f && s.pointee.fpu_opcode == 0x5dd)
     #expect(machine.st(0) == (0x8000_0000_0000_0000, 0xc000))
     #expect(machine.st(1) == (0x8000_0000_0000_0000, 0x3fff))
@@ -87,7 +87,7 @@ import Testing
     let s = machine.cpu.s
     s.pointee.fpu_control = 0x360
     machine.mode(UInt32(VM_MODE_CODE16))
-    try machine.x87(0xd9, 0x35, address: 0x4100)
+    try machine.x87("fnstenv [0x4100]")
     let protected: [UInt8] = [0x60, 0x03, 0x20, 0x30, 0xff, 0x0f, 0x89, 0x67, 0x10, 0, 0x9a, 0x78, 0x18, 0]
     #expect(machine.bytes(0x4100, 15) == protected + [0xff])
     #expect(s.pointee.fpu_control == 0x37f)
@@ -97,9 +97,9 @@ import Testing
     s.pointee.fpu_ds = 0xf000
     s.pointee.fpu_dp = 0x0123
     for index in 0..<6 { vm_segment_at(s, UInt32(index)).pointee.attributes = 0x93 }
-    try machine.x87(0xd9, 0x35, address: 0x4100)
+    try machine.x87("fnstenv [0x4100]")
     #expect(machine.bytes(0x4106, 8) == [0xb8, 0x79, 0xdd, 0x15, 0x23, 0x01, 0x00, 0xf0])
-    try machine.x87(0xd9, 0x25, address: 0x4100)
+    try machine.x87("fldenv [0x4100]")
     #expect(s.pointee.fpu_ip == 0x179b8 && s.pointee.fpu_dp == 0xf0123 && s.pointee.fpu_opcode == 0x5dd)
   }
 
@@ -111,9 +111,9 @@ import Testing
     #expect(s.pointee.fpu_ip == 0xffff_8000_0000_1000 && s.pointee.fpu_dp == FloatingPointMachine.data)
     #expect(s.pointee.fpu_opcode == 0x505)
     s.pointee.gpr.17 = 0x2000
-    try machine.x87(0xdb, 0xe2)
+    try machine.x87("fnclex")
     #expect(s.pointee.fpu_ip == 0xffff_8000_0000_1000)
-    try machine.x87(0xd9, 0xe0)
+    try machine.x87("fchs")
     #expect(s.pointee.fpu_ip == 0x2000 && s.pointee.fpu_dp == FloatingPointMachine.data)
   }
 }

@@ -9,8 +9,11 @@ import Testing
     do {
       try body()
       return nil
+    } catch let fault as GuestFault {
+      return fault
     } catch {
-      return error as? GuestFault
+      Issue.record(error)
+      return nil
     }
   }
 
@@ -26,7 +29,7 @@ import Testing
       try machine.push(8)
       try machine.push(3)
       try machine.x87(first, second)
-      if index == 1 { try machine.x87(0xd9, 0xc9) }
+      if index == 1 { try machine.x87("fxch") }
       #expect(try machine.pop() == expected, "\(first) \(second)")
     }
   }
@@ -35,26 +38,25 @@ import Testing
     let machine = try FloatingPointMachine()
     let data = FloatingPointMachine.data
     machine.memory.write(data, UInt64(bitPattern: -12345))
-    let loads: [(UInt8, UInt8, Double)] = [(0xdf, 0x05, -12345), (0xdb, 0x05, -12345), (0xdf, 0x2d, -12345)]
-    for (first, second, expected) in loads {
+    for size in ["word", "dword", "qword"] {
       machine.memory.write(data, UInt64(bitPattern: -12345))
-      try machine.x87(first, second, address: data)
-      #expect(try machine.pop() == expected)
+      try machine.x87("fild \(size) ptr [\(data)]")
+      #expect(try machine.pop() == -12345)
     }
     try machine.push(-2.5)
-    try machine.x87(0xdb, 0x15, address: data)  // FIST m32, to even
+    try machine.x87("fist dword ptr [\(data)]")  // To even
     #expect(machine.memory.read(data, as: UInt32.self) == UInt32(bitPattern: -2))
-    try machine.x87(0xdf, 0x0d, address: data)  // FISTTP m16
+    try machine.x87("fisttp word ptr [\(data)]")
     #expect(machine.memory.read(data, as: UInt16.self) == UInt16(bitPattern: -2))
     #expect(machine.cpu.s.pointee.fpu_empty == 0xff)
     try machine.push(1e10)
-    try machine.x87(0xdf, 0x1d, address: data)  // FISTP m16 out of range: the integer indefinite
+    try machine.x87("fistp word ptr [\(data)]")  // Out of range: the integer indefinite
     #expect(machine.memory.read(data, as: UInt16.self) == 0x8000)
     #expect(machine.cpu.s.pointee.fpu_status & 0x41 == 1)
     try machine.push(-1234567890123)
-    try machine.x87(0xdf, 0x35, address: data)  // FBSTP
+    try machine.x87("fbstp [\(data)]")
     #expect(machine.bytes(data, 10) == [0x23, 0x01, 0x89, 0x67, 0x45, 0x23, 0x01, 0, 0, 0x80])
-    try machine.x87(0xdf, 0x25, address: data)  // FBLD
+    try machine.x87("fbld [\(data)]")
     #expect(try machine.pop() == -1234567890123)
   }
 
@@ -64,7 +66,7 @@ import Testing
     machine.cpu.s.pointee.fpu_control = control
     try machine.push(3)
     try machine.push(1)
-    try machine.x87(0xde, 0xf1)  // ST(1) = ST(0) / ST(1)
+    try machine.x87("fdivrp st(1), st")
     let value = try machine.pop()
     #expect(control == 0x07f ? Float(value).bitPattern == UInt32(third) : value.bitPattern == third)
     #expect(Double(Float(value)) == value || control != 0x07f)
@@ -76,7 +78,7 @@ import Testing
     machine.cpu.s.pointee.fpu_control = 0x37f | mode << 10
     try machine.push(3)
     try machine.push(1)
-    try machine.x87(0xde, 0xf1)
+    try machine.x87("fdivrp st(1), st")
     #expect(machine.st(0).0 & 0xffff == low && machine.st(0).1 == 0x3ffd)
     #expect(machine.cpu.s.pointee.fpu_status & 0x220 == (low == 0xaaab ? 0x220 : 0x20))
   }
@@ -84,13 +86,13 @@ import Testing
   @Test func underflowAndOverflowOfTheStackAreToldApartByC1() throws {
     let machine = try FloatingPointMachine()
     let s = machine.cpu.s
-    try machine.x87(0xd8, 0xc1)  // FADD of empty registers
+    try machine.x87("fadd st, st(1)")  // Of empty registers
     #expect(s.pointee.fpu_status & 0x2ff == 0x41)
     #expect(machine.st(0) == (0xc000_0000_0000_0000, 0xffff))
     vm_x87_init(s)
-    for _ in 0..<8 { try machine.x87(0xd9, 0xe8) }
+    for _ in 0..<8 { try machine.x87("fld1") }
     #expect(s.pointee.fpu_empty == 0 && s.pointee.fpu_status == 0)
-    try machine.x87(0xd9, 0xe8)
+    try machine.x87("fld1")
     #expect(s.pointee.fpu_status & 0x2ff == 0x241)
     #expect(machine.st(0) == (0xc000_0000_0000_0000, 0xffff))
     #expect(machine.st(1) == (0x8000_0000_0000_0000, 0x3fff))
@@ -102,19 +104,19 @@ import Testing
     s.pointee.fpu_control = 0x37b  // ZM clear
     try machine.push(1)
     try machine.push(0)
-    try machine.x87(0xde, 0xf9)  // FDIVP: ST(1) / ST(0)
+    try machine.x87("fdivp st(1), st")
     #expect(s.pointee.fpu_status & 0x80ff == 0x8084)
     #expect(s.pointee.fpu_status >> 11 & 7 == 6)  // nothing was popped
     #expect(machine.st(1) == (0x8000_0000_0000_0000, 0x3fff))
     #expect(fault { try machine.cpu.executeWait() } == .x87)
-    #expect(fault { try machine.x87(0xd9, 0xe8) } == .x87)
+    #expect(fault { try machine.x87("fld1") } == .x87)
     #expect(fault { try machine.simd(1, 0xfc, .none) } == .x87)
-    #expect(fault { try machine.x87(0xdf, 0xe0) } == nil)  // FNSTSW AX does not wait
+    #expect(fault { try machine.x87("fnstsw ax") } == nil)  // It does not wait
     #expect(s.pointee.gpr.0 & 0xffff == UInt64(s.pointee.fpu_status))
     s.pointee.cr0 = 1  // NE clear: IRQ 13
     #expect(fault { try machine.cpu.executeWait() } == nil)
     #expect(machine.board.errors == 1)
-    try machine.x87(0xdb, 0xe2)  // FNCLEX
+    try machine.x87("fnclex")
     #expect(s.pointee.fpu_status & 0x80ff == 0)
     #expect(fault { try machine.cpu.executeWait() } == nil)
     #expect(machine.board.errors == 1)
@@ -126,8 +128,8 @@ import Testing
     let data = FloatingPointMachine.data
     machine.memory.write(data, 0x8000_0000_0000_0000 as UInt64)
     machine.memory.write(data + 8, 0x7ffe as UInt16)
-    try machine.x87(0xdb, 0x2d, address: data)
-    try machine.x87(0xdc, 0xc8)  // squared
+    try machine.x87("fld tbyte ptr [\(data)]")
+    try machine.x87(0xdc, 0xc8)  // FMUL ST(0), ST(0), in the form that no assembler makes
     // 2^16383 * 2^16383, divided by 2^24576.
     #expect(machine.st(0) == (0x8000_0000_0000_0000, UInt16(16383 + 16383 * 2 - 24576)))
     #expect(machine.cpu.s.pointee.fpu_status & 0x88 == 0x88)
@@ -139,7 +141,7 @@ import Testing
     s.pointee.fpu_control = 0x37e
     try machine.push(1e30)
     machine.memory.write(FloatingPointMachine.data, UInt64(0x7777))
-    try machine.x87(0xdf, 0x3d, address: FloatingPointMachine.data)
+    try machine.x87("fistp qword ptr [\(FloatingPointMachine.data)]")
     #expect(machine.memory.read(FloatingPointMachine.data, as: UInt64.self) == 0x7777)
     #expect(s.pointee.fpu_empty == 0x7f && s.pointee.fpu_status & 0x81 == 0x81)
   }
@@ -152,14 +154,14 @@ import Testing
       let machine = try FloatingPointMachine()
       try machine.push(b)
       try machine.push(a)
-      try machine.x87(0xdd, 0xe1)  // FUCOM
+      try machine.x87("fucom st(1)")
       #expect(machine.cpu.s.pointee.fpu_status & 0x4500 == codes)
       #expect(machine.cpu.s.pointee.fpu_status & 1 == 0)
       machine.cpu.setFlags(0x8d5, mask: 0x8d5)
-      try machine.x87(0xdb, 0xf1)  // FCOMI
+      try machine.x87("fcomi st, st(1)")
       #expect(machine.cpu.flagsImage() & 0x8d5 == flags)
       #expect(machine.cpu.s.pointee.fpu_status & 1 == (a.isNaN ? 1 : 0))
-      try machine.x87(0xde, 0xd9)  // FCOMPP
+      try machine.x87("fcompp")
       #expect(machine.cpu.s.pointee.fpu_empty == 0xff)
     }
   }
@@ -169,10 +171,10 @@ import Testing
     try machine.push(5)
     try machine.push(6)
     machine.cpu.setFlags(0, mask: 0x8d5)
-    try machine.x87(0xda, 0xc1)  // FCMOVB
+    try machine.x87("fcmovb st, st(1)")
     #expect(machine.st(0) == (0xc000_0000_0000_0000, 0x4001))
     machine.cpu.setFlags(1, mask: 0x8d5)
-    try machine.x87(0xda, 0xc1)
+    try machine.x87("fcmovb st, st(1)")
     #expect(machine.st(0) == (0xa000_0000_0000_0000, 0x4001))
   }
 
@@ -187,50 +189,50 @@ import Testing
       let machine = try FloatingPointMachine()
       machine.memory.write(data, significand)
       machine.memory.write(data + 8, exponent)
-      try machine.x87(0xdb, 0x2d, address: data)
-      try machine.x87(0xd9, 0xe5)
+      try machine.x87("fld tbyte ptr [\(data)]")
+      try machine.x87("fxam")
       #expect(machine.cpu.s.pointee.fpu_status & 0x4700 == codes)
     }
     let machine = try FloatingPointMachine()
-    try machine.x87(0xd9, 0xe5)
+    try machine.x87("fxam")
     #expect(machine.cpu.s.pointee.fpu_status & 0x4500 == 0x4100)
   }
 
   @Test func transcendentalsAndRemaindersGiveKnownValues() throws {
     let machine = try FloatingPointMachine()
     try machine.push(0)
-    try machine.x87(0xd9, 0xfb)  // FSINCOS
+    try machine.x87("fsincos")
     #expect(try machine.pop() == 1)
     #expect(try machine.pop() == 0)
     try machine.push(1)
-    try machine.x87(0xd9, 0xf2)  // FPTAN
+    try machine.x87("fptan")
     #expect(try machine.pop() == 1)
     #expect(abs(try machine.pop() - 1.5574077246549023) < 1e-15)
     try machine.push(3)
     try machine.push(8)
-    try machine.x87(0xd9, 0xf1)  // FYL2X
+    try machine.x87("fyl2x")
     #expect(try machine.pop() == 9)
     try machine.push(1)
     try machine.push(1)
-    try machine.x87(0xd9, 0xf3)  // FPATAN
+    try machine.x87("fpatan")
     #expect(try machine.pop() == 0.7853981633974483)
     try machine.push(12)
-    try machine.x87(0xd9, 0xf4)  // FXTRACT
+    try machine.x87("fxtract")
     #expect(try machine.pop() == 1.5)
     #expect(try machine.pop() == 3)
     try machine.push(4)
     try machine.push(23)
-    try machine.x87(0xd9, 0xf8)  // FPREM: quotient 5 = 101b in C0 C3 C1
+    try machine.x87("fprem")  // Quotient 5 = 101b in C0 C3 C1
     #expect(machine.cpu.s.pointee.fpu_status & 0x4700 == 0x0300)
     #expect(try machine.pop() == 3)
     try machine.push(23)
-    try machine.x87(0xd9, 0xf5)  // FPREM1
+    try machine.x87("fprem1")
     #expect(try machine.pop() == -1)
     try machine.push(1.5)
-    try machine.x87(0xd9, 0xfd)  // FSCALE by 4
+    try machine.x87("fscale")  // By 4
     #expect(try machine.pop() == 24)
     try machine.push(1e20)
-    try machine.x87(0xd9, 0xfe)  // FSIN out of range
+    try machine.x87("fsin")  // Out of range
     #expect(machine.cpu.s.pointee.fpu_status & 0x400 == 0x400)
     #expect(try machine.pop() == 1e20)
     #expect(machine.cpu.s.pointee.fpu_empty == 0x7f)
@@ -267,11 +269,11 @@ import Testing
   @Test func deviceNotAvailableComesFromEMAndTS() throws {
     let machine = try FloatingPointMachine()
     machine.cpu.s.pointee.cr0 = 0x29
-    #expect(fault { try machine.x87(0xd9, 0xe8) } == .deviceNotAvailable)
+    #expect(fault { try machine.x87("fld1") } == .deviceNotAvailable)
     #expect(fault { try machine.cpu.executeWait() } == nil)
     machine.cpu.s.pointee.cr0 = 0x2b
     #expect(fault { try machine.cpu.executeWait() } == .deviceNotAvailable)
     machine.cpu.s.pointee.cr0 = 0x25
-    #expect(fault { try machine.x87(0xdb, 0xe3) } == .deviceNotAvailable)
+    #expect(fault { try machine.x87("fninit") } == .deviceNotAvailable)
   }
 }
