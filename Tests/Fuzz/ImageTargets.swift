@@ -11,7 +11,8 @@ let imageTarget = FuzzTarget(name: "image") { bytes in
   guard (try? Data(bytes).write(to: URL(fileURLWithPath: path))) != nil else { return }
   if let image = try? RawImage(path: path) {
     // A last sector that is cut counts as one.
-    FuzzTarget.check(image.size == UInt64(bytes.count + 511) & ~511, "a medium of \(image.size) bytes in \(bytes.count)")
+    FuzzTarget.check(
+      image.size == UInt64(bytes.count + 511) & ~511, "a medium of \(image.size) bytes in \(bytes.count)")
     var sector = [UInt8](repeating: 0, count: 4096)
     for offset in [0, image.size / 2, image.size &- 512, image.size, .max - 100] as [UInt64] {
       sector.withUnsafeMutableBytes { try? image.read(at: offset, into: $0) }

@@ -64,7 +64,8 @@ private final class StreamMachine: @unchecked Sendable {
   }
 }
 
-/// Code of one CPU, in bytes as it is made at random: operations on shared memory that commute, and on memory and registers of its own between.
+/// Code of one CPU, in bytes as it is made at random: operations on shared memory that commute, and on memory and
+/// registers of its own between.
 private struct StreamGenerator {
   var generator: SplitMix
 
