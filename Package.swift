@@ -31,7 +31,7 @@ let package = Package(
     .target(name: "X86", dependencies: ["CHost", "CZydis", "GuestMemory", "SavedState"], swiftSettings: hotPath),
     .target(name: "DiskImages", dependencies: ["SavedState"]),
     .target(name: "Devices", dependencies: ["GuestMemory", "SavedState", "DiskImages", "CZlib"]),
-    .target(name: "HostNetwork", dependencies: ["CSlirp", "Devices"]),
+    .target(name: "HostNetwork", dependencies: ["CSlirp", "CSodium", "Devices"]),
     .target(
       name: "Machine",
       dependencies: ["CHost", "X86", "Devices", "DiskImages", "GuestMemory", "HostNetwork", "SavedState"],

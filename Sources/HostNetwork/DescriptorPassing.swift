@@ -43,9 +43,24 @@ enum DescriptorPassing {
   /// - Returns: its bytes, up to 4 KiB, and the descriptors, which are then the caller's; nil when the other side is gone or
   ///   silent for longer than the socket waits.
   static func receive(_ socket: Int32) -> ([UInt8], [Int32])? {
+    guard case .moved(let bytes, let descriptors) = receiveNow(socket) else { return nil }
+    return (bytes, descriptors)
+  }
+
+  enum Outcome {
+    case moved([UInt8], [Int32])
+    /// Nothing now; poll(2) will tell.
+    case wouldBlock
+    /// The other side is gone.
+    case ended
+  }
+
+  /// As `receive`, also of a socket that does not wait.
+  static func receiveNow(_ socket: Int32) -> Outcome {
     var bytes = [UInt8](repeating: 0, count: 4096)
     var control = [UInt64](repeating: 0, count: (header + most * 4 + 7) / 8)
     var descriptors: [Int32] = []
+    var code: Int32 = 0
     let count = bytes.withUnsafeMutableBytes { data in
       control.withUnsafeMutableBytes { room in
         var part = iovec(iov_base: data.baseAddress, iov_len: data.count)
@@ -57,6 +72,7 @@ enum DescriptorPassing {
           message.msg_controllen = room.count
           var count = 0
           repeat { count = recvmsg(socket, &message, Int32(MSG_CMSG_CLOEXEC)) } while count < 0 && errno == EINTR
+          code = errno
           guard count > 0, message.msg_controllen >= header else { return count }
           let first = room.load(as: cmsghdr.self)
           guard first.cmsg_level == SOL_SOCKET, first.cmsg_type == rights else { return count }
@@ -68,7 +84,7 @@ enum DescriptorPassing {
         }
       }
     }
-    guard count > 0 else { return nil }
-    return (Array(bytes[..<count]), descriptors)
+    guard count > 0 else { return count < 0 && code == EAGAIN ? .wouldBlock : .ended }
+    return .moved(Array(bytes[..<count]), descriptors)
   }
 }

@@ -7,9 +7,10 @@ struct FrameMover {
   private var output = OutputBuffer()
   private var held: [UInt8]?
 
-  /// What to wait for, for poll(2). `sends`: what `send` said.
+  /// What to wait for, for poll(2). `sends`: what `send` said. While the pipe is closed nothing is read either.
   func events(_ pipe: FramePipe?, sends: Bool?) -> Int16 {
-    (pipe != nil && held == nil ? Int16(POLLIN) : 0) | (sends == nil || output.isEmpty ? 0 : Int16(POLLOUT))
+    guard let sends, pipe != nil else { return 0 }
+    return (held == nil ? Int16(POLLIN) : 0) | (output.isEmpty || !sends ? 0 : Int16(POLLOUT))
   }
 
   /// Sends what the pipe has and the socket takes.
@@ -36,10 +37,25 @@ struct FrameMover {
     return true
   }
 
-  /// Gives the pipe what it takes; the rest waits until it has room.
+  /// Reads some more, of a socket that nobody writes to any more.
+  /// - Returns: false when there is nothing left.
+  mutating func readRest(_ socket: Int32) -> Bool {
+    var buffer = [UInt8](repeating: 0, count: 1 << 17)
+    guard case .moved(let count) = Descriptors.read(socket, into: &buffer) else { return false }
+    input.append(buffer[..<count])
+    return true
+  }
+
+  /// Gives the pipe what it takes; the rest waits until it has room. Nothing is given while the machine stands still: what it
+  /// has then is its state, and what is here is not.
   /// - Throws: `HostNetworkError` when what has come cannot be understood.
   mutating func deliver(_ pipe: FramePipe?) throws(HostNetworkError) {
     guard let pipe else { return }
+    let result = pipe.toHost.whileOpen { Result { () throws(HostNetworkError) in try deliverNow(pipe) } }
+    try result?.get()
+  }
+
+  private mutating func deliverNow(_ pipe: FramePipe) throws(HostNetworkError) {
     while true {
       var next = held
       if next == nil { next = try input.next() }
@@ -50,5 +66,13 @@ struct FrameMover {
         return
       }
     }
+  }
+
+  /// What has been read and the pipe has not taken.
+  mutating func takeUndelivered() -> [[UInt8]] {
+    var frames = held.map { [$0] } ?? []
+    held = nil
+    while let frame = try? input.next() { frames.append(frame) }
+    return frames
   }
 }

@@ -10,13 +10,20 @@ public struct NATConnection: Sendable {
   public var process: pid_t
   /// Ends it, if it has not ended, and says how it ended, as waitpid(2) does.
   public var end: @Sendable () -> Int32
+  /// Lets it go on by itself: it ends neither with who has started it nor by `end`.
+  public var release: @Sendable () -> Void
 
   /// - Parameters: frames, control: sockets, then the helper's to close. end: ends the process and returns its status.
-  public init(frames: Int32, control: Int32, process: pid_t, end: @escaping @Sendable () -> Int32) {
+  ///   release: lets it go on by itself.
+  public init(
+    frames: Int32, control: Int32, process: pid_t, end: @escaping @Sendable () -> Int32,
+    release: @escaping @Sendable () -> Void
+  ) {
     self.frames = frames
     self.control = control
     self.process = process
     self.end = end
+    self.release = release
   }
 }
 
@@ -98,7 +105,8 @@ extension NATHelper {
   public static func launcher(_ program: String, tftpFolder: String? = nil) -> NATLauncher {
     {
       let (frames, control, process) = try HelperProcess.startNAT(program, tftpFolder: tftpFolder)
-      return NATConnection(frames: frames, control: control, process: process) { HelperProcess.end(process) }
+      return NATConnection(
+        frames: frames, control: control, process: process, end: { HelperProcess.end(process) }, release: {})
     }
   }
 }

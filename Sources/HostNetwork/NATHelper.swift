@@ -20,9 +20,13 @@ public final class NATHelper: NetworkLink, @unchecked Sendable {
     var isEnding = false
     var pipe: FramePipe?
     var number = 0
-    /// Requests without an answer.
-    var unsent: [NATRequest] = []
-    var waiting: [Int: @Sendable (String?) -> Void] = [:]
+    /// Requests that are not sent yet, and the descriptors that go with them.
+    var unsent: [(request: NATRequest, descriptors: [Int32])] = []
+    var waiting: [Int: @Sendable (NATReply) -> Void] = [:]
+    /// Port forwards that the host has refused so far.
+    var wanted: [PortForward] = []
+    /// The thread ends and leaves the process as it is.
+    var isLeaving = false
   }
 
   private let state: Mutex<State>
@@ -33,10 +37,11 @@ public final class NATHelper: NetworkLink, @unchecked Sendable {
   private let ended = DispatchSemaphore(value: 0)
 
   // Of the thread.
-  private var connection: NATConnection?
-  private var mover = FrameMover()
+  var connection: NATConnection?
+  var mover = FrameMover()
   private var replies = JSONLines()
-  private var requests = OutputBuffer()
+  var requests = OutputBuffer()
+  private var triedAt = ContinuousClock.now
   private var startedAt = ContinuousClock.now
   private var pause = 0.0
 
@@ -80,6 +85,18 @@ public final class NATHelper: NetworkLink, @unchecked Sendable {
     ended.wait()
   }
 
+  /// Ends the thread and leaves the NAT process to the caller.
+  /// - Returns: nil when there is none.
+  func takeProcess() -> NATConnection? {
+    guard thread != nil else { return nil }
+    thread = nil
+    state.withLock { $0.isLeaving = true }
+    bell.ring()
+    ended.wait()
+    defer { connection = nil }
+    return connection
+  }
+
   /// What has happened until now.
   public var counters: Counters { state.withLock { $0.counters } }
   /// The NAT process, or 0 while there is none.
@@ -93,39 +110,71 @@ public final class NATHelper: NetworkLink, @unchecked Sendable {
   /// - Throws: `HostNetworkError` when the port is taken or a rule has that name.
   public func add(_ rule: PortForward) throws(HostNetworkError) {
     for other in forwards { if let problem = rule.conflict(with: other) { throw problem } }
+    state.withLock { $0.wanted.removeAll { $0.name == rule.name } }
     guard forwards.count < NATConfiguration.forwardLimit else {
       throw HostNetworkError("a card has at most \(NATConfiguration.forwardLimit) port forwards")
     }
-    try ask(.add, rule)
+    try ask(.add) { $0.rule = rule }
     state.withLock { $0.configuration.forwards.append(rule) }
   }
 
   /// Deletes a port forward. Connections that it has made go on.
   /// - Throws: `HostNetworkError` when no rule has that name.
   public func removeForward(named name: String) throws(HostNetworkError) {
+    let wasWanted = state.withLock { state in
+      let count = state.wanted.count
+      state.wanted.removeAll { $0.name == name }
+      return state.wanted.count < count
+    }
     guard let rule = state.withLock({ $0.configuration.forwards.first { $0.name == name } }) else {
+      if wasWanted { return }
       throw HostNetworkError(
         "there is no port forward \(name)", remedy: "name one of those that the machine's information lists")
     }
-    try ask(.remove, rule)
+    try ask(.remove) { $0.rule = rule }
     state.withLock { $0.configuration.forwards.removeAll { $0.name == name } }
   }
 
-  private func ask(_ action: NATRequest.Action, _ rule: PortForward) throws(HostNetworkError) {
+  /// Tries a port forward that the host has refused again and again until it holds: who has the port may be the anchor of this
+  /// machine's own connections from when it was here before.
+  public func insist(on rule: PortForward) {
+    state.withLock { if !$0.wanted.contains(rule) { $0.wanted.append(rule) } }
+    bell.ring()
+  }
+
+  /// Asks the NAT process and waits for its answer.
+  /// - Parameter descriptors: sent with the request; then no longer the caller's.
+  @discardableResult
+  func ask(
+    _ action: NATRequest.Action, _ descriptors: [Int32] = [], within seconds: Double = 30,
+    _ fill: (inout NATRequest) -> Void = { _ in }
+  ) throws(HostNetworkError) -> NATReply {
     let answer = DispatchSemaphore(value: 0)
-    let problem = Mutex<String?>("the NAT process does not answer")
-    let number = state.withLock { state in
+    let result = Mutex(NATReply(problem: "the NAT process does not answer"))
+    var request = NATRequest(number: 0, action: action)
+    fill(&request)
+    let number: Int? = state.withLock { state in
+      guard !state.isEnding, !state.isLeaving else { return nil }
       state.number += 1
-      state.unsent.append(NATRequest(number: state.number, action: action, rule: rule))
-      state.waiting[state.number] = { text in
-        problem.withLock { $0 = text }
+      request.number = state.number
+      state.unsent.append((request, descriptors))
+      state.waiting[state.number] = { reply in
+        result.withLock { $0 = reply }
         answer.signal()
       }
       return state.number
     }
+    guard let number else {
+      for descriptor in descriptors { close(descriptor) }
+      throw HostNetworkError("the NAT process is ending")
+    }
     bell.ring()
-    if answer.wait(timeout: .now() + 30) == .timedOut { state.withLock { _ = $0.waiting.removeValue(forKey: number) } }
-    if let text = problem.withLock({ $0 }) { throw HostNetworkError(text) }
+    if answer.wait(timeout: .now() + seconds) == .timedOut {
+      state.withLock { _ = $0.waiting.removeValue(forKey: number) }
+    }
+    let reply = result.withLock { $0 }
+    if let text = reply.problem { throw HostNetworkError(text) }
+    return reply
   }
 
   // MARK: The thread
@@ -145,12 +194,17 @@ public final class NATHelper: NetworkLink, @unchecked Sendable {
   }
 
   private func loop() {
-    while !state.withLock({ $0.isEnding }) {
+    while !state.withLock({ $0.isEnding || $0.isLeaving }) {
       guard let connection else {
         restart()
         continue
       }
       if !turn(connection) { endProcess(connection) }
+    }
+    // Who has asked for that does the rest.
+    if state.withLock({ $0.isLeaving }) {
+      ended.signal()
+      return
     }
     if let connection {
       close(connection.frames)
@@ -159,8 +213,18 @@ public final class NATHelper: NetworkLink, @unchecked Sendable {
       _ = connection.end()
     }
     connection = nil
-    state.withLock { $0.process = 0 }
+    giveUpRequests(because: "the NAT process has ended")
     ended.signal()
+  }
+
+  func giveUpRequests(because reason: String) {
+    let (waiting, unsent) = state.withLock { state in
+      state.process = 0
+      defer { (state.unsent, state.waiting) = ([], [:]) }
+      return (Array(state.waiting.values), state.unsent)
+    }
+    for descriptor in unsent.flatMap(\.descriptors) { close(descriptor) }
+    for answer in waiting { answer(NATReply(problem: reason)) }
   }
 
   /// The NAT process has gone: what is known of its connections went with it.
@@ -170,13 +234,7 @@ public final class NATHelper: NetworkLink, @unchecked Sendable {
     self.connection = nil
     // One that has only lost its mind, and closed its sockets, is ended.
     let status = connection.end()
-    let waiting = state.withLock { state in
-      state.process = 0
-      state.unsent.removeAll()
-      defer { state.waiting.removeAll() }
-      return Array(state.waiting.values)
-    }
-    for answer in waiting { answer("the NAT process has ended") }
+    giveUpRequests(because: "the NAT process has ended")
     // One that dies as soon as it lives is given a little longer each time, up to 5 s.
     pause = ContinuousClock.now - startedAt > .seconds(10) ? 0 : min(5, max(0.1, pause * 2))
     let cause = status & 0x7F == 0 ? "with status \(status >> 8 & 0xFF)" : "by signal \(status & 0x7F)"
@@ -185,8 +243,8 @@ public final class NATHelper: NetworkLink, @unchecked Sendable {
 
   private func restart() {
     let end = ContinuousClock.now + .seconds(pause)
-    while ContinuousClock.now < end, !state.withLock({ $0.isEnding }) { usleep(10_000) }
-    guard !state.withLock({ $0.isEnding }) else { return }
+    while ContinuousClock.now < end, !state.withLock({ $0.isEnding || $0.isLeaving }) { usleep(10_000) }
+    guard !state.withLock({ $0.isEnding || $0.isLeaving }) else { return }
     do {
       try startProcess()
       state.withLock { $0.counters.restarts += 1 }
@@ -199,8 +257,9 @@ public final class NATHelper: NetworkLink, @unchecked Sendable {
   /// Waits for something and does it.
   /// - Returns: false when the NAT process has gone.
   private func turn(_ connection: NATConnection) -> Bool {
-    let pipe = takeRequests()
-    guard requests.flush(connection.control) else { return false }
+    retryForwards()
+    let pipe = state.withLock { $0.pipe }
+    guard sendRequests(connection.control) else { return false }
     do throws(HostNetworkError) {
       try mover.deliver(pipe)
     } catch {
@@ -214,7 +273,7 @@ public final class NATHelper: NetworkLink, @unchecked Sendable {
       pollfd(fd: connection.frames, events: mover.events(pipe, sends: sends), revents: 0),
       pollfd(fd: connection.control, events: Int16(POLLIN) | (requests.isEmpty ? 0 : Int16(POLLOUT)), revents: 0),
     ]
-    guard poll(&descriptors, 3, -1) > 0 else { return true }
+    guard poll(&descriptors, 3, state.withLock { $0.wanted.isEmpty } ? -1 : 1000) > 0 else { return true }
     if descriptors[0].revents != 0 { bell.hear() }
     if descriptors[1].revents & Int16(POLLIN) != 0, !mover.read(connection.frames) { return false }
     // What it has sent is read to its end first.
@@ -224,12 +283,42 @@ public final class NATHelper: NetworkLink, @unchecked Sendable {
     return descriptors[2].revents == 0 || readReplies(connection.control)
   }
 
-  private func takeRequests() -> FramePipe? {
-    state.withLock { state in
-      for request in state.unsent { requests.append { $0 += JSONLines.line(request) } }
-      state.unsent = []
-      return state.pipe
+  /// - Returns: false when the NAT process has gone.
+  private func sendRequests(_ socket: Int32) -> Bool {
+    while let next = state.withLock({ $0.unsent.first }) {
+      if next.descriptors.isEmpty {
+        requests.append { $0 += JSONLines.line(next.request) }
+      } else {
+        // Descriptors go with the bytes of one message, behind all that was said before.
+        guard requests.flush(socket) else { return false }
+        guard requests.isEmpty else { return true }
+        guard DescriptorPassing.send(socket, JSONLines.line(next.request), next.descriptors) else { return false }
+        for descriptor in next.descriptors { close(descriptor) }
+      }
+      state.withLock { _ = $0.unsent.removeFirst() }
     }
+    return requests.flush(socket)
+  }
+
+  /// What the host has refused is asked for again, every two seconds.
+  private func retryForwards() {
+    guard ContinuousClock.now - triedAt > .seconds(2) else { return }
+    triedAt = .now
+    state.withLock { state in
+      for rule in state.wanted {
+        state.number += 1
+        state.unsent.append((NATRequest(number: state.number, action: .add, rule: rule), []))
+        state.waiting[state.number] = { [weak self] reply in if reply.problem == nil { self?.holds(rule) } }
+      }
+    }
+  }
+
+  private func holds(_ rule: PortForward) {
+    state.withLock { state in
+      state.wanted.removeAll { $0 == rule }
+      state.configuration.forwards.append(rule)
+    }
+    log("port forward \(rule.name) holds now")
   }
 
   private func readReplies(_ socket: Int32) -> Bool {
@@ -242,39 +331,12 @@ public final class NATHelper: NetworkLink, @unchecked Sendable {
       for line in lines {
         guard let reply = try? JSONDecoder().decode(NATReply.self, from: line) else { return false }
         if let number = reply.number {
-          state.withLock { $0.waiting.removeValue(forKey: number) }?(reply.problem)
+          state.withLock { $0.waiting.removeValue(forKey: number) }?(reply)
         } else if let problem = reply.problem {
           log("NAT: \(problem)")
         }
       }
       return true
     }
-  }
-}
-
-/// Wakes a thread that waits in poll(2).
-final class Bell: Sendable {
-  /// Readable when it has been rung.
-  let descriptor: Int32
-  private let rope: Int32
-
-  /// - Throws: `HostNetworkError` when the host has no descriptors left.
-  init() throws(HostNetworkError) {
-    (descriptor, rope) = try Descriptors.pair()
-    Descriptors.setNonBlocking(descriptor)
-    Descriptors.setNonBlocking(rope)
-  }
-
-  deinit {
-    close(descriptor)
-    close(rope)
-  }
-
-  /// Never waits: a bell that is rung already stays so.
-  func ring() { _ = Descriptors.write(rope, [1]) }
-
-  func hear() {
-    var buffer = [UInt8](repeating: 0, count: 256)
-    _ = Descriptors.read(descriptor, into: &buffer)
   }
 }

@@ -3,7 +3,8 @@ import Foundation
 /// A process beside the VM process that starts NAT processes for it: once its sandbox is closed the VM process cannot start
 /// anything itself, and a NAT process that has died must be replaced.
 ///
-/// It knows three requests, each a byte: start one, end it, and connect to the socket in the file system that it was made for.
+/// It knows four requests, each a byte: start one, end it, let it go on by itself (`NATProcess`, as an anchor), and connect to
+/// the socket in the file system that it was made for.
 /// The answer is a line of JSON, with the sockets where there are some. What runs, and what is connected to, is not for the VM
 /// process to say. It ends, with its NAT process, when the VM process has gone.
 public final class NATKeeper: @unchecked Sendable {
@@ -13,6 +14,7 @@ public final class NATKeeper: @unchecked Sendable {
   private static let start: UInt8 = 1
   private static let end: UInt8 = 2
   private static let connect: UInt8 = 3
+  private static let release: UInt8 = 4
 
   struct Answer: Codable {
     var process: pid_t?
@@ -86,9 +88,10 @@ public final class NATKeeper: @unchecked Sendable {
           for descriptor in descriptors { close(descriptor) }
           throw HostNetworkError(answer.problem ?? "the NAT keeper has started nothing")
         }
-        return NATConnection(frames: descriptors[0], control: descriptors[1], process: process) {
-          self.lock.withLock { (try? self.ask(Self.end))?.0.status ?? 0 }
-        }
+        return NATConnection(
+          frames: descriptors[0], control: descriptors[1], process: process,
+          end: { self.lock.withLock { (try? self.ask(Self.end))?.0.status ?? 0 } },
+          release: { self.lock.withLock { _ = try? self.ask(Self.release) } })
       }
     }
   }
@@ -138,6 +141,8 @@ public final class NATKeeper: @unchecked Sendable {
         } catch {
           answer.problem = error.description
         }
+      } else if request == release {
+        child = 0
       } else if request == connect, let path = purpose.path {
         do throws(HostNetworkError) {
           descriptors = [try StreamSockets.connect(path: path)]

@@ -2,10 +2,27 @@ import Foundation
 
 /// What a VM process asks of its NAT process, a JSON object a line.
 struct NATRequest: Codable, Equatable {
-  enum Action: String, Codable { case add, remove }
+  enum Action: String, Codable {
+    case add, remove
+    /// Tell what flows there are.
+    case report
+    /// A descriptor comes with the line: the link to an anchor whose flows the guest has.
+    case join
+    /// The machine is another host's: send no more frames here.
+    case hold
+    /// A frame for the guest that the machine's process has read and the machine has not had.
+    case undelivered
+    /// Two descriptors come with the line: the link to where the machine is now, and a file for one's status (`AnchorStatus`).
+    /// Go on as the anchor of its flows.
+    case anchor
+  }
   var number: Int
   var action: Action
-  var rule: PortForward
+  var rule: PortForward?
+  var frame: Data?
+  var status: AnchorStatus?
+  /// Of the link that comes with the line; nil: nothing on it is encrypted.
+  var key: Data?
 }
 
 /// What the NAT process says.
@@ -16,12 +33,14 @@ struct NATReply: Codable, Equatable {
   var problem: String?
   /// The stack is there and takes frames.
   var isReady: Bool?
+  /// What was asked for.
+  var report: NATReport?
 }
 
 /// Lines of JSON on a stream, bounded.
 struct JSONLines {
-  /// Longer lines are nobody's.
-  static let longest = 1 << 16
+  /// Longer lines are nobody's: the longest has a frame in Base64.
+  static let longest = 1 << 17
   private var bytes: [UInt8] = []
 
   /// - Returns: the lines that are whole now, or nil when a line is longer than any can be.

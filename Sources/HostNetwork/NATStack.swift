@@ -181,7 +181,8 @@ final class NATStack {
     return Int64(now.tv_sec) * 1_000_000_000 + Int64(now.tv_nsec)
   }
 
-  private static var milliseconds: Int64 { nanoseconds / 1_000_000 }
+  /// Of the monotonic clock.
+  static var milliseconds: Int64 { nanoseconds / 1_000_000 }
 
   private static var callbackTable: SlirpCb {
     var table = SlirpCb()

@@ -78,6 +78,13 @@ final class Connection {
     #endif
   }
 
+  /// Gives the socket to the caller, who speaks something else on it, without TLS. Nothing may be on its way here.
+  func release() -> Int32 {
+    isClosed = true
+    channel = nil
+    return descriptor
+  }
+
   /// From here on the wait cannot be cancelled.
   func ignoreWake() { wake = nil }
   func setWake(_ pipe: WakePipe) { wake = pipe }

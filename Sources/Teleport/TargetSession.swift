@@ -35,6 +35,7 @@ final class TargetSession<Machine: TeleportableMachine> {
       switch intent {
       case .settle: try settle()
       case .teleport: try receive()
+      case .anchor: try seatAnchor()
       }
     } catch {
       refuse(.damaged, "\(error)")
@@ -55,7 +56,7 @@ final class TargetSession<Machine: TeleportableMachine> {
     let deadline = Deadline(milliseconds: options.greetingMS)
     let frame = try link.receive(timeoutMS: deadline.remainingMS, "greeting").expect(.hello)
     let theirs = try Message.decodeText(Message.Hello.self, frame)
-    let settled = theirs.intent == .settle ? theirs.transfer.flatMap(target.desk.name) : nil
+    let settled = theirs.intent != .teleport ? theirs.transfer.flatMap(target.desk.name) : nil
     let mine = Message.encode(
       Message.Hello(
         minVersion: Wire.versions.lowerBound, maxVersion: Wire.versions.upperBound, build: StateFormat.build,
@@ -144,6 +145,23 @@ final class TargetSession<Machine: TeleportableMachine> {
     try link.send(.done, timeoutMS: options.timeoutMS)
   }
 
+  // MARK: Anchors
+
+  /// The connection waits until the machine is here.
+  private func seatAnchor() throws {
+    let frame = try link.receive(timeoutMS: options.timeoutMS, "anchor").expect(.anchor)
+    let wish = try Message.decode(Message.Anchor.self, frame)
+    // Only its source knows the name of a transfer that crosses encrypted.
+    guard options.anchors.contains(wish.card), link.isSecure || options.password == nil else {
+      return refuse(.other, "no anchor is wanted for that card")
+    }
+    let isSeated = try target.anchors.seat(wish.card, of: wish.transfer) {
+      try link.send(.anchor, frame.payload, timeoutMS: options.timeoutMS)
+      return AnchorSocket(descriptor: link.release(), key: wish.key.map(Array.init))
+    }
+    if !isSeated { refuse(.other, "no such transfer is going on") }
+  }
+
   // MARK: Receiving
 
   private func receive() throws {
@@ -152,6 +170,7 @@ final class TargetSession<Machine: TeleportableMachine> {
     guard target.desk.claim(transfer) else {
       return refuse(.busy, "it is receiving or has received a machine; try again later or use another target")
     }
+    target.anchors.begin(transfer)
     target.sessionWake.clear()
     link.setWake(target.sessionWake)
     let machine: Machine
@@ -166,6 +185,7 @@ final class TargetSession<Machine: TeleportableMachine> {
       try target.testPoint(.targetGreeted)
       try checkHardware(machine, hardware)
     } catch let error as TeleportError {
+      target.anchors.drop()
       // Nothing was taken in: the machine serves again.
       target.giveBack(machine)
       target.desk.settle(transfer, .discarded)
@@ -194,7 +214,7 @@ final class TargetSession<Machine: TeleportableMachine> {
     let mine = try machine.hardwareDescription()
     let mismatches = HardwareCheck.compare(source: source, target: mine)
     guard mismatches.isEmpty else { throw TeleportError.hardware(mismatches, machine: options.name) }
-    let accept = Message.Accept(transfer: transfer)
+    let accept = Message.Accept(transfer: transfer, anchors: options.anchors)
     try link.send(.accept, Message.encode(accept), timeoutMS: options.timeoutMS)
     try target.testPoint(.targetAgreed)
   }
@@ -349,7 +369,7 @@ final class TargetSession<Machine: TeleportableMachine> {
     try? target.testPoint(.targetRunning)
     try? target.records(record(.owned), true)
     show(.done)
-    target.onArrival(machine)
+    target.onArrival(machine, target.anchors.take())
     target.finish(.success(machine))
     target.desk.settled()
     // The listener stays for a source that has not had the answer.
@@ -370,6 +390,7 @@ final class TargetSession<Machine: TeleportableMachine> {
 
   /// The half-loaded machine goes, its media are free, the seat is free.
   private func drop(_ machine: Machine, because reason: any Error) {
+    target.anchors.drop()
     let wasPrepared = target.desk.fate(transfer) == .prepared
     machine.unlockMedia()
     machine.powerOff()

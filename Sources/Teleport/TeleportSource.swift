@@ -24,6 +24,8 @@ public final class TeleportSource: @unchecked Sendable {
     public var name: String
     /// The machine's, which the target compares.
     public var uuid: String
+    /// The network cards whose flows are carried on from here when the machine has gone, if the target wants it.
+    public var anchors: [Int] = []
 
     public init(host: String, port: Int, name: String, uuid: String) {
       self.host = host
@@ -46,6 +48,7 @@ public final class TeleportSource: @unchecked Sendable {
   private let records: @Sendable (TeleportRecord) throws -> Void
   private let onState: @Sendable (TeleportState) -> Void
   private let onProgress: @Sendable (TeleportProgress) -> Void
+  private let onAnchors: @Sendable ([Int: AnchorSocket]) -> Void
   private let wake = WakePipe()
   private let lock = NSLock()
   private var isDecided = false
@@ -67,18 +70,24 @@ public final class TeleportSource: @unchecked Sendable {
   private var last = TeleportProgress()
   private var pendingNote: Note?
 
+  private var anchors: AnchorLinks?
+
   /// - Parameters: records: writes durably or throws; called one at a time. state, progress: called on the thread of `run`.
+  ///   anchors: called when the machine is the target's, with a connection to it for each card that both sides want an
+  ///   anchor for, by card: sockets that are then the callee's.
   public init(
     vm: any TeleportableMachine, options: Options,
     records: @escaping @Sendable (TeleportRecord) throws -> Void = { _ in },
     state: @escaping @Sendable (TeleportState) -> Void = { _ in },
-    progress: @escaping @Sendable (TeleportProgress) -> Void = { _ in }
+    progress: @escaping @Sendable (TeleportProgress) -> Void = { _ in },
+    anchors: @escaping @Sendable ([Int: AnchorSocket]) -> Void = { for socket in $0.values { socket.close() } }
   ) {
     machine = vm
     self.options = options
     self.records = records
     onState = state
     onProgress = progress
+    onAnchors = anchors
   }
 
   /// From any thread.
@@ -180,12 +189,21 @@ public final class TeleportSource: @unchecked Sendable {
     let hardware = Message.encode(try machine.hardwareDescription())
     try link.send(.hardware, hardware, timeoutMS: options.timeoutMS)
     let accept = try link.receive(timeoutMS: options.timeoutMS, "hardware check").expect(.accept)
-    transfer = try Message.decode(Message.Accept.self, accept).transfer
+    let consent = try Message.decode(Message.Accept.self, accept)
+    transfer = consent.transfer
+    openAnchors(consent.anchors ?? [])
     return MemorySender(machine: machine, connection: link, timeoutMS: options.timeoutMS, clock: clock) {
       [unowned self] in
       last = $0
       onProgress($0)
     }
+  }
+
+  /// Beside the memory's first round, so that nothing waits for it.
+  private func openAnchors(_ wanted: [Int]) {
+    let cards = options.anchors.filter(wanted.contains)
+    guard !cards.isEmpty else { return }
+    anchors = AnchorLinks(options, record(.keptHere), cards: cards)
   }
 
   /// Ends with the machine at rest.
@@ -201,10 +219,12 @@ public final class TeleportSource: @unchecked Sendable {
         // What the hand-over samples again is then in the host's memory.
         _ = try? machine.sampleMedia(.few)
         try pendingNote?.wait()
+        anchors?.wait()
         scanFits = sender.ledger.scanMS(of: machine.memory) <= Double(options.maxDowntimeMS) / 8
       }
     } else {
       noteDecision()
+      anchors?.wait()
     }
     try checkCancelled()
     sender.enter(.pausing)
@@ -440,6 +460,8 @@ public final class TeleportSource: @unchecked Sendable {
   private func handedOver(_ link: Connection?) -> TeleportProgress {
     last.downtime.handOver = watch.lap()
     machine.unlockMedia()
+    // The guest runs there already and waits for its flows.
+    if let links = anchors?.take(), !links.isEmpty { onAnchors(links) }
     last.seconds = clock.milliseconds / 1000
     // The decision stands; a record that cannot be written leaves the earlier one, which says the same less surely.
     try? records(record(.handedOver))
@@ -483,6 +505,7 @@ public final class TeleportSource: @unchecked Sendable {
 
   /// Puts everything back as it was and throws `reason`.
   private func keep(_ connection: Connection?, because reason: any Error) throws -> Never {
+    anchors?.drop()
     if let connection {
       connection.ignoreWake()
       try? connection.send(.abort, Array("\(reason)".utf8.prefix(1000)), timeoutMS: 1000)
@@ -550,20 +573,21 @@ public final class TeleportSource: @unchecked Sendable {
   }
 }
 
-/// A connection that asks about a transfer or delivers its decision; the transfer's name, which only its two sides
-/// know, is the key: the connection's, where the transfer was encrypted.
+/// A connection that asks about a transfer, delivers its decision or is to be an anchor's; the transfer's name, which only its
+/// two sides know, is the key: the connection's, where the transfer was encrypted.
 enum Settlement {
   /// Who listens there does not know the transfer.
   struct Unknown: Error {}
 
   /// - Throws: `Unknown` where that could be said without the transfer's name; `TeleportError`.
   static func open(
-    _ link: Connection, _ record: TeleportRecord, name: String, uuid: String, timeoutMS: Int
+    _ link: Connection, _ record: TeleportRecord, name: String, uuid: String, timeoutMS: Int,
+    intent: Message.Intent = .settle
   ) throws {
     let isSecure = record.isSecure ?? false
     let hello = Message.Hello(
       minVersion: Wire.versions.lowerBound, maxVersion: Wire.versions.upperBound, build: StateFormat.build,
-      name: name, uuid: uuid, intent: .settle, nonce: Authentication.nonce(), password: false, paused: false,
+      name: name, uuid: uuid, intent: intent, nonce: Authentication.nonce(), password: false, paused: false,
       transfer: isSecure ? SettlementKey.alias(of: record.transfer) : nil)
     try link.send(.hello, Message.encode(hello), timeoutMS: timeoutMS)
     let theirs = try Message.decode(

@@ -30,6 +30,8 @@ public final class TeleportTarget<Machine: TeleportableMachine>: @unchecked Send
     public var graceMS = TestPoint.patienceMS ?? 10_000
     /// What the VM's folder says of an earlier process's transfer.
     public var previous: TeleportRecord?
+    /// The network cards whose flows the source's host may carry on.
+    public var anchors: [Int] = []
 
     public init(address: String? = nil, port: Int, password: String? = nil, name: String, uuid: String) {
       self.address = address
@@ -45,9 +47,10 @@ public final class TeleportTarget<Machine: TeleportableMachine>: @unchecked Send
   let records: @Sendable (_ record: TeleportRecord, _ durable: Bool) throws -> Void
   let onState: @Sendable (TeleportState) -> Void
   let onProgress: @Sendable (TeleportProgress) -> Void
-  let onArrival: @Sendable (Machine) -> Void
+  let onArrival: @Sendable (Machine, _ anchors: [Int: AnchorSocket]) -> Void
   let desk: TransferDesk
   let sessionWake = WakePipe()
+  let anchors = AnchorSeats()
   var testPoint = TestPoint()
   /// Bytes of device state, inflated, that a source may send: what a machine like this one has, and some. Set before anybody
   /// can connect.
@@ -70,13 +73,16 @@ public final class TeleportTarget<Machine: TeleportableMachine>: @unchecked Send
 
   /// - Parameters: makeMachine: builds a fresh machine, not started; called anew after each failed transfer.
   ///   records: writes, durably where that is asked for, or throws. state, progress: called from the target's threads.
-  ///   arrival: called when the machine runs (or is paused) here; the source's command ends when this has returned.
+  ///   arrival: called when the machine runs (or is paused) here, with the connections of anchors by network card, then the
+  ///   callee's; the source's command ends when this has returned.
   public init(
     options: Options, makeMachine: @escaping @Sendable () throws -> Machine,
     records: @escaping @Sendable (_ record: TeleportRecord, _ durable: Bool) throws -> Void = { _, _ in },
     state: @escaping @Sendable (TeleportState) -> Void = { _ in },
     progress: @escaping @Sendable (TeleportProgress) -> Void = { _ in },
-    arrival: @escaping @Sendable (Machine) -> Void = { _ in }
+    arrival: @escaping @Sendable (Machine, _ anchors: [Int: AnchorSocket]) -> Void = {
+      for socket in $1.values { socket.close() }
+    }
   ) {
     self.options = options
     self.makeMachine = makeMachine
@@ -132,6 +138,7 @@ public final class TeleportTarget<Machine: TeleportableMachine>: @unchecked Send
   /// Ends the listening, from any thread. A transfer that is not decided is dropped.
   public func stop() {
     desk.stop()
+    anchors.drop()
     sessionWake.wake()
     listenerWake.wake()
     finish(.failure(TeleportError.cancelled))

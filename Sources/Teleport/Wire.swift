@@ -41,6 +41,7 @@ public enum Wire {
     case unknown = 18
     case done = 19
     case abort = 20
+    case anchor = 21
 
     /// Longer payloads are not believed.
     var maxPayload: Int {
@@ -51,6 +52,7 @@ public enum Wire {
       case .pages: PageChunk.maxEncodedBytes
       case .devices: Wire.devicePieceBytes + 1
       case .abort: 4 << 10
+      case .anchor: 1 << 10
       case .prepare: 256 << 10
       default: 256
       }
@@ -156,7 +158,7 @@ public enum Wire {
 
 /// What frames carry.
 enum Message {
-  enum Intent: String, Codable { case teleport, settle }
+  enum Intent: String, Codable { case teleport, settle, anchor }
 
   struct Hello: Codable, Equatable {
     var minVersion: Int
@@ -178,7 +180,19 @@ enum Message {
   }
 
   /// The target's consent, with the transfer's name.
-  struct Accept: Codable, Equatable { var transfer: String }
+  struct Accept: Codable, Equatable {
+    var transfer: String
+    /// The network cards whose flows the target lets the source carry on. nil: an older target, which lets it carry none.
+    var anchors: [Int]?
+  }
+
+  /// What a connection with the intent `anchor` is for, and the target's consent.
+  struct Anchor: Codable, Equatable {
+    var transfer: String
+    var card: Int
+    /// What is sent on it afterwards is encrypted with this, 32 random bytes. nil: nothing is, as nothing of the transfer is.
+    var key: Data?
+  }
 
   struct Refusal: Codable, Equatable {
     enum Code: String, Codable { case busy, version, password, hardware, damaged, machine, media, other }

@@ -99,6 +99,13 @@ final class HostSocket {
     if listening { listen(descriptor, 4) }
   }
 
+  /// A connection that was accepted.
+  init(descriptor: Int32) {
+    self.descriptor = descriptor
+    var patience = timeval(tv_sec: 60, tv_usec: 0)
+    setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &patience, socklen_t(MemoryLayout<timeval>.size))
+  }
+
   deinit { close(descriptor) }
 
   static func freePort(_ kind: __socket_type) throws -> Int { try HostSocket(kind).port }

@@ -144,34 +144,42 @@ _vmctl_modifyvm() {
     local -ar ___nic1=('none' 'null' 'nat' 'bridged' 'intnet' 'stream')
     local -ar ___nic_type1=('82540EM' 'virtio' 'Am79C973' 'NE2000PCI' 'NE2000ISA')
     local -ar ___cable_connected1=('on' 'off')
+    local -ar ___nat_anchor1=('on' 'off')
     local -ar ___nic_trace1=('on' 'off')
     local -ar ___nic2=('none' 'null' 'nat' 'bridged' 'intnet' 'stream')
     local -ar ___nic_type2=('82540EM' 'virtio' 'Am79C973' 'NE2000PCI' 'NE2000ISA')
     local -ar ___cable_connected2=('on' 'off')
+    local -ar ___nat_anchor2=('on' 'off')
     local -ar ___nic_trace2=('on' 'off')
     local -ar ___nic3=('none' 'null' 'nat' 'bridged' 'intnet' 'stream')
     local -ar ___nic_type3=('82540EM' 'virtio' 'Am79C973' 'NE2000PCI' 'NE2000ISA')
     local -ar ___cable_connected3=('on' 'off')
+    local -ar ___nat_anchor3=('on' 'off')
     local -ar ___nic_trace3=('on' 'off')
     local -ar ___nic4=('none' 'null' 'nat' 'bridged' 'intnet' 'stream')
     local -ar ___nic_type4=('82540EM' 'virtio' 'Am79C973' 'NE2000PCI' 'NE2000ISA')
     local -ar ___cable_connected4=('on' 'off')
+    local -ar ___nat_anchor4=('on' 'off')
     local -ar ___nic_trace4=('on' 'off')
     local -ar ___nic5=('none' 'null' 'nat' 'bridged' 'intnet' 'stream')
     local -ar ___nic_type5=('82540EM' 'virtio' 'Am79C973' 'NE2000PCI' 'NE2000ISA')
     local -ar ___cable_connected5=('on' 'off')
+    local -ar ___nat_anchor5=('on' 'off')
     local -ar ___nic_trace5=('on' 'off')
     local -ar ___nic6=('none' 'null' 'nat' 'bridged' 'intnet' 'stream')
     local -ar ___nic_type6=('82540EM' 'virtio' 'Am79C973' 'NE2000PCI' 'NE2000ISA')
     local -ar ___cable_connected6=('on' 'off')
+    local -ar ___nat_anchor6=('on' 'off')
     local -ar ___nic_trace6=('on' 'off')
     local -ar ___nic7=('none' 'null' 'nat' 'bridged' 'intnet' 'stream')
     local -ar ___nic_type7=('82540EM' 'virtio' 'Am79C973' 'NE2000PCI' 'NE2000ISA')
     local -ar ___cable_connected7=('on' 'off')
+    local -ar ___nat_anchor7=('on' 'off')
     local -ar ___nic_trace7=('on' 'off')
     local -ar ___nic8=('none' 'null' 'nat' 'bridged' 'intnet' 'stream')
     local -ar ___nic_type8=('82540EM' 'virtio' 'Am79C973' 'NE2000PCI' 'NE2000ISA')
     local -ar ___cable_connected8=('on' 'off')
+    local -ar ___nat_anchor8=('on' 'off')
     local -ar ___nic_trace8=('on' 'off')
     local -ar ___teleporter=('on' 'off')
     local -ar arg_specs=(
@@ -215,6 +223,7 @@ _vmctl_modifyvm() {
         '(--cable-connected1 --cableconnected1)'{--cable-connected1,--cableconnected1}'[Whether its cable is plugged in\: on or off.]:cable-connected1:{__vmctl_complete "${___cable_connected1[@]}"}'
         '(--nat-net1 --natnet1)'{--nat-net1,--natnet1}'[The network that a card on nat sees.]:network/bits:'
         '(--nat-pf1 --natpf1)'{--nat-pf1,--natpf1}'[Adds a port forward of a card on nat, NAME,tcp|udp,\[HOSTIP\],HOSTPORT,\[GUESTIP\],GUESTPORT, or deletes one\: delete NAME.]:rule:'
+        '(--nat-anchor1 --natanchor1)'{--nat-anchor1,--natanchor1}'[Whether connections of a card on nat outlive a teleport, by way of the host where they began\: on or off, which also ends those that this host still carries.]:nat-anchor1:{__vmctl_complete "${___nat_anchor1[@]}"}'
         '(--nat-tftp-prefix1 --nattftpprefix1)'{--nat-tftp-prefix1,--nattftpprefix1}'[The folder whose files a guest on nat gets by TFTP; empty\: none.]:folder:'
         '(--nat-tftp-file1 --nattftpfile1)'{--nat-tftp-file1,--nattftpfile1}'[The file in it for guests that boot from the network; empty\: none.]:file:'
         '(--bridge-adapter1 --bridgeadapter1)'{--bridge-adapter1,--bridgeadapter1}'[The tap or bridge of the host that a bridged card is plugged into.]:interface:'
@@ -228,6 +237,7 @@ _vmctl_modifyvm() {
         '(--cable-connected2 --cableconnected2)'{--cable-connected2,--cableconnected2}'[Whether its cable is plugged in\: on or off.]:cable-connected2:{__vmctl_complete "${___cable_connected2[@]}"}'
         '(--nat-net2 --natnet2)'{--nat-net2,--natnet2}'[The network that a card on nat sees.]:network/bits:'
         '(--nat-pf2 --natpf2)'{--nat-pf2,--natpf2}'[Adds a port forward of a card on nat, NAME,tcp|udp,\[HOSTIP\],HOSTPORT,\[GUESTIP\],GUESTPORT, or deletes one\: delete NAME.]:rule:'
+        '(--nat-anchor2 --natanchor2)'{--nat-anchor2,--natanchor2}'[Whether connections of a card on nat outlive a teleport, by way of the host where they began\: on or off, which also ends those that this host still carries.]:nat-anchor2:{__vmctl_complete "${___nat_anchor2[@]}"}'
         '(--nat-tftp-prefix2 --nattftpprefix2)'{--nat-tftp-prefix2,--nattftpprefix2}'[The folder whose files a guest on nat gets by TFTP; empty\: none.]:folder:'
         '(--nat-tftp-file2 --nattftpfile2)'{--nat-tftp-file2,--nattftpfile2}'[The file in it for guests that boot from the network; empty\: none.]:file:'
         '(--bridge-adapter2 --bridgeadapter2)'{--bridge-adapter2,--bridgeadapter2}'[The tap or bridge of the host that a bridged card is plugged into.]:interface:'
@@ -241,6 +251,7 @@ _vmctl_modifyvm() {
         '(--cable-connected3 --cableconnected3)'{--cable-connected3,--cableconnected3}'[Whether its cable is plugged in\: on or off.]:cable-connected3:{__vmctl_complete "${___cable_connected3[@]}"}'
         '(--nat-net3 --natnet3)'{--nat-net3,--natnet3}'[The network that a card on nat sees.]:network/bits:'
         '(--nat-pf3 --natpf3)'{--nat-pf3,--natpf3}'[Adds a port forward of a card on nat, NAME,tcp|udp,\[HOSTIP\],HOSTPORT,\[GUESTIP\],GUESTPORT, or deletes one\: delete NAME.]:rule:'
+        '(--nat-anchor3 --natanchor3)'{--nat-anchor3,--natanchor3}'[Whether connections of a card on nat outlive a teleport, by way of the host where they began\: on or off, which also ends those that this host still carries.]:nat-anchor3:{__vmctl_complete "${___nat_anchor3[@]}"}'
         '(--nat-tftp-prefix3 --nattftpprefix3)'{--nat-tftp-prefix3,--nattftpprefix3}'[The folder whose files a guest on nat gets by TFTP; empty\: none.]:folder:'
         '(--nat-tftp-file3 --nattftpfile3)'{--nat-tftp-file3,--nattftpfile3}'[The file in it for guests that boot from the network; empty\: none.]:file:'
         '(--bridge-adapter3 --bridgeadapter3)'{--bridge-adapter3,--bridgeadapter3}'[The tap or bridge of the host that a bridged card is plugged into.]:interface:'
@@ -254,6 +265,7 @@ _vmctl_modifyvm() {
         '(--cable-connected4 --cableconnected4)'{--cable-connected4,--cableconnected4}'[Whether its cable is plugged in\: on or off.]:cable-connected4:{__vmctl_complete "${___cable_connected4[@]}"}'
         '(--nat-net4 --natnet4)'{--nat-net4,--natnet4}'[The network that a card on nat sees.]:network/bits:'
         '(--nat-pf4 --natpf4)'{--nat-pf4,--natpf4}'[Adds a port forward of a card on nat, NAME,tcp|udp,\[HOSTIP\],HOSTPORT,\[GUESTIP\],GUESTPORT, or deletes one\: delete NAME.]:rule:'
+        '(--nat-anchor4 --natanchor4)'{--nat-anchor4,--natanchor4}'[Whether connections of a card on nat outlive a teleport, by way of the host where they began\: on or off, which also ends those that this host still carries.]:nat-anchor4:{__vmctl_complete "${___nat_anchor4[@]}"}'
         '(--nat-tftp-prefix4 --nattftpprefix4)'{--nat-tftp-prefix4,--nattftpprefix4}'[The folder whose files a guest on nat gets by TFTP; empty\: none.]:folder:'
         '(--nat-tftp-file4 --nattftpfile4)'{--nat-tftp-file4,--nattftpfile4}'[The file in it for guests that boot from the network; empty\: none.]:file:'
         '(--bridge-adapter4 --bridgeadapter4)'{--bridge-adapter4,--bridgeadapter4}'[The tap or bridge of the host that a bridged card is plugged into.]:interface:'
@@ -267,6 +279,7 @@ _vmctl_modifyvm() {
         '(--cable-connected5 --cableconnected5)'{--cable-connected5,--cableconnected5}'[Whether its cable is plugged in\: on or off.]:cable-connected5:{__vmctl_complete "${___cable_connected5[@]}"}'
         '(--nat-net5 --natnet5)'{--nat-net5,--natnet5}'[The network that a card on nat sees.]:network/bits:'
         '(--nat-pf5 --natpf5)'{--nat-pf5,--natpf5}'[Adds a port forward of a card on nat, NAME,tcp|udp,\[HOSTIP\],HOSTPORT,\[GUESTIP\],GUESTPORT, or deletes one\: delete NAME.]:rule:'
+        '(--nat-anchor5 --natanchor5)'{--nat-anchor5,--natanchor5}'[Whether connections of a card on nat outlive a teleport, by way of the host where they began\: on or off, which also ends those that this host still carries.]:nat-anchor5:{__vmctl_complete "${___nat_anchor5[@]}"}'
         '(--nat-tftp-prefix5 --nattftpprefix5)'{--nat-tftp-prefix5,--nattftpprefix5}'[The folder whose files a guest on nat gets by TFTP; empty\: none.]:folder:'
         '(--nat-tftp-file5 --nattftpfile5)'{--nat-tftp-file5,--nattftpfile5}'[The file in it for guests that boot from the network; empty\: none.]:file:'
         '(--bridge-adapter5 --bridgeadapter5)'{--bridge-adapter5,--bridgeadapter5}'[The tap or bridge of the host that a bridged card is plugged into.]:interface:'
@@ -280,6 +293,7 @@ _vmctl_modifyvm() {
         '(--cable-connected6 --cableconnected6)'{--cable-connected6,--cableconnected6}'[Whether its cable is plugged in\: on or off.]:cable-connected6:{__vmctl_complete "${___cable_connected6[@]}"}'
         '(--nat-net6 --natnet6)'{--nat-net6,--natnet6}'[The network that a card on nat sees.]:network/bits:'
         '(--nat-pf6 --natpf6)'{--nat-pf6,--natpf6}'[Adds a port forward of a card on nat, NAME,tcp|udp,\[HOSTIP\],HOSTPORT,\[GUESTIP\],GUESTPORT, or deletes one\: delete NAME.]:rule:'
+        '(--nat-anchor6 --natanchor6)'{--nat-anchor6,--natanchor6}'[Whether connections of a card on nat outlive a teleport, by way of the host where they began\: on or off, which also ends those that this host still carries.]:nat-anchor6:{__vmctl_complete "${___nat_anchor6[@]}"}'
         '(--nat-tftp-prefix6 --nattftpprefix6)'{--nat-tftp-prefix6,--nattftpprefix6}'[The folder whose files a guest on nat gets by TFTP; empty\: none.]:folder:'
         '(--nat-tftp-file6 --nattftpfile6)'{--nat-tftp-file6,--nattftpfile6}'[The file in it for guests that boot from the network; empty\: none.]:file:'
         '(--bridge-adapter6 --bridgeadapter6)'{--bridge-adapter6,--bridgeadapter6}'[The tap or bridge of the host that a bridged card is plugged into.]:interface:'
@@ -293,6 +307,7 @@ _vmctl_modifyvm() {
         '(--cable-connected7 --cableconnected7)'{--cable-connected7,--cableconnected7}'[Whether its cable is plugged in\: on or off.]:cable-connected7:{__vmctl_complete "${___cable_connected7[@]}"}'
         '(--nat-net7 --natnet7)'{--nat-net7,--natnet7}'[The network that a card on nat sees.]:network/bits:'
         '(--nat-pf7 --natpf7)'{--nat-pf7,--natpf7}'[Adds a port forward of a card on nat, NAME,tcp|udp,\[HOSTIP\],HOSTPORT,\[GUESTIP\],GUESTPORT, or deletes one\: delete NAME.]:rule:'
+        '(--nat-anchor7 --natanchor7)'{--nat-anchor7,--natanchor7}'[Whether connections of a card on nat outlive a teleport, by way of the host where they began\: on or off, which also ends those that this host still carries.]:nat-anchor7:{__vmctl_complete "${___nat_anchor7[@]}"}'
         '(--nat-tftp-prefix7 --nattftpprefix7)'{--nat-tftp-prefix7,--nattftpprefix7}'[The folder whose files a guest on nat gets by TFTP; empty\: none.]:folder:'
         '(--nat-tftp-file7 --nattftpfile7)'{--nat-tftp-file7,--nattftpfile7}'[The file in it for guests that boot from the network; empty\: none.]:file:'
         '(--bridge-adapter7 --bridgeadapter7)'{--bridge-adapter7,--bridgeadapter7}'[The tap or bridge of the host that a bridged card is plugged into.]:interface:'
@@ -306,6 +321,7 @@ _vmctl_modifyvm() {
         '(--cable-connected8 --cableconnected8)'{--cable-connected8,--cableconnected8}'[Whether its cable is plugged in\: on or off.]:cable-connected8:{__vmctl_complete "${___cable_connected8[@]}"}'
         '(--nat-net8 --natnet8)'{--nat-net8,--natnet8}'[The network that a card on nat sees.]:network/bits:'
         '(--nat-pf8 --natpf8)'{--nat-pf8,--natpf8}'[Adds a port forward of a card on nat, NAME,tcp|udp,\[HOSTIP\],HOSTPORT,\[GUESTIP\],GUESTPORT, or deletes one\: delete NAME.]:rule:'
+        '(--nat-anchor8 --natanchor8)'{--nat-anchor8,--natanchor8}'[Whether connections of a card on nat outlive a teleport, by way of the host where they began\: on or off, which also ends those that this host still carries.]:nat-anchor8:{__vmctl_complete "${___nat_anchor8[@]}"}'
         '(--nat-tftp-prefix8 --nattftpprefix8)'{--nat-tftp-prefix8,--nattftpprefix8}'[The folder whose files a guest on nat gets by TFTP; empty\: none.]:folder:'
         '(--nat-tftp-file8 --nattftpfile8)'{--nat-tftp-file8,--nattftpfile8}'[The file in it for guests that boot from the network; empty\: none.]:file:'
         '(--bridge-adapter8 --bridgeadapter8)'{--bridge-adapter8,--bridgeadapter8}'[The tap or bridge of the host that a bridged card is plugged into.]:interface:'
@@ -328,7 +344,7 @@ _vmctl_modifyvm() {
 
 _vmctl_list() {
     local -i ret=1
-    local -ar _subject=('vms' 'runningvms' 'cpu-profiles' 'hostinfo' 'uart-modes' 'ostypes' 'hdds' 'dvds' 'floppies' 'systemproperties')
+    local -ar _subject=('vms' 'runningvms' 'anchors' 'cpu-profiles' 'hostinfo' 'uart-modes' 'ostypes' 'hdds' 'dvds' 'floppies' 'systemproperties')
     local -ar ___format=('table' 'json')
     local -ar arg_specs=(
         ':subject:{__vmctl_complete "${_subject[@]}"}'

@@ -48,6 +48,8 @@ extension MachineConfiguration {
     public var natNetwork = NATConfiguration().text
     /// Port forwards, as `PortForward` reads them.
     public var forwards: [String] = []
+    /// Its flows go on by way of this host when the machine is teleported to another.
+    public var isAnchored = true
     /// The folder whose files a guest on nat gets by TFTP.
     public var tftpFolder: String?
     /// Which of them it boots from.

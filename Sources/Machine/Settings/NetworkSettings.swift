@@ -20,7 +20,7 @@ extension MachineConfiguration.NetworkAdapter {
           }
         }
       }),
-    .text("nat-tftp-prefix", \.tftpFolder), .text("nat-tftp-file", \.tftpFile),
+    .flag("nat-anchor", \.isAnchored), .text("nat-tftp-prefix", \.tftpFolder), .text("nat-tftp-file", \.tftpFile),
     .text("bridge-adapter", \.bridgeAdapter), checked("intnet", \.internalNetwork, parse: internalName),
     .text("stream", \.stream), .flag("trace", \.isTraced), .text("trace-file", \.traceFile),
   ]
@@ -82,6 +82,12 @@ extension MachineConfiguration.NetworkAdapter {
         "Adds a port forward of a card on nat, \(PortForward.form), or deletes one: delete NAME.",
         valueName: "rule", fact: "natpf"), takesWords: true, read: { $0.forwards },
       write: { (adapter: inout Self, words: [String]) throws(SettingFailure) in try adapter.change(forwards: words) }),
+    flag(
+      "nat-anchor", \.isAnchored,
+      about(
+        "Network card # anchor",
+        "Whether connections of a card on nat outlive a teleport, by way of the host where they began: on or off, which also "
+          + "ends those that this host still carries.", fact: "natanchor", change: .always)),
     SlotOption(
       "nat-tftp-prefix", .words("FOLDER", example: "/srv/tftp"),
       about(
@@ -144,10 +150,12 @@ extension MachineConfiguration.NetworkAdapter {
 
   /// "nic-type" is VBoxManage's "nictype" too.
   private static func about(
-    _ label: String, _ help: String, valueName: String? = nil, fact: String? = nil, notice: GuestNotice = .none
+    _ label: String, _ help: String, valueName: String? = nil, fact: String? = nil, notice: GuestNotice = .none,
+    change: SettingChange? = nil
   ) -> SettingDescription<Self>.About {
     .init(
-      label, help, valueName: valueName, fact: fact, aliases: fact.map { [$0] } ?? [], group: .network, notice: notice)
+      label, help, valueName: valueName, fact: fact, aliases: fact.map { [$0] } ?? [], group: .network, notice: notice,
+      change: change)
   }
 
   private static func choice<Choice: RawRepresentable & CaseIterable & Sendable>(

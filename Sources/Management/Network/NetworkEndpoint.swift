@@ -2,6 +2,7 @@ import Foundation
 import HostNetwork
 import Logging
 import Machine
+import Teleport
 
 /// What a network card's cable leads to, as its VM process keeps it.
 ///
@@ -75,6 +76,42 @@ final class NetworkEndpoint: Sendable {
     for rule in forwards { try nat?.add(rule) }
   }
 
+  /// The machine has come, and the host that it has left carries its flows on. To be called before `connect`.
+  /// - Parameter link: the connection to that host, then no longer the caller's.
+  func join(_ link: AnchorSocket) {
+    guard let nat else {
+      link.close()
+      return
+    }
+    do {
+      try nat.join(link.descriptor, key: link.key)
+    } catch {
+      logger.warning("network card \(slot): connections from before the teleport are lost: \(error)")
+    }
+  }
+
+  /// The machine has gone, and this host carries its flows on until they end.
+  /// - Parameter link: the connection to its new host, then no longer the caller's.
+  func leave(_ link: AnchorSocket, folder: VMFolder, towards: String) {
+    guard let nat else {
+      link.close()
+      return
+    }
+    let status = AnchorStatus(process: nat.process, card: slot, towards: towards)
+    do {
+      let file: Int32
+      do {
+        file = try AnchorFile.make(folder, status)
+      } catch {
+        link.close()
+        throw error
+      }
+      try nat.leave(link.descriptor, key: link.key, file: file, status: status)
+    } catch {
+      logger.warning("network card \(slot): connections through NAT are lost: \(error)")
+    }
+  }
+
   /// From now on frames move. What the host does not give a machine that has come is told in the log.
   func connect(_ vm: VirtualMachine) {
     trace.connect(vm, slot: slot)
@@ -87,7 +124,8 @@ final class NetworkEndpoint: Sendable {
       do {
         try nat.add(rule)
       } catch {
-        logger.warning("network card \(slot): \(error)")
+        logger.warning("network card \(slot): \(error); it is tried again")
+        nat.insist(on: rule)
       }
     }
   }

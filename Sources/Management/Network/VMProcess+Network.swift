@@ -1,6 +1,7 @@
 import Foundation
 import HostNetwork
 import Machine
+import Teleport
 
 /// What a running machine's network card has done, for `showvminfo`.
 public struct NetworkFacts: Codable, Equatable, Sendable {
@@ -16,6 +17,8 @@ public struct NetworkFacts: Codable, Equatable, Sendable {
   public var traceFile: String?
   /// How often its NAT process had to be started again.
   public var restarts: UInt64?
+  /// Its flows, if it is on NAT.
+  public var flows: NATReport?
 }
 
 /// What clients of the control socket ask about network cards.
@@ -27,7 +30,38 @@ extension VMProcess {
       return NetworkFacts(
         slot: network.slot, network: network.description,
         isCableConnected: vm.networkCarrier(slot: network.slot) ?? false, counters: counters,
-        traceFile: network.traceFile, restarts: network.nat?.counters.restarts)
+        traceFile: network.traceFile, restarts: network.nat?.counters.restarts, flows: network.nat?.report())
+    }
+  }
+
+  /// The cards whose flows are to be carried on by the host that the machine leaves: those on NAT, unless the definition says
+  /// otherwise by now.
+  var anchoredCards: [Int] {
+    let definition = (try? folder.readDefinition(checkingHost: false)) ?? definition
+    let wanted = definition.hardware.networkAdapters.filter(\.isAnchored).map(\.slot)
+    return networks.filter { $0.nat != nil && wanted.contains($0.slot) }.map(\.slot)
+  }
+
+  /// The machine is another host's: its NAT processes go on for the flows that they have.
+  /// - Parameter links: connections to that host, by card, then no longer the caller's.
+  func leaveAnchors(_ links: [Int: AnchorSocket], towards: String) {
+    for (slot, link) in links.sorted(by: { $0.key < $1.key }) {
+      guard let network = networks.first(where: { $0.slot == slot }) else {
+        link.close()
+        continue
+      }
+      network.leave(link, folder: folder, towards: towards)
+    }
+  }
+
+  /// The machine has come from a host that carries its flows on.
+  func joinAnchors(_ links: [Int: AnchorSocket]) {
+    for (slot, link) in links {
+      guard let network = networks.first(where: { $0.slot == slot }) else {
+        link.close()
+        continue
+      }
+      network.join(link)
     }
   }
 

@@ -228,6 +228,8 @@ extension VMProcess {
     options.maxDowntimeMS = wish.maxDowntimeMS
     options.password = wish.password
     if let timeout = wish.timeoutMS { options.timeoutMS = timeout }
+    options.anchors = anchoredCards
+    let place = "\(wish.host) port \(wish.port)"
     let path = folder.teleport
     return TeleportSource(
       vm: vm, options: options, records: { try $0.write(to: path) },
@@ -235,6 +237,10 @@ extension VMProcess {
       progress: { [weak self] progress in
         self?.note(progress)
         session.sendProgress(.progress(progress.summary, progress))
+      },
+      anchors: { [weak self] links in
+        guard let self else { return }
+        leaveAnchors(links, towards: place)
       })
   }
 

@@ -273,6 +273,7 @@ public final class VMProcess: @unchecked Sendable {
       address: address, port: definition.teleporter.port, password: password, name: definition.name,
       uuid: definition.uuid.uuidString.lowercased())
     options.previous = TeleportRecord.read(from: folder.teleport)
+    options.anchors = anchoredCards
     let path = folder.teleport
     let target = TeleportTarget<VirtualMachine>(
       options: options,
@@ -283,7 +284,7 @@ public final class VMProcess: @unchecked Sendable {
       records: { try $0.write(to: path, durable: $1) },
       state: { [weak self] in self?.teleport($0) },
       progress: { [weak self] in self?.note($0) },
-      arrival: { [weak self] in self?.arrived($0) })
+      arrival: { [weak self] in self?.arrived($0, $1) })
     target.onWrongPassword = { [logger] count in
       // The first ones each, then powers of two: a guesser does not fill the disk.
       guard count <= 4 || count & (count - 1) == 0 else { return }
@@ -317,8 +318,9 @@ public final class VMProcess: @unchecked Sendable {
     return "the machine \"\(entry.name)\" is waiting for its teleport on \(address) port \(port)\(warning)"
   }
 
-  private func arrived(_ vm: VirtualMachine) {
+  private func arrived(_ vm: VirtualMachine, _ anchors: [Int: AnchorSocket]) {
     logger.info("the machine has arrived")
+    joinAnchors(anchors)
     adopt(vm)
     // The guest may have ended itself meanwhile.
     if lock.withLock({ inner.hasEnded }) { return vm.powerOff() }

@@ -148,6 +148,7 @@ public struct Registry: Sendable {
     let folder = entry.folder
     try folder.whileEditing {
       try Self.refuse(folder, name: entry.name, doing: "unregistered", whileSaved: false)
+      AnchorFile.end(folder) { _ in true }
       let place = machines + "/" + URL(fileURLWithPath: entry.folder.path).lastPathComponent
       var information = stat()
       guard lstat(place, &information) == 0 else { throw ManagementError.system("cannot find \(place)") }
@@ -185,6 +186,7 @@ public struct Registry: Sendable {
       let old = try folder.readDefinition(checkingHost: false)
       var new = old
       try change(&new)
+      defer { endAnchors(folder, new) }
       guard new != old else { return }
       let changed = VMDefinition.settings.filter { $0.text(old) != $0.text(new) }
       // Where an image lies may change, and which disc is in a CD-ROM drive: whether a hard disk is still the one that
@@ -202,6 +204,12 @@ public struct Registry: Sendable {
       try rename(entry, old: old, to: new.name)
       try VMFolder(path: machines + "/" + new.name).change(to: new)
     }
+  }
+
+  /// Flows that this host carries on for a machine that has gone end when they are not wanted any more.
+  private func endAnchors(_ folder: VMFolder, _ definition: VMDefinition) {
+    let unwanted = definition.hardware.networkAdapters.filter { !$0.isAnchored }.map(\.slot)
+    if !unwanted.isEmpty { AnchorFile.end(folder) { unwanted.contains($0.card) } }
   }
 
   private func rename(_ entry: VMEntry, old: VMDefinition, to name: String) throws {

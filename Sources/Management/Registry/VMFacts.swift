@@ -1,4 +1,5 @@
 import Foundation
+import HostNetwork
 import Machine
 
 /// One line of `showvminfo`.
@@ -13,7 +14,7 @@ public struct VMFact: Equatable, Sendable {
   /// As `--machinereadable` writes it: in quotes where it has a place's dashes, as VBoxManage does.
   public var quotedKey: String { isPlace ? "\"\(key)\"" : key }
   var isPlace = false
-  /// Of a device that is not there: programs are told, people are not.
+  /// Of a device that is not there, or one of many: programs are told, people are not.
   public var isOfAbsentDevice = false
 
   /// The value as VBoxManage writes it: numbers bare, texts in quotes.
@@ -65,6 +66,7 @@ public enum VMFacts {
       facts += Self.facts(of: setting, definition, status)
     }
     facts += (progress?.networks ?? []).flatMap(Self.network)
+    facts += AnchorFile.list(entry.folder).enumerated().flatMap(Self.anchor)
     if let teleport = progress?.teleport {
       add("teleportphase", "Teleport phase", teleport.phase.rawValue)
       add("teleportprogress", "Teleport progress", teleport.summary)
@@ -132,7 +134,7 @@ public enum VMFacts {
           key: "Forwarding\(slot == 1 ? "" : String(slot))(\(index))", label: "Network card \(slot) port forward",
           value: rule)
       }
-    case "nat-net" where !isNAT, "nat-tftp-prefix" where !isNAT || adapter.tftpFolder == nil,
+    case "nat-net" where !isNAT, "nat-anchor" where !isNAT, "nat-tftp-prefix" where !isNAT || adapter.tftpFolder == nil,
       "nat-tftp-file" where !isNAT || adapter.tftpFile == nil:
       return []
     case "bridge-adapter" where adapter.network != .bridged, "intnet" where adapter.network != .intnet,
@@ -169,10 +171,64 @@ public enum VMFacts {
           key: "natrestarts\(slot)", label: "Network card \(slot) NAT restarts", value: String(restarts), isNumber: true
         ))
     }
+    if let flows = facts.flows { result += Self.flows(flows, slot) }
     if let file = facts.traceFile {
       result.append(VMFact(key: "nictraceactive\(slot)", label: "Network card \(slot) traced to", value: file))
     }
     return result
+  }
+
+  /// The connections that a running card has through NAT, by the hosts that have their sockets: this one, and those that
+  /// the machine has left.
+  private static func flows(_ report: NATReport, _ slot: Int) -> [VMFact] {
+    let card = "Network card \(slot)"
+    let others = report.hosts.filter { $0.name != nil }
+    let here = report.hosts.first { $0.name == nil } ?? NATReport.Host()
+    var result = [
+      VMFact(key: "natflows\(slot)", label: "\(card) flows by this host", value: here.counts),
+      VMFact(
+        key: "natcarried\(slot)", label: "\(card) flows by other hosts",
+        value: String(others.reduce(0) { $0 + $1.tcp + $1.udp }), isNumber: true),
+    ]
+    result[1].isOfAbsentDevice = others.isEmpty
+    for (index, host) in others.enumerated() {
+      result.append(
+        VMFact(
+          key: "natcarrier\(slot)(\(index))", label: "\(card) flows by \(host.name ?? "")",
+          value: "\(host.counts), until they end"))
+    }
+    for (index, flow) in report.flows.enumerated() {
+      result.append(
+        VMFact(
+          key: "natflow\(slot)(\(index))", label: "\(card) flow", value: "\(flow.name) by \(flow.host ?? "this host")",
+          isOfAbsentDevice: flow.host == nil))
+    }
+    if report.resets > 0 {
+      result.append(
+        VMFact(
+          key: "natresets\(slot)", label: "\(card) connections lost with a host", value: String(report.resets),
+          isNumber: true))
+    }
+    return result
+  }
+
+  /// A NAT process that has stayed here when the machine went to another host.
+  private static func anchor(_ index: Int, _ anchor: AnchorFile.Anchor) -> [VMFact] {
+    let status = anchor.status
+    let flows = status.report.map { report in
+      let (tcp, udp) = report.hosts.reduce((0, 0)) { ($0.0 + $1.tcp, $0.1 + $1.udp) }
+      return NATReport.Host(tcp: tcp, udp: udp).counts
+    }
+    return [
+      VMFact(
+        key: "anchor(\(index))", label: "Anchor of network card \(status.card)",
+        value:
+          "\(flows ?? "flows") for the machine at \(status.towards), since \(status.since.ISO8601Format()), process "
+          + "\(status.process); modifyvm --nat-anchor\(status.card) off ends it"),
+      VMFact(
+        key: "anchorprocess(\(index))", label: "Anchor process", value: String(status.process), isNumber: true,
+        isOfAbsentDevice: true),
+    ]
   }
 
   private static func cpuid(_ hardware: MachineConfiguration) -> [VMFact] {

@@ -14,12 +14,20 @@ final class FileLock: @unchecked Sendable {
   private static let setLock: Int32 = 37  // F_OFD_SETLK
   private static let setLockWait: Int32 = 38  // F_OFD_SETLKW
   private let descriptor: Int32
+  private let isOwner: Bool
 
   init(path: String) throws {
     descriptor = try Files.openFile(path, O_RDWR | O_CREAT, "lock")
+    isOwner = true
   }
 
-  deinit { close(descriptor) }
+  /// Of a file that stays the caller's, open for reading and writing.
+  init(descriptor: Int32) {
+    self.descriptor = descriptor
+    isOwner = false
+  }
+
+  deinit { if isOwner { close(descriptor) } }
 
   private func record(_ kind: Int32, _ part: Part) -> flock {
     flock(l_type: Int16(kind), l_whence: Int16(SEEK_SET), l_start: part.rawValue, l_len: 1, l_pid: 0)

@@ -1,4 +1,5 @@
 import ArgumentParser
+import HostNetwork
 import Foundation
 import Machine
 import Management
@@ -64,7 +65,7 @@ struct UnregisterVM: ParsableCommand {
 
 struct List: ParsableCommand {
   enum Subject: String, ExpressibleByArgument, CaseIterable {
-    case vms, runningvms
+    case vms, runningvms, anchors
     case cpuProfiles = "cpu-profiles"
     case hostinfo
     case uartModes = "uart-modes"
@@ -89,6 +90,7 @@ struct List: ParsableCommand {
     switch subject {
     case .vms: try listMachines { _ in true }
     case .runningvms: try listMachines { $0.isLive }
+    case .anchors: try listAnchors()
     case .cpuProfiles: try listNames(HardwareLimits.cpuProfiles)
     case .uartModes: try listNames(MachineConfiguration.UartMode.forms.components(separatedBy: " | "))
     case .ostypes: try listFacts([("ID", "Other"), ("Description", "Any system: every guest gets the same board")])
@@ -105,6 +107,24 @@ struct List: ParsableCommand {
       try Terminal.json(Dictionary(facts, uniquingKeysWith: { first, _ in first }))
     } else {
       for fact in facts { Terminal.line("\(fact.0): \(fact.1)") }
+    }
+  }
+
+  /// The NAT processes that carry on connections of machines that have gone to other hosts.
+  private func listAnchors() throws {
+    struct Row: Encodable {
+      var name: String
+      var anchor: AnchorStatus
+    }
+    let rows = try Registry.fromEnvironment().list().entries.flatMap { entry in
+      AnchorFile.list(entry.folder).map { Row(name: entry.name, anchor: $0.status) }
+    }
+    if format == .json { return try Terminal.json(rows) }
+    for row in rows {
+      let flows = row.anchor.report.map { "\($0.count) flows" } ?? "flows"
+      Terminal.line(
+        "\"\(row.name)\" network card \(row.anchor.card): \(flows) for the machine at \(row.anchor.towards), process "
+          + "\(row.anchor.process)")
     }
   }
 
