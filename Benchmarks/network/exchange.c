@@ -1,6 +1,6 @@
 // Request and response of one byte over UDP or TCP, for scripts/benchmark-network.
 //
-//   exchange serve PORT                         answers whatever comes, over both
+//   exchange serve PORT                         sends back whatever comes, over both
 //   exchange udp|tcp ADDRESS PORT SECONDS       prints "exchange COUNT P50 P99", times in tenths of a microsecond
 #include <arpa/inet.h>
 #include <errno.h>
@@ -45,7 +45,7 @@ static int serve(struct sockaddr_in place) {
   if (listen(all[1].fd, CONNECTIONS) != 0) return fail("listen");
   for (;;) {
     if (poll(all, (nfds_t)used, -1) < 0) return fail("poll");
-    char bytes[64];
+    static char bytes[1 << 16];
     struct sockaddr_in from;
     socklen_t length = sizeof from;
     if (all[0].revents) {
@@ -55,7 +55,9 @@ static int serve(struct sockaddr_in place) {
     for (int i = used - 1; i >= 2; i--) {
       if (!all[i].revents) continue;
       ssize_t count = read(all[i].fd, bytes, sizeof bytes);
-      if (count <= 0 || write(all[i].fd, bytes, (size_t)count) != count) {
+      ssize_t sent = 0, part = 0;
+      while (sent < count && (part = write(all[i].fd, bytes + sent, (size_t)(count - sent))) > 0) sent += part;
+      if (count <= 0 || sent != count) {
         close(all[i].fd);
         all[i] = all[--used];
       }

@@ -305,6 +305,20 @@ public final class PhysicalMemory: @unchecked Sendable {
   }
 
   public func read<T: FixedWidthInteger>(_ physical: UInt64, as type: T.Type) -> T {
+    // In one piece, as on a bus: what a CPU changes meanwhile is seen before or after, and memmove copies two bytes one by one.
+    let offset = Int(physical & 0xfff)
+    if offset & (MemoryLayout<T>.size - 1) == 0, let host = target(physical).read {
+      switch MemoryLayout<T>.size {
+      case 1: return T(truncatingIfNeeded: host.loadUnaligned(fromByteOffset: offset, as: UInt8.self))
+      case 2:
+        return T(truncatingIfNeeded: UInt16(littleEndian: host.loadUnaligned(fromByteOffset: offset, as: UInt16.self)))
+      case 4:
+        return T(truncatingIfNeeded: UInt32(littleEndian: host.loadUnaligned(fromByteOffset: offset, as: UInt32.self)))
+      case 8:
+        return T(truncatingIfNeeded: UInt64(littleEndian: host.loadUnaligned(fromByteOffset: offset, as: UInt64.self)))
+      default: break
+      }
+    }
     var value: T = 0
     withUnsafeMutableBytes(of: &value) { read(physical, into: $0) }
     return T(littleEndian: value)

@@ -8,9 +8,10 @@ protocol FrameDevice: AnyObject {
   var hasHeaders: Bool { get }
   /// To be waited on.
   var descriptor: Int32 { get }
-  /// Sends a frame without waiting. What is not taken is lost, as on Ethernet.
-  /// - Returns: whether it was taken.
-  func send(_ frame: [UInt8]) -> Bool
+  /// Sends frames, waiting for a moment at most. What is not taken is lost, as on Ethernet.
+  func send(_ frames: [[UInt8]])
+  /// Sends a short frame without waiting at all, on any thread while nobody is in `send`; nil: it cannot do that.
+  var sendAtOnce: (@Sendable ([UInt8]) -> Void)? { get }
   /// The next frame; nil: there is none now.
   func receive() -> [UInt8]?
 }
@@ -34,6 +35,7 @@ final class FrameLink: NetworkLink, @unchecked Sendable {
   private var heldStart = 0
   /// Frames of one turn each way, and bytes after which no more are fetched.
   private static let batch = 32
+  private static let shortFrame = 512
   private static let batchBytes = 128 << 10
 
   var takesHeaders: Bool { device.hasHeaders }
@@ -59,7 +61,11 @@ final class FrameLink: NetworkLink, @unchecked Sendable {
     // What came before is for who had the machine then.
     while device.receive() != nil {}
     state.withLock { $0.pipe = pipe }
-    pipe.toHost.onItems { [bell] in bell.ring() }
+    let send = device.sendAtOnce
+    pipe.toHost.onItems { [bell, unowned queue = pipe.toHost] in
+      // A short frame, as of who waits for an answer, goes on its way at once; more is for the thread.
+      guard let send, queue.takeAtOnce({ $0.count <= Self.shortFrame }, send) else { return bell.ring() }
+    }
     pipe.toDevice.onRoom { [bell] in bell.ring() }
     bell.ring()
   }
@@ -70,13 +76,14 @@ final class FrameLink: NetworkLink, @unchecked Sendable {
     state.withLock { $0.isEnding = true }
     bell.ring()
     ended.wait()
+    state.withLock { $0.pipe }?.toHost.onItems {}
   }
 
   private func turn() {
     let pipe = state.withLock { $0.pipe }
     if let pipe {
       // Few at a time: who closes the pipe waits for them.
-      pipe.toHost.whileOpen { for frame in pipe.toHost.take(Self.batch) { _ = device.send(frame) } }
+      pipe.toHost.whileOpen { device.send(pipe.toHost.take(Self.batch)) }
       deliver(pipe)
     }
     let hasMore = pipe.map { $0.toHost.whileOpen { true } != nil && $0.toHost.count > 0 } ?? false

@@ -3,14 +3,19 @@ import Foundation
 
 /// Frames between a pipe and a stream socket, each after its length. It belongs to one thread.
 struct FrameMover {
+  /// Frames that are offered at once.
+  private static let batch = 128
+
   private var input = FrameStream.Decoder()
   private var output = OutputBuffer()
-  private var held: [UInt8]?
+  private var held: [[UInt8]] = []
+  /// Kept: an array of this size would come from the kernel, page by page, each time.
+  private var buffer = [UInt8](repeating: 0, count: 1 << 17)
 
   /// What to wait for, for poll(2). `sends`: what `send` said. While the pipe is closed nothing is read either.
   func events(_ pipe: FramePipe?, sends: Bool?) -> Int16 {
     guard let sends, pipe != nil else { return 0 }
-    return (held == nil ? Int16(POLLIN) : 0) | (output.isEmpty || !sends ? 0 : Int16(POLLOUT))
+    return (held.isEmpty ? Int16(POLLIN) : 0) | (output.isEmpty || !sends ? 0 : Int16(POLLOUT))
   }
 
   /// Sends what the pipe has and the socket takes.
@@ -28,7 +33,6 @@ struct FrameMover {
   /// Reads what has come.
   /// - Returns: false when the other side is gone.
   mutating func read(_ socket: Int32) -> Bool {
-    var buffer = [UInt8](repeating: 0, count: 1 << 17)
     switch Descriptors.read(socket, into: &buffer) {
     case .ended: return false
     case .wouldBlock: return true
@@ -56,22 +60,20 @@ struct FrameMover {
   }
 
   private mutating func deliverNow(_ pipe: FramePipe) throws(HostNetworkError) {
-    while true {
-      var next = held
-      if next == nil { next = try input.next() }
-      guard let frame = next else { return }
-      held = nil
-      guard pipe.toDevice.offer(CollectionOfOne(frame)) == 1 else {
-        held = frame
-        return
-      }
+    // All that are there at once, so that the machine is called once for all.
+    while held.count < FrameMover.batch, let frame = try input.next() { held.append(frame) }
+    while !held.isEmpty {
+      let taken = pipe.toDevice.offer(held)
+      held.removeFirst(taken)
+      guard held.isEmpty else { return }
+      while held.count < FrameMover.batch, let frame = try input.next() { held.append(frame) }
     }
   }
 
   /// What has been read and the pipe has not taken.
   mutating func takeUndelivered() -> [[UInt8]] {
-    var frames = held.map { [$0] } ?? []
-    held = nil
+    var frames = held
+    held = []
     while let frame = try? input.next() { frames.append(frame) }
     return frames
   }

@@ -6,8 +6,7 @@ public enum FrameStream {
 
   /// Appends a frame to `bytes` as the stream has it.
   public static func encode(_ frame: [UInt8], to bytes: inout [UInt8]) {
-    let length = UInt32(frame.count)
-    for shift: UInt32 in [24, 16, 8, 0] { bytes.append(UInt8(length >> shift & 0xFF)) }
+    withUnsafeBytes(of: UInt32(frame.count).bigEndian) { bytes.append(contentsOf: $0) }
     bytes.append(contentsOf: frame)
   }
 

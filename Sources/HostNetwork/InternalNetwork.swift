@@ -1,7 +1,10 @@
+import Devices
 import Foundation
 
 /// A network that machines of one user on one host join by its name. There is no daemon: each card has a datagram socket in the
-/// network's folder, and who sends to an address that it has not seen sends to all of them, as a switch does.
+/// network's folder, and who sends to an address that it has not seen sends to all of them, as a switch does. A datagram is
+/// packets with the header of `FrameOffload`, each after its length in 32 bits, big-endian: whoever gets it does the work on
+/// them that is left, if its guest does not.
 public final class InternalNetwork: FrameDevice {
   /// Addresses that are remembered, at most.
   private static let limit = 1024
@@ -12,7 +15,9 @@ public final class InternalNetwork: FrameDevice {
   private static let patience = 200
 
   let descriptor: Int32
-  let hasHeaders = false
+  let hasHeaders = true
+  /// What it knows of the network belongs to the link's thread.
+  let sendAtOnce: (@Sendable ([UInt8]) -> Void)? = nil
   /// Its own socket's name in the folder.
   private let member: String
   private let folder: Int32
@@ -23,7 +28,10 @@ public final class InternalNetwork: FrameDevice {
   private var stations: [[UInt8]: String] = [:]
   /// Who has not read for longer than `patience`: he gets what he has room for, until he reads again.
   private var slow: Set<String> = []
-  private var buffer = [UInt8](repeating: 0, count: FrameStream.longestFrame + 1)
+  /// The datagram that was fetched last, what is left of it, and whose it is.
+  private var buffer = [UInt8](repeating: 0, count: InternalNetwork.longestDatagram)
+  private var (start, end) = (0, 0)
+  private var sender: String?
 
   /// Names that are names of networks, for messages.
   public static let nameForm = "up to 32 letters, digits, \"-\" and \"_\""
@@ -132,49 +140,88 @@ public final class InternalNetwork: FrameDevice {
 
   // MARK: Frames
 
-  func send(_ frame: [UInt8]) -> Bool {
-    guard frame.count >= 14 else { return false }
+  /// Bytes of a datagram beyond which nothing is added.
+  private static let datagram = 64 << 10
+  /// Longest datagram: one that was begun just below that limit.
+  private static let longestDatagram =
+    datagram + 2 * (4 + FrameOffload.paddedHeaderLength + FrameStream.longestFrame)
+
+  /// As many packets in a datagram as go the same way: Linux lets few datagrams wait, however small they are.
+  func send(_ packets: [[UInt8]]) {
     refresh()
-    if frame[0] & 1 == 0, let known = stations[Array(frame[..<6])] { return send(frame, to: known) }
-    return members.reduce(true) { send(frame, to: $1) && $0 }
+    var to: String?
+    var bytes: [UInt8] = []
+    func flush() {
+      guard !bytes.isEmpty else { return }
+      if let to { send(bytes, to: to) } else { for member in members { send(bytes, to: member) } }
+      bytes.removeAll(keepingCapacity: true)
+    }
+    for packet in packets {
+      let start = FrameOffload.paddedHeaderLength
+      guard (start + 14...start + FrameStream.longestFrame).contains(packet.count) else { continue }
+      let next = packet[start] & 1 == 0 ? stations[Array(packet[start..<start + 6])] : nil
+      if next != to || bytes.count >= Self.datagram { flush() }
+      to = next
+      FrameStream.encode(packet, to: &bytes)
+    }
+    flush()
   }
 
   /// A member whose queue is full gets a moment to read.
-  private func send(_ frame: [UInt8], to name: String) -> Bool {
+  private func send(_ bytes: [UInt8], to name: String) {
     var attempts = slow.contains(name) ? 1 : Self.patience
     while true {
-      let count = Self.withAddress(folder, name) { sendto(descriptor, frame, frame.count, Int32(MSG_NOSIGNAL), $0, $1) }
-      if count == frame.count {
+      let count = Self.withAddress(folder, name) { sendto(descriptor, bytes, bytes.count, Int32(MSG_NOSIGNAL), $0, $1) }
+      if count == bytes.count {
         slow.remove(name)
-        return true
+        return
       }
-      guard errno == EAGAIN || errno == ENOBUFS else { return false }
+      guard errno == EAGAIN || errno == ENOBUFS else { return }
       attempts -= 1
       guard attempts > 0 else {
         slow.insert(name)
-        return false
+        return
       }
       usleep(100)
     }
   }
 
   func receive() -> [UInt8]? {
-    var address = sockaddr_un()
     while true {
-      var length = socklen_t(MemoryLayout<sockaddr_un>.size)
-      let count = buffer.withUnsafeMutableBytes { bytes in
-        withUnsafeMutablePointer(to: &address) {
-          $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-            recvfrom(descriptor, bytes.baseAddress, bytes.count, 0, $0, &length)
-          }
+      if let packet = nextPacket() { return packet }
+      guard fetch() else { return nil }
+    }
+  }
+
+  /// The next packet of the datagram that was fetched last. What is no packet ends it.
+  private func nextPacket() -> [UInt8]? {
+    let header = FrameOffload.paddedHeaderLength
+    guard end - start >= 4 else { return nil }
+    let length = buffer[start..<start + 4].reduce(0) { $0 << 8 | Int($1) }
+    guard (header + 14...header + FrameStream.longestFrame).contains(length), start + 4 + length <= end else {
+      start = end
+      return nil
+    }
+    let packet = Array(buffer[start + 4..<start + 4 + length])
+    start += 4 + length
+    learn(Array(packet[header + 6..<header + 12]), sender)
+    return packet
+  }
+
+  /// - Returns: false when there is no datagram now.
+  private func fetch() -> Bool {
+    var address = sockaddr_un()
+    var length = socklen_t(MemoryLayout<sockaddr_un>.size)
+    let count = buffer.withUnsafeMutableBytes { bytes in
+      withUnsafeMutablePointer(to: &address) {
+        $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+          recvfrom(descriptor, bytes.baseAddress, bytes.count, 0, $0, &length)
         }
       }
-      guard count >= 0 else { return nil }
-      guard (14...FrameStream.longestFrame).contains(count) else { continue }
-      let frame = Array(buffer[..<count])
-      learn(Array(frame[6..<12]), Self.name(address))
-      return frame
     }
+    guard count >= 0 else { return false }
+    (start, end, sender) = (0, count, Self.name(address))
+    return true
   }
 
   private static func name(_ address: sockaddr_un) -> String? {

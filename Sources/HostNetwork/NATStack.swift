@@ -71,7 +71,8 @@ final class NATStack {
 
   // MARK: The guest's side
 
-  /// A frame from the guest. What is too short to be one is dropped.
+  /// A frame from the guest, of any length that an IP packet has: libslirp takes its payload as a stream.
+  /// What is too short to be one is dropped.
   func receive(_ frame: [UInt8]) {
     guard frame.count >= 14, frame.count <= FrameStream.longestFrame else { return }
     frame.withUnsafeBufferPointer { slirp_input(stack, $0.baseAddress, Int32($0.count)) }

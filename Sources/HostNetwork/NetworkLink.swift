@@ -13,6 +13,8 @@ public protocol NetworkLink: AnyObject, Sendable {
   /// What goes through the pipe is packets with the header of `FrameOffload` in front, of which the network does the work that
   /// is left.
   var takesHeaders: Bool { get }
+  /// Frames may be as long as an IP packet can be, where they are TCP's: nothing on the way has an MTU.
+  var takesLongFrames: Bool { get }
   /// Makes it ready, without moving frames.
   /// - Throws: `HostNetworkError`.
   func start() throws
@@ -24,4 +26,10 @@ public protocol NetworkLink: AnyObject, Sendable {
 
 extension NetworkLink {
   public var takesHeaders: Bool { false }
+  public var takesLongFrames: Bool { false }
+}
+
+extension NATHelper {
+  /// libslirp ends the guest's connections: how they were cut is lost there anyway.
+  public var takesLongFrames: Bool { true }
 }

@@ -2,7 +2,7 @@ import Devices
 import Foundation
 
 /// A network interface of the host whose other end is the card's cable: a tap (Linux, Documentation/networking/tuntap.rst).
-public final class TapDevice: FrameDevice {
+public final class TapDevice: FrameDevice, @unchecked Sendable {
   let descriptor: Int32
   let hasHeaders: Bool
   private var buffer = [UInt8](repeating: 0, count: FrameStream.longestFrame + FrameOffload.paddedHeaderLength + 1)
@@ -20,9 +20,8 @@ public final class TapDevice: FrameDevice {
   static let bridgeHelper = "/usr/lib/qemu/qemu-bridge-helper"
 
   /// A link to a tap that the user may open, or to a new one on a bridge.
-  /// - Parameter offloads: whether the card has use for packets of which the host does checksums and segments.
   /// - Throws: `HostNetworkError` for an interface that is not there, is neither, or is not the user's.
-  public static func link(_ name: String, offloads: Bool = false) throws(HostNetworkError) -> any NetworkLink {
+  public static func link(_ name: String) throws(HostNetworkError) -> any NetworkLink {
     // /sys may be that of another network namespace.
     guard isName(name), if_nametoindex(name) != 0 else {
       throw HostNetworkError(
@@ -30,9 +29,9 @@ public final class TapDevice: FrameDevice {
         remedy: "make a tap, as root: ip tuntap add \(name) mode tap user $USER; or name a bridge")
     }
     if access("/sys/class/net/\(name)/bridge", F_OK) == 0 {
-      return try FrameLink("bridged \(name)", TapDevice(askHelper(bridge: name, offloads)))
+      return try FrameLink("bridged \(name)", TapDevice(askHelper(bridge: name)))
     }
-    return try FrameLink("bridged \(name)", TapDevice(open(tap: name, offloads)))
+    return try FrameLink("bridged \(name)", TapDevice(open(tap: name)))
   }
 
   /// - Parameter descriptor: of a tap, whose frames have headers if it says so.
@@ -51,7 +50,7 @@ public final class TapDevice: FrameDevice {
 
   deinit { close(descriptor) }
 
-  private static func open(tap name: String, _ offloads: Bool) throws(HostNetworkError) -> Int32 {
+  private static func open(tap name: String) throws(HostNetworkError) -> Int32 {
     let file = Foundation.open("/dev/net/tun", O_RDWR | O_CLOEXEC)
     guard file >= 0 else {
       throw HostNetworkError(
@@ -60,8 +59,14 @@ public final class TapDevice: FrameDevice {
     // struct ifreq: a name of 16 bytes, then flags: IFF_TAP, IFF_NO_PI, IFF_VNET_HDR. TUNSETIFF is _IOW('T', 202, int).
     var request = [UInt8](repeating: 0, count: 40)
     for (index, byte) in name.utf8.prefix(15).enumerated() { request[index] = byte }
-    (request[16], request[17]) = (0x02, offloads ? 0x50 : 0x10)
-    guard ioctl(file, 0x4004_54CA, &request) == 0 else {
+    (request[16], request[17]) = (0x02, 0x50)
+    // Who had it may be a process of this machine's that is about to end.
+    var status = ioctl(file, 0x4004_54CA, &request)
+    for _ in 0..<30 where status != 0 && errno == EBUSY {
+      usleep(100_000)
+      status = ioctl(file, 0x4004_54CA, &request)
+    }
+    guard status == 0 else {
       let code = errno
       close(file)
       guard code != EINVAL else {
@@ -77,7 +82,7 @@ public final class TapDevice: FrameDevice {
   }
 
   /// The helper sends the tap's descriptor over a socket that it is given.
-  private static func askHelper(bridge: String, _ offloads: Bool) throws(HostNetworkError) -> Int32 {
+  private static func askHelper(bridge: String) throws(HostNetworkError) -> Int32 {
     guard access(bridgeHelper, X_OK) == 0 else {
       throw HostNetworkError(
         "\(bridge) is a bridge, and \(bridgeHelper) is not installed",
@@ -88,7 +93,7 @@ public final class TapDevice: FrameDevice {
     let process: pid_t
     do {
       defer { close(theirs) }
-      process = try HelperProcess.spawn(bridgeHelper, Self.options(bridge: bridge, offloads), descriptors: [theirs])
+      process = try HelperProcess.spawn(bridgeHelper, Self.options(bridge: bridge), descriptors: [theirs])
     }
     let answer = DescriptorPassing.receive(ours)
     var status: Int32 = 0
@@ -102,12 +107,17 @@ public final class TapDevice: FrameDevice {
   }
 
   /// Another program's.
-  private static func options(bridge: String, _ offloads: Bool) -> [String] {
-    (["br=\(bridge)", "fd=3"] + (offloads ? ["use-vnet"] : [])).map { "-" + "-" + $0 }
+  private static func options(bridge: String) -> [String] {
+    ["br=\(bridge)", "fd=3", "use-vnet"].map { "-" + "-" + $0 }
   }
 
-  func send(_ frame: [UInt8]) -> Bool {
-    frame.withUnsafeBytes { write(descriptor, $0.baseAddress, $0.count) } == frame.count
+  func send(_ frames: [[UInt8]]) {
+    for frame in frames { _ = frame.withUnsafeBytes { write(descriptor, $0.baseAddress, $0.count) } }
+  }
+
+  var sendAtOnce: (@Sendable ([UInt8]) -> Void)? {
+    // It keeps the descriptor open.
+    { [self] frame in send([frame]) }
   }
 
   func receive() -> [UInt8]? {

@@ -1,3 +1,4 @@
+import Foundation
 import Testing
 
 @testable import GuestMemory
@@ -35,6 +36,25 @@ import Testing
     memory.dirtyLog.restore(pages)
     #expect(memory.dirtyLog.dirtyCount == 2)
     #expect(memory.read(0x2FFE, as: UInt32.self) == 0xAABB_CCDD)
+  }
+
+  @Test func anIntegerIsReadInOnePieceWhileAnotherCPUWritesIt() throws {
+    let memory = try PhysicalMemory(size: 1 << 20)
+    // Every byte of one is another than in the other.
+    let values: [UInt16] = [0x1FFF, 0x2000]
+    memory.write(0x1000, values[0])
+    let (started, ended) = (DispatchSemaphore(value: 0), DispatchSemaphore(value: 0))
+    nonisolated(unsafe) let shared = memory
+    Thread {
+      started.signal()
+      for index in 0..<2_000_000 { shared.write(0x1000, values[index & 1]) }
+      ended.signal()
+    }.start()
+    started.wait()
+    var seen: Set<UInt16> = []
+    for _ in 0..<2_000_000 { seen.insert(memory.read(0x1000, as: UInt16.self)) }
+    ended.wait()
+    #expect(seen.isSubset(of: values), "\(seen)")
   }
 
   @Test func dmaOverCodeIsReported() throws {

@@ -120,6 +120,9 @@ import Testing
 
   // MARK: Internal networks
 
+  /// A packet with nothing left to do: what goes over an internal network has headers.
+  private static func packet(_ frame: [UInt8]) -> [UInt8] { FrameOffload.packet(frame) }
+
   private static func join(_ folder: Folder, _ member: String) throws -> (any NetworkLink, FramePipe) {
     let link = try InternalNetwork.link("lab", folder: folder.path, member: member)
     let pipe = FramePipe(capacity: 64)
@@ -134,14 +137,14 @@ import Testing
     let (two, b) = try Self.join(folder, "b")
     let (three, c) = try Self.join(folder, "c")
     defer { for link in [one, two, three] { link.stop() } }
-    let hello = Self.everyone + [2, 0, 0, 0, 0, 1, 0x88, 0xB5]
+    let hello = Self.packet(Self.everyone + [2, 0, 0, 0, 0, 1, 0x88, 0xB5])
     a.toHost.send(hello)
     #expect(try Self.next(b) == hello)
     #expect(try Self.next(c) == hello)
     // b has learnt where 1 is.
-    b.toHost.send(Self.frame(2, to: 1, "for a"))
-    #expect(try Self.next(a) == Self.frame(2, to: 1, "for a"))
-    b.toHost.send(Self.everyone + [2, 0, 0, 0, 0, 2, 0x88, 0xB5, 9])
+    b.toHost.send(Self.packet(Self.frame(2, to: 1, "for a")))
+    #expect(try Self.next(a) == Self.packet(Self.frame(2, to: 1, "for a")))
+    b.toHost.send(Self.packet(Self.everyone + [2, 0, 0, 0, 0, 2, 0x88, 0xB5, 9]))
     #expect(try Self.next(c).last == 9, "the first that c hears of b")
     #expect(a.toHost.counters.dropped == 0)
   }
@@ -154,7 +157,7 @@ import Testing
     let deaf = try InternalNetwork.link("lab", folder: folder.path, member: "deaf")
     defer { for link in [one, two, deaf] { link.stop() } }
     for index in 0..<200 as Range<UInt8> {
-      a.toHost.send(Self.everyone + [2, 0, 0, 0, 0, 1, 0x88, 0xB5, index])
+      a.toHost.send(Self.packet(Self.everyone + [2, 0, 0, 0, 0, 1, 0x88, 0xB5, index]))
       #expect(try Self.next(b).last == index)
     }
   }
@@ -178,17 +181,17 @@ import Testing
       #expect(status == 0)
       close(descriptor)
     }
-    a.toHost.send(Self.everyone + [2, 0, 0, 0, 0, 1, 0x88, 0xB5, 1])
+    a.toHost.send(Self.packet(Self.everyone + [2, 0, 0, 0, 0, 1, 0x88, 0xB5, 1]))
     let (two, b) = try Self.join(folder, "b")
     #expect(access(folder.path + "/lab/dead", F_OK) != 0, "who joins tidies up")
-    a.toHost.send(Self.everyone + [2, 0, 0, 0, 0, 1, 0x88, 0xB5, 2])
+    a.toHost.send(Self.packet(Self.everyone + [2, 0, 0, 0, 0, 1, 0x88, 0xB5, 2]))
     // The first may have left when b was there already.
     let first = try Self.next(b).last
     #expect(try first == 2 || Self.next(b).last == 2)
     two.stop()
     let (again, c) = try Self.join(folder, "b2")
     defer { again.stop() }
-    a.toHost.send(Self.everyone + [2, 0, 0, 0, 0, 1, 0x88, 0xB5, 3])
+    a.toHost.send(Self.packet(Self.everyone + [2, 0, 0, 0, 0, 1, 0x88, 0xB5, 3]))
     #expect(try Self.next(c).last == 3)
   }
 
@@ -198,13 +201,59 @@ import Testing
     let (two, b) = try Self.join(folder, "b")
     defer { for link in [one, two] { link.stop() } }
     a.toHost.close()
-    a.toHost.send(Self.everyone + [2, 0, 0, 0, 0, 1, 0x88, 0xB5, 1])
+    a.toHost.send(Self.packet(Self.everyone + [2, 0, 0, 0, 0, 1, 0x88, 0xB5, 1]))
     // The other way is open, and the link is at work.
-    b.toHost.send(Self.everyone + [2, 0, 0, 0, 0, 2, 0x88, 0xB5, 2])
+    b.toHost.send(Self.packet(Self.everyone + [2, 0, 0, 0, 0, 2, 0x88, 0xB5, 2]))
     #expect(try Self.next(a).last == 2)
     #expect(a.toHost.count == 1 && b.toDevice.count == 0)
     a.toHost.open()
     #expect(try Self.next(b).last == 1)
+  }
+
+  @Test func manyPacketsCrossInOrderWithTheirHeaders() throws {
+    let folder = try Folder()
+    let (one, a) = try Self.join(folder, "a")
+    let (two, b) = try Self.join(folder, "b")
+    defer { for link in [one, two] { link.stop() } }
+    b.toHost.send(Self.packet(Self.everyone + [2, 0, 0, 0, 0, 2, 0x88, 0xB5]))
+    _ = try Self.next(a)
+    // Of all lengths, up to the longest; what is none is left out.
+    a.toHost.send([1, 2, 3])
+    for index in 0..<300 {
+      let length = index % 7 == 0 ? FrameStream.longestFrame - 14 : index * 11 % 1500
+      let payload = String(repeating: Character(Unicode.Scalar(UInt8(97 + index % 26))), count: length)
+      let packet: [UInt8] = [1, 0, 0, 0, 0, 0, UInt8(index & 7), 0, 2, 0, 0, 0] + Self.frame(1, to: 2, payload)
+      _ = try Self.wait("room") { a.toHost.hasRoom(for: 1) ? () : nil }
+      a.toHost.send(packet)
+      #expect(try Self.next(b) == packet, "packet \(index)")
+    }
+  }
+
+  @Test func whatIsNoPacketOnAnInternalNetworkIsLeftOut() throws {
+    let folder = try Folder()
+    let (one, a) = try Self.join(folder, "a")
+    defer { one.stop() }
+    var address = sockaddr_un()
+    address.sun_family = sa_family_t(AF_UNIX)
+    withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: Array((folder.path + "/lab/a").utf8)) }
+    let descriptor = socket(AF_UNIX, Int32(SOCK_DGRAM.rawValue), 0)
+    defer { close(descriptor) }
+    let packet = Self.packet(Self.frame(3, to: 1, "right"))
+    let right: [UInt8] = [0, 0, 0, UInt8(packet.count)] + packet
+    let wrong: [[UInt8]] = [
+      [], [0], [0, 0, 0, 0], [0xFF, 0xFF, 0xFF, 0xFF] + packet, [0, 0, 0, 5, 1, 2, 3, 4, 5], Array(right.dropLast()),
+    ]
+    for bytes in wrong.flatMap({ [$0, right + $0] }) + [right + right] {
+      let status = withUnsafePointer(to: &address) {
+        $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+          sendto(descriptor, bytes, bytes.count, 0, $0, socklen_t(MemoryLayout<sockaddr_un>.size))
+        }
+      }
+      #expect(status == bytes.count)
+      if bytes.starts(with: right) { #expect(try Self.next(a) == packet) }
+    }
+    #expect(try Self.next(a) == packet, "the second of the last")
+    #expect(a.toDevice.count == 0)
   }
 
   @Test(arguments: ["", "a/b", "..", "a b", "ü", "-a", String(repeating: "a", count: 33)])

@@ -197,6 +197,26 @@ public final class HostQueue<Item: Sendable>: @unchecked Sendable {
     return taken
   }
 
+  /// For who is told of items by `onItems`: takes a single one that waits there, if `body` wants it, as in `whileOpen` and
+  /// without waiting for anybody: where somebody takes already, or waits for room, nothing is taken.
+  /// - Parameters: wants: whether to take it. body: gets it.
+  /// - Returns: whether it was taken.
+  public func takeAtOnce(_ wants: (Item) -> Bool, _ body: (Item) -> Void) -> Bool {
+    guard gate.try() else { return false }
+    defer { gate.unlock() }
+    let item = lock.withLock { () -> Item? in
+      guard !isClosed, !someoneWaits, items.count - start == 1, let item = items.last, wants(item) else { return nil }
+      counts.taken += 1
+      if let size { bytes -= size(item) }
+      items.removeAll(keepingCapacity: true)
+      start = 0
+      return item
+    }
+    guard let item else { return false }
+    body(item)
+    return true
+  }
+
   /// Puts back what a saved state has kept; more than fits is kept too, and nothing is accepted until it has been taken.
   public func restore(_ saved: [Item]) {
     lock.withLock {

@@ -62,6 +62,18 @@ public struct FrameOffload: Codable, Equatable, Sendable {
     return packet
   }
 
+  /// A packet with a header as one frame, however long, with its checksum; nil where that cannot be.
+  public static func longFrame(ofPacket packet: [UInt8]) -> [UInt8]? {
+    let start = paddedHeaderLength
+    guard packet.count > start, let offload = FrameOffload(header: packet.prefix(headerLength)) else { return nil }
+    var frame = Array(packet[start...])
+    guard offload.needsChecksum else { return offload.segmentation == .none ? frame : nil }
+    let (from, place) = (Int(offload.checksumStart), Int(offload.checksumStart) + Int(offload.checksumOffset))
+    guard from < frame.count, place + 2 <= frame.count else { return nil }
+    frame.putChecksum(of: from..<frame.count, at: place)
+    return frame
+  }
+
   /// The frames that a packet with a header is, after all the work; none where it cannot be done.
   public static func frames(ofPacket packet: [UInt8]) -> [[UInt8]] {
     guard packet.count > paddedHeaderLength, let offload = FrameOffload(header: packet.prefix(headerLength)) else {

@@ -24,6 +24,8 @@ public final class VirtioNet: VirtioPCI, OffloadingCard {
   /// What one look into a queue moves at most, in bytes of frames and of overhead.
   private static let transmitBudget = 1 << 20
   private static let overhead = 256
+  /// How often a packet that finds too little room looks for more at once.
+  private static let mostLooks = 4
   private static let commandsAtOnce = 64
 
   private var core: VirtioNetCore
@@ -238,16 +240,20 @@ public final class VirtioNet: VirtioPCI, OffloadingCard {
   private func reserve(_ count: Int) -> Reservation {
     var chains: [VirtioChain] = []
     var room = 0
-    var hasAsked = false
+    var asked = 0
     while room < count {
       guard let chain = take(Queue.receive) else {
         guard transport.isReady else { return .tooSmall }
         untake(Queue.receive, chains.count)
         if chains.count == Int(transport.queues[Queue.receive].state.size) { return .tooSmall }
         setWantsNotices(Queue.receive, true)
-        // The driver may have put more there meanwhile.
-        guard !hasAsked, waiting(Queue.receive) > chains.count else { return .none }
-        hasAsked = true
+        // The driver may have put more there before it saw that, and then says nothing. It is not run after for long.
+        guard waiting(Queue.receive) > chains.count else { return .none }
+        guard asked < Self.mostLooks else {
+          goOnLater()
+          return .none
+        }
+        asked += 1
         (chains, room) = ([], 0)
         continue
       }

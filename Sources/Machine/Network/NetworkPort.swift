@@ -40,6 +40,8 @@ public final class NetworkPort: Device, @unchecked Sendable {
   public let pipe = FramePipe(capacity: NetworkPort.capacity, limit: NetworkPort.byteLimit) { $0.count }
 
   private let card: any NetworkCard
+  /// The same, where it gives and takes packets with work left to do.
+  private let offloading: (any OffloadingCard)?
   private let lock: MachineLock
   // Under the machine lock.
   private var counts = NetworkCounters()
@@ -65,6 +67,7 @@ public final class NetworkPort: Device, @unchecked Sendable {
     self.slot = slot
     name = "\(card.name)-cable"
     self.card = card
+    offloading = card as? any OffloadingCard
     self.lock = lock
     isPluggedIn = card.hasCarrier
     pipe.toHost.close()
@@ -80,18 +83,18 @@ public final class NetworkPort: Device, @unchecked Sendable {
   // MARK: The host's side
 
   /// Somebody takes what is sent, from now on: while he does not, frames wait in the guest's ring.
-  /// - Parameter withHeaders: what goes through the pipe is packets with headers, of which the network does the work that is
-  ///   left; only for a card of which `offloads` is true.
-  func connect(withHeaders: Bool = false) {
+  /// - Parameters:
+  ///   - withHeaders: what goes through the pipe is packets with headers, of which the network does the work that is left, or
+  ///     leaves it to the guest.
+  ///   - withLongFrames: without headers, large packets of the guest's need not be cut.
+  func connect(withHeaders: Bool = false, withLongFrames: Bool = false) {
     lock.withLock {
       isConnected = true
-      let card = card as? any OffloadingCard
-      let wanted = withHeaders && card != nil
       // A machine that has come has brought what waits for a network like the one that it left.
-      pipe.toHost.restore(Self.convert(pipe.toHost.waiting, from: hasHeaders, to: wanted))
-      inHand = Self.convert(inHand.reversed(), from: hasHeaders, to: wanted).reversed()
-      hasHeaders = wanted
-      card?.onSendPacket = wanted ? { [unowned self] in sendPacket($0) } : nil
+      pipe.toHost.restore(Self.convert(pipe.toHost.waiting, from: hasHeaders, to: withHeaders))
+      inHand = Self.convert(inHand.reversed(), from: hasHeaders, to: withHeaders).reversed()
+      hasHeaders = withHeaders
+      offloading?.onSendPacket = withHeaders || withLongFrames ? { [unowned self] in sendPacket($0) } : nil
     }
   }
 
@@ -99,9 +102,6 @@ public final class NetworkPort: Device, @unchecked Sendable {
     guard from != to else { return items }
     return to ? items.map(FrameOffload.packet) : items.flatMap(FrameOffload.frames)
   }
-
-  /// Whether the card has use for a network that does the work on packets with headers.
-  var offloads: Bool { card is any OffloadingCard }
 
   /// - Parameter observer: sees every frame, with the machine lock held: it must not block.
   func observe(_ observer: (@Sendable (Direction, [UInt8]) -> Void)?) { lock.withLock { self.observer = observer } }
@@ -154,7 +154,13 @@ public final class NetworkPort: Device, @unchecked Sendable {
     station.learn(Array(packet[start...].prefix(GuestStation.longestLesson)))
     announcements?.sent()
     if let observer { observer(.sent, Array(packet[start...])) }
-    pipe.toHost.send(packet)
+    if hasHeaders {
+      pipe.toHost.send(packet)
+    } else if let frame = FrameOffload.longFrame(ofPacket: packet) {
+      pipe.toHost.send(frame)
+    } else {
+      counts.sendDrops += 1
+    }
   }
 
   private func deliver() {
@@ -167,7 +173,7 @@ public final class NetworkPort: Device, @unchecked Sendable {
         inHand.removeLast()
         continue
       }
-      guard let card = card as? any OffloadingCard, hasHeaders else {
+      guard hasHeaders else {
         guard card.receive(frame) else { return }
         received(frame, from: 0)
         continue
@@ -177,14 +183,17 @@ public final class NetworkPort: Device, @unchecked Sendable {
         inHand.removeLast()
         continue
       }
-      guard card.takes(offload) else {
+      guard offloading?.takes(offload) ?? offload.isDone else {
         inHand.removeLast()
         inHand += FrameOffload.frames(ofPacket: frame).reversed().map(FrameOffload.packet)
         continue
       }
-      let isTaken =
-        offload.isDone && !offload.isChecked
-        ? card.receive(Array(frame[FrameOffload.paddedHeaderLength...])) : card.receive(packet: frame, offload)
+      let isTaken: Bool
+      if let offloading, !offload.isDone || offload.isChecked {
+        isTaken = offloading.receive(packet: frame, offload)
+      } else {
+        isTaken = card.receive(Array(frame[FrameOffload.paddedHeaderLength...]))
+      }
       guard isTaken else { return }
       received(frame, from: FrameOffload.paddedHeaderLength)
     }
@@ -248,7 +257,7 @@ public final class NetworkPort: Device, @unchecked Sendable {
     let saved = Saved(
       sent: encode(pipe.toHost.waiting), received: encode(inHand.reversed() + pipe.toDevice.waiting), station: station,
       hasHeaders: hasHeaders ? true : nil)
-    return try StateSection(name: name, kind: Self.kind, version: hasHeaders ? 2 : 1, state: saved)
+    return try StateSection(name: name, kind: Self.kind, version: Self.version, state: saved)
   }
 
   public func load(_ section: StateSection) throws {

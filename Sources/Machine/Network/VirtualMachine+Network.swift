@@ -6,10 +6,10 @@ extension VirtualMachine {
   public var networkSlots: [Int] { board.networkPorts.keys.sorted() }
 
   /// The pipe of card `slot` for what takes its frames from now on; nil: there is no such card.
-  /// - Parameter withHeaders: see `NetworkLink.takesHeaders`.
-  public func connectNetwork(slot: Int, withHeaders: Bool = false) -> FramePipe? {
+  /// - Parameter link: what that is; it says in which form it takes frames.
+  public func connectNetwork(slot: Int, to link: (any NetworkLink)? = nil) -> FramePipe? {
     guard let port = board.networkPorts[slot] else { return nil }
-    port.connect(withHeaders: withHeaders)
+    port.connect(withHeaders: link?.takesHeaders ?? false, withLongFrames: link?.takesLongFrames ?? false)
     return port.pipe
   }
 

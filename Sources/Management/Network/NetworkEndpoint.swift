@@ -30,7 +30,7 @@ final class NetworkEndpoint: Sendable {
       link = nil
       forwards = []
     case .bridged:
-      link = try TapDevice.link(adapter.bridgeAdapter ?? "", offloads: adapter.model == .virtio)
+      link = try TapDevice.link(adapter.bridgeAdapter ?? "")
       forwards = []
     case .intnet:
       link = try InternalNetwork.link(
@@ -117,7 +117,7 @@ final class NetworkEndpoint: Sendable {
     trace.connect(vm, slot: slot)
     // A machine that has come has brought its own idea of that.
     vm.setNetworkCarrier(slot: slot, isCableConnected)
-    guard let link, let pipe = vm.connectNetwork(slot: slot, withHeaders: link.takesHeaders) else { return }
+    guard let link, let pipe = vm.connectNetwork(slot: slot, to: link) else { return }
     link.connect(pipe)
     guard let nat else { return }
     for rule in forwards where !nat.forwards.contains(rule) {

@@ -54,6 +54,28 @@ private final class Calls: @unchecked Sendable {
     #expect(queue.take() == ["1234567890"] && queue.offer(["1"]) == 1 && queue.count == 1)
   }
 
+  @Test func aSingleItemCanBeTakenByWhoIsToldOfIt() {
+    let queue = HostQueue<Int>(capacity: 4, limit: 100) { $0 }
+    #expect(queue.send(7))
+    var taken: [Int] = []
+    #expect(!queue.takeAtOnce({ $0 < 5 }, { taken.append($0) }), "it does not want this one")
+    #expect(queue.takeAtOnce({ $0 == 7 }, { taken.append($0) }))
+    #expect(taken == [7] && queue.count == 0 && queue.counters.taken == 1)
+    #expect(!queue.takeAtOnce({ _ in true }, { taken.append($0) }), "there is none")
+    // More than one, somebody who takes already, who waits for room, a closed queue: that is for who takes.
+    _ = queue.offer([1, 2])
+    #expect(!queue.takeAtOnce({ _ in true }, { taken.append($0) }))
+    #expect(queue.take(1) == [1])
+    #expect(queue.whileOpen { queue.takeAtOnce({ _ in true }, { taken.append($0) }) } == false)
+    #expect(!queue.hasRoom(for: 4))
+    #expect(!queue.takeAtOnce({ _ in true }, { taken.append($0) }))
+    #expect(queue.take() == [2] && queue.send(3))
+    queue.close()
+    #expect(!queue.takeAtOnce({ _ in true }, { taken.append($0) }))
+    queue.open()
+    #expect(queue.takeAtOnce({ _ in true }, { taken.append($0) }) && taken == [7, 3])
+  }
+
   @Test func itemsAreToldWhenAnEmptyQueueGetsSome() {
     let queue = HostQueue<Int>(capacity: 8)
     let items = Calls()

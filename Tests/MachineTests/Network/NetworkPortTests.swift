@@ -169,7 +169,7 @@ private final class LargeCard: FakeCard, OffloadingCard {
       var sent, received: Data
       var station = GuestStation()
     }
-    let fields = try good.decode(Fields.self, kind: "network-cable", upTo: 1)
+    let fields = try good.decode(Fields.self, kind: "network-cable", upTo: 2)
     for length in 1..<fields.sent.count where length % 6 != 0 {
       let cut = Fields(sent: fields.sent.prefix(length), received: fields.received)
       let bad = try StateSection(name: "nic1-cable", kind: "network-cable", version: 1, state: cut)
@@ -243,6 +243,41 @@ private final class LargeCard: FakeCard, OffloadingCard {
     lock.withLock { card.onReceiveRoom() }
     #expect(card.received == FrameOffload.frames(ofPacket: packet))
     #expect(port.counters.receiveDrops == 1, "a header that means nothing")
+  }
+
+  @Test func aNetworkWithoutMTUGetsLargePacketsInOnePieceWithTheirChecksum() throws {
+    let card = LargeCard()
+    let port = largePort(card)
+    port.connect(withLongFrames: true)
+    lock.withLock { port.resume() }
+    var packet = Self.large(3)
+    // The sum of the pseudo header, as a driver leaves it: addresses, TCP, length.
+    let sum: UInt32 = 0x1403 + 6 + 3020
+    (packet[12 + 50], packet[12 + 51]) = (UInt8(sum >> 8), UInt8(sum & 0xFF))
+    lock.withLock { card.onSendPacket?(packet) }
+    let frame = try #require(port.pipe.toHost.take().first)
+    #expect(frame.count == packet.count - 12 && frame[..<50] == packet[12..<62])
+    var total = sum
+    for index in stride(from: 34, to: frame.count, by: 2) {
+      let (high, low) = (UInt32(frame[index]), UInt32(frame[index + 1]))
+      total += high * 256 + low
+    }
+    while total >> 16 != 0 { total = (total & 0xFFFF) + (total >> 16) }
+    #expect(total == 0xFFFF, "TCP's checksum with its pseudo header")
+    // What cannot be is dropped.
+    packet[0] = 0
+    lock.withLock { card.onSendPacket?(packet) }
+    #expect(port.pipe.toHost.count == 0 && port.counters.sendDrops == 1)
+  }
+
+  @Test func aCardThatKnowsNothingOfHeadersGetsFramesAndGivesThem() throws {
+    let port = port()
+    port.connect(withHeaders: true)
+    lock.withLock { port.resume() }
+    _ = port.pipe.toDevice.offer([FrameOffload.packet(Self.arp), Self.large(3)])
+    #expect(card.received == [Self.arp] + FrameOffload.frames(ofPacket: Self.large(3)))
+    _ = lock.withLock { card.send([Self.arp]) }
+    #expect(port.pipe.toHost.take() == [FrameOffload.packet(Self.arp)])
   }
 
   @Test(arguments: [true, false]) func packetsCrossWithTheMachineToAnyNetwork(_ takesHeaders: Bool) throws {
