@@ -314,10 +314,17 @@ public final class NATHelper: NetworkLink, @unchecked Sendable {
   }
 
   private func holds(_ rule: PortForward) {
-    state.withLock { state in
-      state.wanted.removeAll { $0 == rule }
+    let isWanted = state.withLock { state in
+      guard let index = state.wanted.firstIndex(of: rule) else {
+        // Deleted meanwhile.
+        state.unsent.append((NATRequest(number: 0, action: .remove, rule: rule), []))
+        return false
+      }
+      state.wanted.remove(at: index)
       state.configuration.forwards.append(rule)
+      return true
     }
+    guard isWanted else { return bell.ring() }
     log("port forward \(rule.name) holds now")
   }
 

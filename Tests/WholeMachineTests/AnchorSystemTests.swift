@@ -135,7 +135,11 @@ extension SystemsTests {
     #expect(try anchors(a) == 0)
 
     for (index, (from, to)) in [(a, b), (b, c)].enumerated() {
-      let figures = try hosts.hop(from, to)
+      // The first time encrypted, with what follows on the anchor's link; from host to host there is no other way.
+      let secret = try to.write("secret", Array("open sesame\n".utf8))
+      let port = try hosts.await(to, index == 0 ? ["--teleporter-password-file", secret] : [])
+      let child = try hosts.send(from, to: port, index == 0 ? ["--passwordfile", secret] : [])
+      guard try child.wait() == 0, let figures = Figures(child.output) else { throw Failure(child.errors) }
       print("anchors: teleport in \(figures.seconds) s, down \(figures.downtimeMS) ms")
       try follow(to)
       try expectProgress("talks")
@@ -188,7 +192,7 @@ extension SystemsTests {
     #expect(try anchors(c) == 0)
     // No longer wanted: lost then.
     try begin("last")
-    try hosts.hop(a, b)
+    try hosts.hop(a, b, ["--passwordfile", b.folder + "/secret"])
     try follow(b)
     try expectProgress("last")
     try a.modify("box", ["--nat-anchor1", "off"])
