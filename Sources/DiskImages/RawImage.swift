@@ -14,7 +14,8 @@ public final class RawImage: DiskImage, @unchecked Sendable {
   public let path: String
   public let size: UInt64
   public let isReadOnly: Bool
-  public private(set) var hold = MediumHold.none
+  public var hold: MediumHold { held.withLock { $0 } }
+  private let held = Mutex(MediumHold.none)
   private let descriptor: Int32
   private let canonicalPath: String
   /// The device's number, for a block device.
@@ -232,14 +233,14 @@ public final class RawImage: DiskImage, @unchecked Sendable {
       if failure == EAGAIN || failure == EACCES { throw .inUse(path: path) }
       throw Self.error(failure, "lock", path)
     }
-    hold = wanted
+    held.withLock { $0 = wanted }
   }
 
   public func unlock() {
     if ownMark != nil { try? setMark(nil) }
     guard isLocked else { return }
     _ = setLock(F_UNLCK, from: 0, length: Self.markStart)
-    hold = .none
+    held.withLock { $0 = .none }
   }
 
   public func setMark(_ mark: UInt64?) throws(DiskImageError) {

@@ -67,8 +67,8 @@ public final class DirtyLog: @unchecked Sendable {
     for index in 0..<wordCount where bitmap.words[index] != 0 { _ = vm_fetch_or64(words + index, bitmap.words[index]) }
   }
 
-  /// Pages that are marked.
-  public var dirtyCount: Int { (0..<wordCount).reduce(0) { $0 + words[$1].nonzeroBitCount } }
+  /// Pages that are marked, at about this moment where CPUs run.
+  public var dirtyCount: Int { (0..<wordCount).reduce(0) { $0 + vm_load_relaxed64(words + $1).nonzeroBitCount } }
 }
 
 /// A set of RAM page numbers.

@@ -6,6 +6,9 @@
 static inline uint32_t vm_load_relaxed(const volatile uint32_t *word) {
   return __atomic_load_n(word, __ATOMIC_RELAXED);
 }
+static inline uint64_t vm_load_relaxed64(const volatile uint64_t *word) {
+  return __atomic_load_n(word, __ATOMIC_RELAXED);
+}
 static inline uint32_t vm_fetch_or(volatile uint32_t *word, uint32_t bits) {
   return __atomic_fetch_or(word, bits, __ATOMIC_SEQ_CST);
 }

@@ -35,7 +35,7 @@ extension CPU {
   func updateDebugPending() {
     let stepping = s.pointee.eflags & EFLAGS.tf != 0 || latches.watchesData || latches.watchesCode
     let needed = stepping || latches.watchesPorts || latches.debugHits != 0
-    let isSet = s.pointee.pending & UInt32(VM_PENDING_DEBUG) != 0
+    let isSet = vm_load_relaxed(&s.pointee.pending) & UInt32(VM_PENDING_DEBUG) != 0
     if needed != isSet {
       if needed { post(UInt32(VM_PENDING_DEBUG)) } else { withdraw(UInt32(VM_PENDING_DEBUG)) }
     }
