@@ -22,7 +22,7 @@ final class NetworkPart: BoardPart {
       let socket = Socket(
         name: "nic\(adapter.slot)", address: address, hasCarrier: adapter.isCableConnected, slot: adapter.slot + 2,
         board: sockets)
-      let file = adapter.model.bootROM
+      let file = adapter.hasBootROM ? adapter.model.bootROM : nil
       if let file, configuration.bootOrder.contains(.net), files[file] == nil {
         files[file] = try FirmwareImages.bootROM(ofCard: file)
       }

@@ -44,6 +44,8 @@ extension MachineConfiguration {
     public var macAddress: String
     /// The cable is in.
     public var isCableConnected = true
+    /// It has its boot ROM, in a machine that boots from the network.
+    public var hasBootROM = true
     /// The network behind address translation, as "10.0.2.0/24".
     public var natNetwork = NATConfiguration().text
     /// Port forwards, as `PortForward` reads them.

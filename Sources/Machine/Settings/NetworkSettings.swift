@@ -5,6 +5,7 @@ extension MachineConfiguration.NetworkAdapter {
   static let fields: [SettingField<Self>] = [
     .choice("network", \.network).required, .choice("type", \.model),
     checked("mac-address", \.macAddress, parse: address).required, .flag("cable-connected", \.isCableConnected),
+    .flag("boot-rom", \.hasBootROM),
     checked("nat-net", \.natNetwork, parse: network),
     SettingField(
       SettingKey("nat-forward", .list(.text), fallback: .list([])),
@@ -67,6 +68,12 @@ extension MachineConfiguration.NetworkAdapter {
     flag(
       "cable-connected", \.isCableConnected,
       about("Network card # cable", "Whether its cable is plugged in: on or off.", fact: "cableconnected")),
+    flag(
+      "nic-rom", \.hasBootROM,
+      about(
+        "Network card # boot ROM",
+        "Whether it has a boot ROM in a machine that boots from the network (--boot1 net): on or off, so that another card is "
+          + "the one.", fact: "nicrom", notice: .value)),
     SlotOption(
       "nat-net", networkForm,
       about(

@@ -31,7 +31,8 @@ struct ModifyVM: ParsableCommand {
 
   func run() throws {
     let registry = try Registry.fromEnvironment()
-    try registry.modify(try registry.find(machine.name)) { definition in
+    let entry = try registry.find(machine.name)
+    try registry.modify(entry) { definition in
       try general.apply(to: &definition)
       try cpu.apply(to: &definition)
       try cpuid.apply(to: &definition)
@@ -39,6 +40,9 @@ struct ModifyVM: ParsableCommand {
       try serial.apply(to: &definition)
       try network.apply(to: &definition)
       try teleporter.apply(to: &definition)
+    }
+    for line in registry.sharedAddresses(of: try registry.find(entry.definition.uuid.uuidString)) {
+      Terminal.error("note: \(line)")
     }
   }
 }

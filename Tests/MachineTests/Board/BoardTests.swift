@@ -57,6 +57,24 @@ import Testing
     #expect(!board.pciDescription.contains("nic5"), "it is on the ISA bus")
   }
 
+  @Test func cardsHaveBootROMsWhereAMachineBootsFromTheNetworkButThoseThatAreToHaveNone() throws {
+    func roms(from place: MachineConfiguration.BootDevice, without: Int?) throws -> Int {
+      try board { configuration in
+        configuration.bootOrder = [place]
+        configuration.networkAdapters = [(1, .e1000), (2, .virtio)].map { slot, model in
+          var adapter = MachineConfiguration.NetworkAdapter(
+            slot: slot, network: .null, macAddress: "02000000000\(slot)")
+          adapter.model = model
+          adapter.hasBootROM = slot != without
+          return adapter
+        }
+      }.roms.count
+    }
+    let others = try roms(from: .disk, without: nil)
+    #expect(try roms(from: .net, without: nil) == others + 2)
+    #expect(try roms(from: .net, without: 2) == others + 1)
+  }
+
   @Test func virtioDisksAreDevicesOfTheirOwn() throws {
     let folder = FileManager.default.temporaryDirectory.appendingPathComponent(UUID().uuidString)
     try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)

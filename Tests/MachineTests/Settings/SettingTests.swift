@@ -26,7 +26,8 @@ import Testing
       for (name, words) in [
         ("nic", ["null"]), ("nic-type", ["virtio"]), ("mac-address", ["02000000000\(slot)"]),
         ("cable-connected", ["off"]),
-        ("nat-net", ["192.168.7.0/24"]), ("nat-anchor", ["off"]), ("nat-pf", ["a,tcp,,2222,,22", "b,udp,,53,,53"]),
+        ("nat-net", ["192.168.7.0/24"]), ("nat-anchor", ["off"]), ("nic-rom", ["off"]),
+        ("nat-pf", ["a,tcp,,2222,,22", "b,udp,,53,,53"]),
         ("nic-trace", ["on"]),
         ("nat-tftp-prefix", ["/srv"]), ("nat-tftp-file", ["boot.0"]), ("bridge-adapter", ["tap0"]), ("intnet", ["lab"]),
         ("nic-stream", ["listen:127.0.0.1:4000"]),
