@@ -251,7 +251,7 @@ _vmctl_modifyvm() {
     repeating_flags=()
     non_repeating_flags=(--version -h --help)
     repeating_options=(--cpuid-set --uart1 --uart-mode1 --uartmode1 --uart2 --uart-mode2 --uartmode2 --uart3 --uart-mode3 --uartmode3 --uart4 --uart-mode4 --uartmode4 --nat-pf1 --natpf1 --nat-pf2 --natpf2 --nat-pf3 --natpf3 --nat-pf4 --natpf4 --nat-pf5 --natpf5 --nat-pf6 --natpf6 --nat-pf7 --natpf7 --nat-pf8 --natpf8)
-    non_repeating_options=(--name --description --sandbox --memory --vram --firmware --rtc-use-utc --hpet --debug-ports --uart-strict --test-device --virtio-rng --cpus --cpu-profile --accel --verify-code --cpuid-remove --boot1 --boot2 --boot3 --boot4 --kernel --initrd --append --nic1 --nic-type1 --nictype1 --mac-address1 --macaddress1 --cable-connected1 --cableconnected1 --nat-net1 --natnet1 --nat-anchor1 --natanchor1 --nat-tftp-prefix1 --nattftpprefix1 --nat-tftp-file1 --nattftpfile1 --bridge-adapter1 --bridgeadapter1 --intnet1 --nic-stream1 --nicstream1 --nic-trace1 --nictrace1 --nic-trace-file1 --nictracefile1 --nic2 --nic-type2 --nictype2 --mac-address2 --macaddress2 --cable-connected2 --cableconnected2 --nat-net2 --natnet2 --nat-anchor2 --natanchor2 --nat-tftp-prefix2 --nattftpprefix2 --nat-tftp-file2 --nattftpfile2 --bridge-adapter2 --bridgeadapter2 --intnet2 --nic-stream2 --nicstream2 --nic-trace2 --nictrace2 --nic-trace-file2 --nictracefile2 --nic3 --nic-type3 --nictype3 --mac-address3 --macaddress3 --cable-connected3 --cableconnected3 --nat-net3 --natnet3 --nat-anchor3 --natanchor3 --nat-tftp-prefix3 --nattftpprefix3 --nat-tftp-file3 --nattftpfile3 --bridge-adapter3 --bridgeadapter3 --intnet3 --nic-stream3 --nicstream3 --nic-trace3 --nictrace3 --nic-trace-file3 --nictracefile3 --nic4 --nic-type4 --nictype4 --mac-address4 --macaddress4 --cable-connected4 --cableconnected4 --nat-net4 --natnet4 --nat-anchor4 --natanchor4 --nat-tftp-prefix4 --nattftpprefix4 --nat-tftp-file4 --nattftpfile4 --bridge-adapter4 --bridgeadapter4 --intnet4 --nic-stream4 --nicstream4 --nic-trace4 --nictrace4 --nic-trace-file4 --nictracefile4 --nic5 --nic-type5 --nictype5 --mac-address5 --macaddress5 --cable-connected5 --cableconnected5 --nat-net5 --natnet5 --nat-anchor5 --natanchor5 --nat-tftp-prefix5 --nattftpprefix5 --nat-tftp-file5 --nattftpfile5 --bridge-adapter5 --bridgeadapter5 --intnet5 --nic-stream5 --nicstream5 --nic-trace5 --nictrace5 --nic-trace-file5 --nictracefile5 --nic6 --nic-type6 --nictype6 --mac-address6 --macaddress6 --cable-connected6 --cableconnected6 --nat-net6 --natnet6 --nat-anchor6 --natanchor6 --nat-tftp-prefix6 --nattftpprefix6 --nat-tftp-file6 --nattftpfile6 --bridge-adapter6 --bridgeadapter6 --intnet6 --nic-stream6 --nicstream6 --nic-trace6 --nictrace6 --nic-trace-file6 --nictracefile6 --nic7 --nic-type7 --nictype7 --mac-address7 --macaddress7 --cable-connected7 --cableconnected7 --nat-net7 --natnet7 --nat-anchor7 --natanchor7 --nat-tftp-prefix7 --nattftpprefix7 --nat-tftp-file7 --nattftpfile7 --bridge-adapter7 --bridgeadapter7 --intnet7 --nic-stream7 --nicstream7 --nic-trace7 --nictrace7 --nic-trace-file7 --nictracefile7 --nic8 --nic-type8 --nictype8 --mac-address8 --macaddress8 --cable-connected8 --cableconnected8 --nat-net8 --natnet8 --nat-anchor8 --natanchor8 --nat-tftp-prefix8 --nattftpprefix8 --nat-tftp-file8 --nattftpfile8 --bridge-adapter8 --bridgeadapter8 --intnet8 --nic-stream8 --nicstream8 --nic-trace8 --nictrace8 --nic-trace-file8 --nictracefile8 --teleporter --teleporter-port --teleporter-address --teleporter-password --teleporter-password-file)
+    non_repeating_options=(--name --description --sandbox --memory --vram --firmware --rtc-use-utc --hpet --debug-ports --uart-strict --test-device --virtio-rng --cpus --cpu-profile --accel --verify-code --cpuid-remove --boot1 --boot2 --boot3 --boot4 --kernel --initrd --append --nic1 --nic-type1 --nictype1 --mac-address1 --macaddress1 --cable-connected1 --cableconnected1 --nic-rom1 --nicrom1 --nat-net1 --natnet1 --nat-anchor1 --natanchor1 --nat-tftp-prefix1 --nattftpprefix1 --nat-tftp-file1 --nattftpfile1 --bridge-adapter1 --bridgeadapter1 --intnet1 --nic-stream1 --nicstream1 --nic-trace1 --nictrace1 --nic-trace-file1 --nictracefile1 --nic2 --nic-type2 --nictype2 --mac-address2 --macaddress2 --cable-connected2 --cableconnected2 --nic-rom2 --nicrom2 --nat-net2 --natnet2 --nat-anchor2 --natanchor2 --nat-tftp-prefix2 --nattftpprefix2 --nat-tftp-file2 --nattftpfile2 --bridge-adapter2 --bridgeadapter2 --intnet2 --nic-stream2 --nicstream2 --nic-trace2 --nictrace2 --nic-trace-file2 --nictracefile2 --nic3 --nic-type3 --nictype3 --mac-address3 --macaddress3 --cable-connected3 --cableconnected3 --nic-rom3 --nicrom3 --nat-net3 --natnet3 --nat-anchor3 --natanchor3 --nat-tftp-prefix3 --nattftpprefix3 --nat-tftp-file3 --nattftpfile3 --bridge-adapter3 --bridgeadapter3 --intnet3 --nic-stream3 --nicstream3 --nic-trace3 --nictrace3 --nic-trace-file3 --nictracefile3 --nic4 --nic-type4 --nictype4 --mac-address4 --macaddress4 --cable-connected4 --cableconnected4 --nic-rom4 --nicrom4 --nat-net4 --natnet4 --nat-anchor4 --natanchor4 --nat-tftp-prefix4 --nattftpprefix4 --nat-tftp-file4 --nattftpfile4 --bridge-adapter4 --bridgeadapter4 --intnet4 --nic-stream4 --nicstream4 --nic-trace4 --nictrace4 --nic-trace-file4 --nictracefile4 --nic5 --nic-type5 --nictype5 --mac-address5 --macaddress5 --cable-connected5 --cableconnected5 --nic-rom5 --nicrom5 --nat-net5 --natnet5 --nat-anchor5 --natanchor5 --nat-tftp-prefix5 --nattftpprefix5 --nat-tftp-file5 --nattftpfile5 --bridge-adapter5 --bridgeadapter5 --intnet5 --nic-stream5 --nicstream5 --nic-trace5 --nictrace5 --nic-trace-file5 --nictracefile5 --nic6 --nic-type6 --nictype6 --mac-address6 --macaddress6 --cable-connected6 --cableconnected6 --nic-rom6 --nicrom6 --nat-net6 --natnet6 --nat-anchor6 --natanchor6 --nat-tftp-prefix6 --nattftpprefix6 --nat-tftp-file6 --nattftpfile6 --bridge-adapter6 --bridgeadapter6 --intnet6 --nic-stream6 --nicstream6 --nic-trace6 --nictrace6 --nic-trace-file6 --nictracefile6 --nic7 --nic-type7 --nictype7 --mac-address7 --macaddress7 --cable-connected7 --cableconnected7 --nic-rom7 --nicrom7 --nat-net7 --natnet7 --nat-anchor7 --natanchor7 --nat-tftp-prefix7 --nattftpprefix7 --nat-tftp-file7 --nattftpfile7 --bridge-adapter7 --bridgeadapter7 --intnet7 --nic-stream7 --nicstream7 --nic-trace7 --nictrace7 --nic-trace-file7 --nictracefile7 --nic8 --nic-type8 --nictype8 --mac-address8 --macaddress8 --cable-connected8 --cableconnected8 --nic-rom8 --nicrom8 --nat-net8 --natnet8 --nat-anchor8 --natanchor8 --nat-tftp-prefix8 --nattftpprefix8 --nat-tftp-file8 --nattftpfile8 --bridge-adapter8 --bridgeadapter8 --intnet8 --nic-stream8 --nicstream8 --nic-trace8 --nictrace8 --nic-trace-file8 --nictracefile8 --teleporter --teleporter-port --teleporter-address --teleporter-password --teleporter-password-file)
     __vmctl_offer_flags_options 1
 
     # Offer option value completions
@@ -387,6 +387,10 @@ _vmctl_modifyvm() {
         __vmctl_add_completions -W 'on'$'\n''off'
         return
         ;;
+    '--nic-rom1'|'--nicrom1')
+        __vmctl_add_completions -W 'on'$'\n''off'
+        return
+        ;;
     '--nat-net1'|'--natnet1')
         return
         ;;
@@ -431,6 +435,10 @@ _vmctl_modifyvm() {
         return
         ;;
     '--cable-connected2'|'--cableconnected2')
+        __vmctl_add_completions -W 'on'$'\n''off'
+        return
+        ;;
+    '--nic-rom2'|'--nicrom2')
         __vmctl_add_completions -W 'on'$'\n''off'
         return
         ;;
@@ -481,6 +489,10 @@ _vmctl_modifyvm() {
         __vmctl_add_completions -W 'on'$'\n''off'
         return
         ;;
+    '--nic-rom3'|'--nicrom3')
+        __vmctl_add_completions -W 'on'$'\n''off'
+        return
+        ;;
     '--nat-net3'|'--natnet3')
         return
         ;;
@@ -525,6 +537,10 @@ _vmctl_modifyvm() {
         return
         ;;
     '--cable-connected4'|'--cableconnected4')
+        __vmctl_add_completions -W 'on'$'\n''off'
+        return
+        ;;
+    '--nic-rom4'|'--nicrom4')
         __vmctl_add_completions -W 'on'$'\n''off'
         return
         ;;
@@ -575,6 +591,10 @@ _vmctl_modifyvm() {
         __vmctl_add_completions -W 'on'$'\n''off'
         return
         ;;
+    '--nic-rom5'|'--nicrom5')
+        __vmctl_add_completions -W 'on'$'\n''off'
+        return
+        ;;
     '--nat-net5'|'--natnet5')
         return
         ;;
@@ -619,6 +639,10 @@ _vmctl_modifyvm() {
         return
         ;;
     '--cable-connected6'|'--cableconnected6')
+        __vmctl_add_completions -W 'on'$'\n''off'
+        return
+        ;;
+    '--nic-rom6'|'--nicrom6')
         __vmctl_add_completions -W 'on'$'\n''off'
         return
         ;;
@@ -669,6 +693,10 @@ _vmctl_modifyvm() {
         __vmctl_add_completions -W 'on'$'\n''off'
         return
         ;;
+    '--nic-rom7'|'--nicrom7')
+        __vmctl_add_completions -W 'on'$'\n''off'
+        return
+        ;;
     '--nat-net7'|'--natnet7')
         return
         ;;
@@ -713,6 +741,10 @@ _vmctl_modifyvm() {
         return
         ;;
     '--cable-connected8'|'--cableconnected8')
+        __vmctl_add_completions -W 'on'$'\n''off'
+        return
+        ;;
+    '--nic-rom8'|'--nicrom8')
         __vmctl_add_completions -W 'on'$'\n''off'
         return
         ;;

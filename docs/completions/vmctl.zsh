@@ -144,41 +144,49 @@ _vmctl_modifyvm() {
     local -ar ___nic1=('none' 'null' 'nat' 'bridged' 'intnet' 'stream')
     local -ar ___nic_type1=('82540EM' 'virtio' 'Am79C973' 'NE2000PCI' 'NE2000ISA')
     local -ar ___cable_connected1=('on' 'off')
+    local -ar ___nic_rom1=('on' 'off')
     local -ar ___nat_anchor1=('on' 'off')
     local -ar ___nic_trace1=('on' 'off')
     local -ar ___nic2=('none' 'null' 'nat' 'bridged' 'intnet' 'stream')
     local -ar ___nic_type2=('82540EM' 'virtio' 'Am79C973' 'NE2000PCI' 'NE2000ISA')
     local -ar ___cable_connected2=('on' 'off')
+    local -ar ___nic_rom2=('on' 'off')
     local -ar ___nat_anchor2=('on' 'off')
     local -ar ___nic_trace2=('on' 'off')
     local -ar ___nic3=('none' 'null' 'nat' 'bridged' 'intnet' 'stream')
     local -ar ___nic_type3=('82540EM' 'virtio' 'Am79C973' 'NE2000PCI' 'NE2000ISA')
     local -ar ___cable_connected3=('on' 'off')
+    local -ar ___nic_rom3=('on' 'off')
     local -ar ___nat_anchor3=('on' 'off')
     local -ar ___nic_trace3=('on' 'off')
     local -ar ___nic4=('none' 'null' 'nat' 'bridged' 'intnet' 'stream')
     local -ar ___nic_type4=('82540EM' 'virtio' 'Am79C973' 'NE2000PCI' 'NE2000ISA')
     local -ar ___cable_connected4=('on' 'off')
+    local -ar ___nic_rom4=('on' 'off')
     local -ar ___nat_anchor4=('on' 'off')
     local -ar ___nic_trace4=('on' 'off')
     local -ar ___nic5=('none' 'null' 'nat' 'bridged' 'intnet' 'stream')
     local -ar ___nic_type5=('82540EM' 'virtio' 'Am79C973' 'NE2000PCI' 'NE2000ISA')
     local -ar ___cable_connected5=('on' 'off')
+    local -ar ___nic_rom5=('on' 'off')
     local -ar ___nat_anchor5=('on' 'off')
     local -ar ___nic_trace5=('on' 'off')
     local -ar ___nic6=('none' 'null' 'nat' 'bridged' 'intnet' 'stream')
     local -ar ___nic_type6=('82540EM' 'virtio' 'Am79C973' 'NE2000PCI' 'NE2000ISA')
     local -ar ___cable_connected6=('on' 'off')
+    local -ar ___nic_rom6=('on' 'off')
     local -ar ___nat_anchor6=('on' 'off')
     local -ar ___nic_trace6=('on' 'off')
     local -ar ___nic7=('none' 'null' 'nat' 'bridged' 'intnet' 'stream')
     local -ar ___nic_type7=('82540EM' 'virtio' 'Am79C973' 'NE2000PCI' 'NE2000ISA')
     local -ar ___cable_connected7=('on' 'off')
+    local -ar ___nic_rom7=('on' 'off')
     local -ar ___nat_anchor7=('on' 'off')
     local -ar ___nic_trace7=('on' 'off')
     local -ar ___nic8=('none' 'null' 'nat' 'bridged' 'intnet' 'stream')
     local -ar ___nic_type8=('82540EM' 'virtio' 'Am79C973' 'NE2000PCI' 'NE2000ISA')
     local -ar ___cable_connected8=('on' 'off')
+    local -ar ___nic_rom8=('on' 'off')
     local -ar ___nat_anchor8=('on' 'off')
     local -ar ___nic_trace8=('on' 'off')
     local -ar ___teleporter=('on' 'off')
@@ -221,6 +229,7 @@ _vmctl_modifyvm() {
         '(--nic-type1 --nictype1)'{--nic-type1,--nictype1}'[Which card network card 1 is.]:nic-type1:{__vmctl_complete "${___nic_type1[@]}"}'
         '(--mac-address1 --macaddress1)'{--mac-address1,--macaddress1}'[Its Ethernet address; auto\: a new one.]:auto|address:'
         '(--cable-connected1 --cableconnected1)'{--cable-connected1,--cableconnected1}'[Whether its cable is plugged in\: on or off.]:cable-connected1:{__vmctl_complete "${___cable_connected1[@]}"}'
+        '(--nic-rom1 --nicrom1)'{--nic-rom1,--nicrom1}'[Whether it has a boot ROM in a machine that boots from the network (--boot1 net)\: on or off, so that another card is the one.]:nic-rom1:{__vmctl_complete "${___nic_rom1[@]}"}'
         '(--nat-net1 --natnet1)'{--nat-net1,--natnet1}'[The network that a card on nat sees.]:network/bits:'
         '(--nat-pf1 --natpf1)'{--nat-pf1,--natpf1}'[Adds a port forward of a card on nat, NAME,tcp|udp,\[HOSTIP\],HOSTPORT,\[GUESTIP\],GUESTPORT, or deletes one\: delete NAME.]:rule:'
         '(--nat-anchor1 --natanchor1)'{--nat-anchor1,--natanchor1}'[Whether connections of a card on nat outlive a teleport, by way of the host where they began\: on or off, which also ends those that this host still carries.]:nat-anchor1:{__vmctl_complete "${___nat_anchor1[@]}"}'
@@ -235,6 +244,7 @@ _vmctl_modifyvm() {
         '(--nic-type2 --nictype2)'{--nic-type2,--nictype2}'[Which card network card 2 is.]:nic-type2:{__vmctl_complete "${___nic_type2[@]}"}'
         '(--mac-address2 --macaddress2)'{--mac-address2,--macaddress2}'[Its Ethernet address; auto\: a new one.]:auto|address:'
         '(--cable-connected2 --cableconnected2)'{--cable-connected2,--cableconnected2}'[Whether its cable is plugged in\: on or off.]:cable-connected2:{__vmctl_complete "${___cable_connected2[@]}"}'
+        '(--nic-rom2 --nicrom2)'{--nic-rom2,--nicrom2}'[Whether it has a boot ROM in a machine that boots from the network (--boot1 net)\: on or off, so that another card is the one.]:nic-rom2:{__vmctl_complete "${___nic_rom2[@]}"}'
         '(--nat-net2 --natnet2)'{--nat-net2,--natnet2}'[The network that a card on nat sees.]:network/bits:'
         '(--nat-pf2 --natpf2)'{--nat-pf2,--natpf2}'[Adds a port forward of a card on nat, NAME,tcp|udp,\[HOSTIP\],HOSTPORT,\[GUESTIP\],GUESTPORT, or deletes one\: delete NAME.]:rule:'
         '(--nat-anchor2 --natanchor2)'{--nat-anchor2,--natanchor2}'[Whether connections of a card on nat outlive a teleport, by way of the host where they began\: on or off, which also ends those that this host still carries.]:nat-anchor2:{__vmctl_complete "${___nat_anchor2[@]}"}'
@@ -249,6 +259,7 @@ _vmctl_modifyvm() {
         '(--nic-type3 --nictype3)'{--nic-type3,--nictype3}'[Which card network card 3 is.]:nic-type3:{__vmctl_complete "${___nic_type3[@]}"}'
         '(--mac-address3 --macaddress3)'{--mac-address3,--macaddress3}'[Its Ethernet address; auto\: a new one.]:auto|address:'
         '(--cable-connected3 --cableconnected3)'{--cable-connected3,--cableconnected3}'[Whether its cable is plugged in\: on or off.]:cable-connected3:{__vmctl_complete "${___cable_connected3[@]}"}'
+        '(--nic-rom3 --nicrom3)'{--nic-rom3,--nicrom3}'[Whether it has a boot ROM in a machine that boots from the network (--boot1 net)\: on or off, so that another card is the one.]:nic-rom3:{__vmctl_complete "${___nic_rom3[@]}"}'
         '(--nat-net3 --natnet3)'{--nat-net3,--natnet3}'[The network that a card on nat sees.]:network/bits:'
         '(--nat-pf3 --natpf3)'{--nat-pf3,--natpf3}'[Adds a port forward of a card on nat, NAME,tcp|udp,\[HOSTIP\],HOSTPORT,\[GUESTIP\],GUESTPORT, or deletes one\: delete NAME.]:rule:'
         '(--nat-anchor3 --natanchor3)'{--nat-anchor3,--natanchor3}'[Whether connections of a card on nat outlive a teleport, by way of the host where they began\: on or off, which also ends those that this host still carries.]:nat-anchor3:{__vmctl_complete "${___nat_anchor3[@]}"}'
@@ -263,6 +274,7 @@ _vmctl_modifyvm() {
         '(--nic-type4 --nictype4)'{--nic-type4,--nictype4}'[Which card network card 4 is.]:nic-type4:{__vmctl_complete "${___nic_type4[@]}"}'
         '(--mac-address4 --macaddress4)'{--mac-address4,--macaddress4}'[Its Ethernet address; auto\: a new one.]:auto|address:'
         '(--cable-connected4 --cableconnected4)'{--cable-connected4,--cableconnected4}'[Whether its cable is plugged in\: on or off.]:cable-connected4:{__vmctl_complete "${___cable_connected4[@]}"}'
+        '(--nic-rom4 --nicrom4)'{--nic-rom4,--nicrom4}'[Whether it has a boot ROM in a machine that boots from the network (--boot1 net)\: on or off, so that another card is the one.]:nic-rom4:{__vmctl_complete "${___nic_rom4[@]}"}'
         '(--nat-net4 --natnet4)'{--nat-net4,--natnet4}'[The network that a card on nat sees.]:network/bits:'
         '(--nat-pf4 --natpf4)'{--nat-pf4,--natpf4}'[Adds a port forward of a card on nat, NAME,tcp|udp,\[HOSTIP\],HOSTPORT,\[GUESTIP\],GUESTPORT, or deletes one\: delete NAME.]:rule:'
         '(--nat-anchor4 --natanchor4)'{--nat-anchor4,--natanchor4}'[Whether connections of a card on nat outlive a teleport, by way of the host where they began\: on or off, which also ends those that this host still carries.]:nat-anchor4:{__vmctl_complete "${___nat_anchor4[@]}"}'
@@ -277,6 +289,7 @@ _vmctl_modifyvm() {
         '(--nic-type5 --nictype5)'{--nic-type5,--nictype5}'[Which card network card 5 is.]:nic-type5:{__vmctl_complete "${___nic_type5[@]}"}'
         '(--mac-address5 --macaddress5)'{--mac-address5,--macaddress5}'[Its Ethernet address; auto\: a new one.]:auto|address:'
         '(--cable-connected5 --cableconnected5)'{--cable-connected5,--cableconnected5}'[Whether its cable is plugged in\: on or off.]:cable-connected5:{__vmctl_complete "${___cable_connected5[@]}"}'
+        '(--nic-rom5 --nicrom5)'{--nic-rom5,--nicrom5}'[Whether it has a boot ROM in a machine that boots from the network (--boot1 net)\: on or off, so that another card is the one.]:nic-rom5:{__vmctl_complete "${___nic_rom5[@]}"}'
         '(--nat-net5 --natnet5)'{--nat-net5,--natnet5}'[The network that a card on nat sees.]:network/bits:'
         '(--nat-pf5 --natpf5)'{--nat-pf5,--natpf5}'[Adds a port forward of a card on nat, NAME,tcp|udp,\[HOSTIP\],HOSTPORT,\[GUESTIP\],GUESTPORT, or deletes one\: delete NAME.]:rule:'
         '(--nat-anchor5 --natanchor5)'{--nat-anchor5,--natanchor5}'[Whether connections of a card on nat outlive a teleport, by way of the host where they began\: on or off, which also ends those that this host still carries.]:nat-anchor5:{__vmctl_complete "${___nat_anchor5[@]}"}'
@@ -291,6 +304,7 @@ _vmctl_modifyvm() {
         '(--nic-type6 --nictype6)'{--nic-type6,--nictype6}'[Which card network card 6 is.]:nic-type6:{__vmctl_complete "${___nic_type6[@]}"}'
         '(--mac-address6 --macaddress6)'{--mac-address6,--macaddress6}'[Its Ethernet address; auto\: a new one.]:auto|address:'
         '(--cable-connected6 --cableconnected6)'{--cable-connected6,--cableconnected6}'[Whether its cable is plugged in\: on or off.]:cable-connected6:{__vmctl_complete "${___cable_connected6[@]}"}'
+        '(--nic-rom6 --nicrom6)'{--nic-rom6,--nicrom6}'[Whether it has a boot ROM in a machine that boots from the network (--boot1 net)\: on or off, so that another card is the one.]:nic-rom6:{__vmctl_complete "${___nic_rom6[@]}"}'
         '(--nat-net6 --natnet6)'{--nat-net6,--natnet6}'[The network that a card on nat sees.]:network/bits:'
         '(--nat-pf6 --natpf6)'{--nat-pf6,--natpf6}'[Adds a port forward of a card on nat, NAME,tcp|udp,\[HOSTIP\],HOSTPORT,\[GUESTIP\],GUESTPORT, or deletes one\: delete NAME.]:rule:'
         '(--nat-anchor6 --natanchor6)'{--nat-anchor6,--natanchor6}'[Whether connections of a card on nat outlive a teleport, by way of the host where they began\: on or off, which also ends those that this host still carries.]:nat-anchor6:{__vmctl_complete "${___nat_anchor6[@]}"}'
@@ -305,6 +319,7 @@ _vmctl_modifyvm() {
         '(--nic-type7 --nictype7)'{--nic-type7,--nictype7}'[Which card network card 7 is.]:nic-type7:{__vmctl_complete "${___nic_type7[@]}"}'
         '(--mac-address7 --macaddress7)'{--mac-address7,--macaddress7}'[Its Ethernet address; auto\: a new one.]:auto|address:'
         '(--cable-connected7 --cableconnected7)'{--cable-connected7,--cableconnected7}'[Whether its cable is plugged in\: on or off.]:cable-connected7:{__vmctl_complete "${___cable_connected7[@]}"}'
+        '(--nic-rom7 --nicrom7)'{--nic-rom7,--nicrom7}'[Whether it has a boot ROM in a machine that boots from the network (--boot1 net)\: on or off, so that another card is the one.]:nic-rom7:{__vmctl_complete "${___nic_rom7[@]}"}'
         '(--nat-net7 --natnet7)'{--nat-net7,--natnet7}'[The network that a card on nat sees.]:network/bits:'
         '(--nat-pf7 --natpf7)'{--nat-pf7,--natpf7}'[Adds a port forward of a card on nat, NAME,tcp|udp,\[HOSTIP\],HOSTPORT,\[GUESTIP\],GUESTPORT, or deletes one\: delete NAME.]:rule:'
         '(--nat-anchor7 --natanchor7)'{--nat-anchor7,--natanchor7}'[Whether connections of a card on nat outlive a teleport, by way of the host where they began\: on or off, which also ends those that this host still carries.]:nat-anchor7:{__vmctl_complete "${___nat_anchor7[@]}"}'
@@ -319,6 +334,7 @@ _vmctl_modifyvm() {
         '(--nic-type8 --nictype8)'{--nic-type8,--nictype8}'[Which card network card 8 is.]:nic-type8:{__vmctl_complete "${___nic_type8[@]}"}'
         '(--mac-address8 --macaddress8)'{--mac-address8,--macaddress8}'[Its Ethernet address; auto\: a new one.]:auto|address:'
         '(--cable-connected8 --cableconnected8)'{--cable-connected8,--cableconnected8}'[Whether its cable is plugged in\: on or off.]:cable-connected8:{__vmctl_complete "${___cable_connected8[@]}"}'
+        '(--nic-rom8 --nicrom8)'{--nic-rom8,--nicrom8}'[Whether it has a boot ROM in a machine that boots from the network (--boot1 net)\: on or off, so that another card is the one.]:nic-rom8:{__vmctl_complete "${___nic_rom8[@]}"}'
         '(--nat-net8 --natnet8)'{--nat-net8,--natnet8}'[The network that a card on nat sees.]:network/bits:'
         '(--nat-pf8 --natpf8)'{--nat-pf8,--natpf8}'[Adds a port forward of a card on nat, NAME,tcp|udp,\[HOSTIP\],HOSTPORT,\[GUESTIP\],GUESTPORT, or deletes one\: delete NAME.]:rule:'
         '(--nat-anchor8 --natanchor8)'{--nat-anchor8,--natanchor8}'[Whether connections of a card on nat outlive a teleport, by way of the host where they began\: on or off, which also ends those that this host still carries.]:nat-anchor8:{__vmctl_complete "${___nat_anchor8[@]}"}'
