@@ -72,7 +72,7 @@ extension MachineConfiguration.NetworkAdapter {
       "nic-rom", \.hasBootROM,
       about(
         "Network card # boot ROM",
-        "Whether it has a boot ROM in a machine that boots from the network (--boot1 net): on or off, so that another card is "
+        "Whether it has a boot ROM in a machine that boots from the network: on or off, so that another card is "
           + "the one.", fact: "nicrom", notice: .value)),
     SlotOption(
       "nat-net", networkForm,
