@@ -288,9 +288,7 @@ public final class PhysicalMemory: @unchecked Sendable {
       let target = target(address)
       guard let host = target.write else { return }
       (host + Int(address & 0xfff)).copyMemory(from: buffer.baseAddress! + offset, byteCount: length)
-      if dirtyLog.isLogging { dirtyLog.mark(page: target.ramPage) }
-      vm_fence()
-      if vm_load16(codePages + target.ramPage) != 0 { onCodeWritten(address, length) }
+      wasWritten(address, length, page: target.ramPage)
     }
   }
 
@@ -304,19 +302,17 @@ public final class PhysicalMemory: @unchecked Sendable {
     }
   }
 
+  /// An integer whose address is a multiple of its size is read in one piece, as on a bus: what a CPU changes meanwhile is
+  /// seen before or after. Copies go byte by byte where the library likes.
   public func read<T: FixedWidthInteger>(_ physical: UInt64, as type: T.Type) -> T {
-    // In one piece, as on a bus: what a CPU changes meanwhile is seen before or after, and memmove copies two bytes one by one.
-    let offset = Int(physical & 0xfff)
-    if offset & (MemoryLayout<T>.size - 1) == 0, let host = target(physical).read {
+    if Self.isInOnePiece(physical, T.self), let page = target(physical).read {
+      let host = page + Int(physical & 0xfff)
+      // Of one type each: what is generic may be copied by bytes.
       switch MemoryLayout<T>.size {
-      case 1: return T(truncatingIfNeeded: host.loadUnaligned(fromByteOffset: offset, as: UInt8.self))
-      case 2:
-        return T(truncatingIfNeeded: UInt16(littleEndian: host.loadUnaligned(fromByteOffset: offset, as: UInt16.self)))
-      case 4:
-        return T(truncatingIfNeeded: UInt32(littleEndian: host.loadUnaligned(fromByteOffset: offset, as: UInt32.self)))
-      case 8:
-        return T(truncatingIfNeeded: UInt64(littleEndian: host.loadUnaligned(fromByteOffset: offset, as: UInt64.self)))
-      default: break
+      case 1: return T(truncatingIfNeeded: host.load(as: UInt8.self))
+      case 2: return T(truncatingIfNeeded: UInt16(littleEndian: host.load(as: UInt16.self)))
+      case 4: return T(truncatingIfNeeded: UInt32(littleEndian: host.load(as: UInt32.self)))
+      default: return T(truncatingIfNeeded: UInt64(littleEndian: host.load(as: UInt64.self)))
       }
     }
     var value: T = 0
@@ -324,8 +320,32 @@ public final class PhysicalMemory: @unchecked Sendable {
     return T(littleEndian: value)
   }
 
+  /// In one piece like `read`.
   public func write<T: FixedWidthInteger>(_ physical: UInt64, _ value: T) {
-    withUnsafeBytes(of: value.littleEndian) { write(physical, from: $0) }
+    guard Self.isInOnePiece(physical, T.self) else {
+      return withUnsafeBytes(of: value.littleEndian) { write(physical, from: $0) }
+    }
+    let target = target(physical)
+    guard let page = target.write else { return }
+    let host = page + Int(physical & 0xfff)
+    switch MemoryLayout<T>.size {
+    case 1: host.assumingMemoryBound(to: UInt8.self).pointee = UInt8(truncatingIfNeeded: value)
+    case 2: host.assumingMemoryBound(to: UInt16.self).pointee = UInt16(truncatingIfNeeded: value).littleEndian
+    case 4: host.assumingMemoryBound(to: UInt32.self).pointee = UInt32(truncatingIfNeeded: value).littleEndian
+    default: host.assumingMemoryBound(to: UInt64.self).pointee = UInt64(truncatingIfNeeded: value).littleEndian
+    }
+    wasWritten(physical, MemoryLayout<T>.size, page: target.ramPage)
+  }
+
+  private static func isInOnePiece<T>(_ physical: UInt64, _ type: T.Type) -> Bool {
+    let size = MemoryLayout<T>.size
+    return size <= 8 && size.nonzeroBitCount == 1 && physical & UInt64(size - 1) == 0
+  }
+
+  private func wasWritten(_ address: UInt64, _ length: Int, page: Int) {
+    if dirtyLog.isLogging { dirtyLog.mark(page: page) }
+    vm_fence()
+    if vm_load16(codePages + page) != 0 { onCodeWritten(address, length) }
   }
 }
 

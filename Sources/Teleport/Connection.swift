@@ -274,6 +274,16 @@ final class Connection {
     code == ECONNRESET || code == EPIPE ? .closed : .connectionLost(String(cString: strerror(code)))
   }
 
+  /// Lets time pass.
+  /// - Throws: `TeleportError.closed` as soon as the connection has been shut down.
+  func pause(milliseconds: Int) throws(TeleportError) {
+    let deadline = Deadline(milliseconds: milliseconds)
+    while deadline.remainingMS > 0 {
+      var entry = pollfd(fd: descriptor, events: 0, revents: 0)
+      if Foundation.poll(&entry, 1, Int32(clamping: deadline.remainingMS)) > 0 { throw .closed }
+    }
+  }
+
   private func wait(for events: Int16, _ deadline: Deadline, _ what: String) throws(TeleportError) {
     var entries = [pollfd(fd: descriptor, events: events, revents: 0)]
     if let wake { entries.append(pollfd(fd: wake.readEnd, events: Int16(POLLIN), revents: 0)) }

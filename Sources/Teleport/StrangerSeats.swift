@@ -17,10 +17,13 @@ final class StrangerSeats: Sendable {
   final class Seat: Sendable {
     fileprivate let seats: StrangerSeats
     fileprivate let number: UInt64
+    /// The peer's, as `StrangerSeats.address` has it.
+    let address: [UInt8]
 
-    fileprivate init(_ seats: StrangerSeats, _ number: UInt64) {
+    fileprivate init(_ seats: StrangerSeats, _ number: UInt64, _ address: [UInt8]) {
       self.seats = seats
       self.number = number
+      self.address = address
     }
 
     /// It has said who it is, and is to prove it.
@@ -59,7 +62,7 @@ final class StrangerSeats: Sendable {
       state.entries.append(Entry(number: state.next, descriptor: descriptor, address: address))
       return state.next
     }
-    return Seat(self, number)
+    return Seat(self, number, address)
   }
 
   /// Entries stand in the order in which they came.
@@ -80,7 +83,7 @@ final class StrangerSeats: Sendable {
     state.withLock { state in state.entries.removeAll { $0.number == number } }
   }
 
-  /// The peer's address without its port.
+  /// The peer's address without its port; of IPv6 the half that names a network, within which whoever has one address has all.
   private static func address(of descriptor: Int32) -> [UInt8] {
     var storage = sockaddr_storage()
     var length = socklen_t(MemoryLayout<sockaddr_storage>.size)
@@ -88,32 +91,15 @@ final class StrangerSeats: Sendable {
       $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { getpeername(descriptor, $0, &length) }
     }
     guard known == 0 else { return [] }
-    let range = storage.ss_family == sa_family_t(AF_INET6) ? 8..<24 : 4..<8
-    return withUnsafeBytes(of: storage) { Array($0[range]) }
-  }
-}
-
-/// Wrong passwords are answered one after the other, each later than the last, so that guessing gets slower with each guess.
-/// Who knows the password waits for none of it.
-final class GuessDelay: Sendable {
-  private struct State {
-    var wrong = 0
-    var free = Date.distantPast
-  }
-
-  private let state = Mutex(State())
-
-  /// Waits for its turn.
-  /// - Returns: how many wrong ones there have been.
-  func delay() -> Int {
-    let (wrong, turn) = state.withLock { state in
-      state.wrong += 1
-      let pause = min(0.3 * Double(state.wrong), 2)
-      state.free = max(state.free, Date()).addingTimeInterval(pause)
-      return (state.wrong, state.free)
+    return withUnsafeBytes(of: storage) { bytes in
+      guard storage.ss_family == sa_family_t(AF_INET6) else { return Array(bytes[4..<8]) }
+      return whoHas(Array(bytes[8..<24]))
     }
-    // Nobody is kept longer than a minute: the turns of others are theirs.
-    Thread.sleep(forTimeInterval: min(max(turn.timeIntervalSinceNow, 0), 60))
-    return wrong
+  }
+
+  /// - Parameter address: 16 bytes. One of IPv4 in IPv6 (RFC 4291, 2.5.5.2) is the former's.
+  static func whoHas(_ address: [UInt8]) -> [UInt8] {
+    let isMapped = address[..<10].allSatisfy { $0 == 0 } && address[10] == 0xFF && address[11] == 0xFF
+    return Array(isMapped ? address[12...] : address[..<8])
   }
 }

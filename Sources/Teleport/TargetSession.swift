@@ -30,13 +30,15 @@ final class TargetSession<Machine: TeleportableMachine> {
       link.close()
     }
     do {
-      let intent = try greet()
-      seat.leave()
-      switch intent {
+      switch try greet() {
       case .settle: try settle()
       case .teleport: try receive()
       case .anchor: try seatAnchor()
       }
+    } catch TeleportError.version(let message) {
+      refuse(.version, message)
+    } catch TeleportError.password, TeleportError.closed, TeleportError.connectionLost {
+      // Told already, or nobody is there to hear it.
     } catch {
       refuse(.damaged, "\(error)")
     }
@@ -66,20 +68,42 @@ final class TargetSession<Machine: TeleportableMachine> {
     let version = try Message.agree(Wire.versions, theirs, who: "source")
     isPaused = theirs.paused
     sourceName = theirs.name
+    seat.hasGreeted()
     if let settled {
-      seat.hasGreeted()
       try link.secure(
         key: SettlementKey.channel(of: settled), isClient: false, timeoutMS: max(deadline.remainingMS, 1))
+      seat.leave()
     }
     guard theirs.intent == .teleport, let password = options.password else { return theirs.intent }
-    seat.hasGreeted()
+    let turn = try awaitTurn()
+    defer { target.guesses.end(turn) }
+    let patience = Deadline(milliseconds: options.greetingMS)
     if version < 4 {
-      try checkOldSource(password, sourceHello: frame.payload, targetHello: mine, deadline)
+      try checkOldSource(password, sourceHello: frame.payload, targetHello: mine, patience)
     } else {
-      try exchangePassword(sourceHello: frame.payload, targetHello: mine, deadline)
+      try exchangePassword(sourceHello: frame.payload, targetHello: mine, patience)
     }
+    target.guesses.wasRight(seat.address)
+    seat.leave()
     return .teleport
   }
+
+  /// Guessing costs time.
+  private func awaitTurn() throws -> GuessTurns.Turn {
+    guard let turn = target.guesses.begin(seat.address, now: Self.now) else {
+      refuse(.busy, "too many have tried passwords from there; try again in some seconds")
+      throw TeleportError.closed
+    }
+    do {
+      try link.pause(milliseconds: Int(turn.seconds * 1000))
+      return turn
+    } catch {
+      target.guesses.end(turn)
+      throw error
+    }
+  }
+
+  private static var now: Double { ProcessInfo.processInfo.systemUptime }
 
   private func exchangePassword(sourceHello: [UInt8], targetHello: [UInt8], _ deadline: Deadline) throws {
     let exchange = try PasswordExchange(
@@ -93,9 +117,8 @@ final class TargetSession<Machine: TeleportableMachine> {
     try link.secure(key: keys.channel, isClient: false, timeoutMS: max(deadline.remainingMS, 1))
   }
 
-  /// Guessing costs time, and all guessers share it.
   private func wrongPassword() -> TeleportError {
-    target.onWrongPassword(target.guesses.delay())
+    target.onWrongPassword(target.guesses.wasWrong(seat.address, now: Self.now))
     let message = "the password is not the target's"
     refuse(.password, message)
     return .password(message)
@@ -123,6 +146,8 @@ final class TargetSession<Machine: TeleportableMachine> {
     case .abort: verdict = .abort
     default: throw frame.unexpected("a decision")
     }
+    // Who names no transfer of this process is a stranger still, and is sent away when the seat is wanted.
+    if target.desk.fate(name) != nil { seat.leave() }
     let wake = target.sessionWake
     let fate = target.desk.judge(name, verdict, timeoutMS: options.timeoutMS, wake: { wake.wake() })
     // The machine's first instruction waits for this answer.
@@ -157,6 +182,8 @@ final class TargetSession<Machine: TeleportableMachine> {
     }
     let isSeated = try target.anchors.seat(wish.card, of: wish.transfer) {
       try link.send(.anchor, frame.payload, timeoutMS: options.timeoutMS)
+      // Before the descriptor is another's: a seat that is taken away is shut down.
+      seat.leave()
       return AnchorSocket(descriptor: link.release(), key: wish.key.map(Array.init))
     }
     if !isSeated { refuse(.other, "no such transfer is going on") }
@@ -170,6 +197,7 @@ final class TargetSession<Machine: TeleportableMachine> {
     guard target.desk.claim(transfer) else {
       return refuse(.busy, "it is receiving or has received a machine; try again later or use another target")
     }
+    seat.leave()
     target.anchors.begin(transfer)
     target.sessionWake.clear()
     link.setWake(target.sessionWake)

@@ -55,7 +55,7 @@ public final class TeleportTarget<Machine: TeleportableMachine>: @unchecked Send
   /// Bytes of device state, inflated, that a source may send: what a machine like this one has, and some. Set before anybody
   /// can connect.
   private(set) var deviceBudget = 0
-  let guesses = GuessDelay()
+  let guesses = GuessTurns()
   /// Called with the number of wrong passwords so far, at the first and now and then.
   public var onWrongPassword: @Sendable (Int) -> Void = { _ in }
   /// Called when a source has shown that it knows the password, of a version that does not encrypt.

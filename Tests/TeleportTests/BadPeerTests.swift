@@ -32,6 +32,15 @@ private final class RawClient: @unchecked Sendable {
       all += piece[..<count]
     }
   }
+  /// Whether the other side has ended, and all that it said has been read.
+  var isAtEnd: Bool {
+    var piece = [UInt8](repeating: 0, count: 4096)
+    while true {
+      let count = recv(descriptor, &piece, piece.count, Int32(MSG_DONTWAIT))
+      if count == 0 || count < 0 && errno != EAGAIN { return true }
+      if count < 0 { return false }
+    }
+  }
   func end() { close(descriptor) }
 }
 
@@ -67,6 +76,49 @@ private final class RawClient: @unchecked Sendable {
     for client in silent {
       _ = try await onThread { client.readAll() }
       client.end()
+    }
+    pair.target.stop()
+  }
+
+  /// A greeting is no right to stay: only who names a transfer of this target, or proves the password, leaves the crowd.
+  @Test(arguments: [Message.Intent.settle, .anchor, .teleport], [nil, "right"])
+  func greetedStrangersSendEachOtherAway(intent: Message.Intent, password: String?) async throws {
+    // So patient that nobody leaves of oneself.
+    let pair = try Pair(password: password, patienceMS: 3_600_000)
+    let hello = Message.Hello(
+      minVersion: 1, maxVersion: 3, build: "1", name: "x", uuid: "x", intent: intent, nonce: Authentication.nonce(),
+      password: false, paused: false)
+    let greeting = Wire.preface + Wire.encode(Wire.Frame(.hello, Message.encode(hello)))
+    let crowd = (0..<StrangerSeats.count * 2).map { _ in RawClient(port: pair.port) }
+    defer { crowd.forEach { $0.end() } }
+    for client in crowd { client.send(greeting) }
+    let sentAway = await eventually { crowd.count(where: { $0.isAtEnd }) >= StrangerSeats.count }
+    #expect(sentAway)
+    let source = pair.source(password: password)
+    _ = try await onThread { try source.run() }
+    try await onThread { try pair.target.run() }.powerOff()
+    pair.target.stop()
+  }
+
+  @Test func aWrongPasswordIsAnsweredOnceAndAnotherVersionByItsName() async throws {
+    let pair = try Pair(password: "right")
+    let port = pair.port
+    for (versions, code) in [(1...3, Message.Refusal.Code.password), (90...99, .version)] {
+      let codes = try await onThread { () -> [Message.Refusal.Code] in
+        let link = try Connection.connect(host: "127.0.0.1", port: port, timeoutMS: 5000, wake: nil)
+        let hello = Message.Hello(
+          minVersion: versions.lowerBound, maxVersion: versions.upperBound, build: "1", name: "x", uuid: "x",
+          intent: .teleport, nonce: Authentication.nonce(), password: true, paused: false)
+        try link.send(.hello, Message.encode(hello), timeoutMS: 5000)
+        try? link.send(.proof, [UInt8](repeating: 1, count: 32), timeoutMS: 5000)
+        var codes: [Message.Refusal.Code] = []
+        while let frame = try? link.receive(timeoutMS: 20_000, "refusal") {
+          guard frame.type == .refuse else { continue }
+          codes.append(try Message.decode(Message.Refusal.self, frame).code)
+        }
+        return codes
+      }
+      #expect(codes == [code])
     }
     pair.target.stop()
   }

@@ -43,6 +43,48 @@ import Testing
     #expect(ends.count(where: { isSentAway($0.1) }) == before)
   }
 
+  // MARK: Guesses
+
+  @Test func eachGuessFromWhereWrongOnesCameIsLookedAtLater() throws {
+    let guesses = GuessTurns()
+    let (guesser, holder): ([UInt8], [UInt8]) = ([1], [2])
+    #expect(try #require(guesses.begin(guesser, now: 100)).seconds == 0)
+    #expect(guesses.wasWrong(guesser, now: 100) == 1)
+    var turns: [GuessTurns.Turn] = []
+    for _ in 0..<GuessTurns.waiting { turns.append(try #require(guesses.begin(guesser, now: 100))) }
+    for (turn, seconds) in zip(turns, [0.3, 0.6, 0.9, 1.2]) { #expect(abs(turn.seconds - seconds) < 1e-6) }
+    // More are sent away before anything is looked at; who comes from elsewhere waits for nobody.
+    #expect(guesses.begin(guesser, now: 100) == nil)
+    #expect(try #require(guesses.begin(holder, now: 100)).seconds == 0)
+    turns.forEach(guesses.end)
+    for index in 2...50 { #expect(guesses.wasWrong(guesser, now: 100) == index) }
+    let late = try #require(guesses.begin(guesser, now: 200))
+    #expect(late.seconds == 0)
+    guesses.end(late)
+    #expect(try #require(guesses.begin(guesser, now: 200)).seconds == GuessTurns.pauses.most)
+    guesses.wasRight(guesser)
+    #expect(try #require(guesses.begin(guesser, now: 200)).seconds == 0)
+  }
+
+  @Test func manyGuessersAreForgottenBeforeTheyFillMemory() throws {
+    let guesses = GuessTurns()
+    for index in 0...GuessTurns.addresses {
+      _ = guesses.wasWrong([UInt8(index >> 8), UInt8(index & 0xFF)], now: Double(index))
+    }
+    // The first is, the second is not.
+    let end = Double(GuessTurns.addresses)
+    for _ in 0..<2 { #expect(try #require(guesses.begin([0, 0], now: 0)).seconds == 0) }
+    #expect(try #require(guesses.begin([0, 1], now: 0)).seconds > 1)
+    #expect(try #require(guesses.begin([UInt8(GuessTurns.addresses >> 8), 0], now: end)).seconds > 0)
+  }
+
+  @Test func whoHasOneAddressOfANetworkHasAllOfThem() {
+    let mine = (0..<16).map { UInt8($0 + 32) }
+    #expect(StrangerSeats.whoHas(mine) == Array(32..<40))
+    #expect(StrangerSeats.whoHas(Array(repeating: 0, count: 10) + [0xFF, 0xFF, 10, 0, 0, 7]) == [10, 0, 0, 7])
+    #expect(StrangerSeats.whoHas(Array(repeating: 0, count: 15) + [1]) == Array(repeating: 0, count: 8))
+  }
+
   private static let texts = [
     ["plain", "plain"], ["a\u{1b}[2Jb\nc\td", "a [2Jb c d"], ["\u{9b}31m\u{85}\u{7f}x", " 31m  x"],
     ["\u{202e}evil\u{2028}line", " evil line"], ["Grüße, 世界 \u{1f600}", "Grüße, 世界 \u{1f600}"],

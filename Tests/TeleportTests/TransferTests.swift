@@ -35,7 +35,7 @@ struct Pair {
 
   init(
     paused: Bool = false, password: String? = nil, hardware: HardwareDescription = sampleHardware(),
-    testPoint: TestPoint = TestPoint(), targetMedium: SharedMedium? = nil,
+    testPoint: TestPoint = TestPoint(), targetMedium: SharedMedium? = nil, patienceMS: Int = 5000,
     prepareMachine: @escaping @Sendable (SmallMachine) -> Void = { _ in }
   ) throws {
     medium = try SharedMedium()
@@ -47,9 +47,9 @@ struct Pair {
     let states = targetStates
     var options = TeleportTarget<SmallMachine>.Options(port: 0, password: password, name: "target", uuid: "t")
     // Some tests wait for these: short, but longer than a busy computer pauses.
-    options.timeoutMS = 5000
-    options.greetingMS = 5000
-    options.graceMS = 5000
+    options.timeoutMS = patienceMS
+    options.greetingMS = patienceMS
+    options.graceMS = patienceMS
     target = TeleportTarget(
       options: options,
       makeMachine: {
