@@ -303,16 +303,15 @@ public final class PhysicalMemory: @unchecked Sendable {
   }
 
   /// An integer whose address is a multiple of its size is read in one piece, as on a bus: what a CPU changes meanwhile is
-  /// seen before or after. Copies go byte by byte where the library likes.
+  /// seen before or after. (Copies go byte by byte where the library likes.) Later reads see what its writer wrote before it.
   public func read<T: FixedWidthInteger>(_ physical: UInt64, as type: T.Type) -> T {
     if Self.isInOnePiece(physical, T.self), let page = target(physical).read {
       let host = page + Int(physical & 0xfff)
-      // Of one type each: what is generic may be copied by bytes.
       switch MemoryLayout<T>.size {
-      case 1: return T(truncatingIfNeeded: host.load(as: UInt8.self))
-      case 2: return T(truncatingIfNeeded: UInt16(littleEndian: host.load(as: UInt16.self)))
-      case 4: return T(truncatingIfNeeded: UInt32(littleEndian: host.load(as: UInt32.self)))
-      default: return T(truncatingIfNeeded: UInt64(littleEndian: host.load(as: UInt64.self)))
+      case 1: return T(truncatingIfNeeded: vm_load8(host.assumingMemoryBound(to: UInt8.self)))
+      case 2: return T(truncatingIfNeeded: UInt16(littleEndian: vm_load16(host.assumingMemoryBound(to: UInt16.self))))
+      case 4: return T(truncatingIfNeeded: UInt32(littleEndian: vm_load32(host.assumingMemoryBound(to: UInt32.self))))
+      default: return T(truncatingIfNeeded: UInt64(littleEndian: vm_load64(host.assumingMemoryBound(to: UInt64.self))))
       }
     }
     var value: T = 0
@@ -320,7 +319,7 @@ public final class PhysicalMemory: @unchecked Sendable {
     return T(littleEndian: value)
   }
 
-  /// In one piece like `read`.
+  /// In one piece like `read`, and behind all that was written before.
   public func write<T: FixedWidthInteger>(_ physical: UInt64, _ value: T) {
     guard Self.isInOnePiece(physical, T.self) else {
       return withUnsafeBytes(of: value.littleEndian) { write(physical, from: $0) }
@@ -329,10 +328,10 @@ public final class PhysicalMemory: @unchecked Sendable {
     guard let page = target.write else { return }
     let host = page + Int(physical & 0xfff)
     switch MemoryLayout<T>.size {
-    case 1: host.assumingMemoryBound(to: UInt8.self).pointee = UInt8(truncatingIfNeeded: value)
-    case 2: host.assumingMemoryBound(to: UInt16.self).pointee = UInt16(truncatingIfNeeded: value).littleEndian
-    case 4: host.assumingMemoryBound(to: UInt32.self).pointee = UInt32(truncatingIfNeeded: value).littleEndian
-    default: host.assumingMemoryBound(to: UInt64.self).pointee = UInt64(truncatingIfNeeded: value).littleEndian
+    case 1: vm_store8(host.assumingMemoryBound(to: UInt8.self), UInt8(truncatingIfNeeded: value))
+    case 2: vm_store16(host.assumingMemoryBound(to: UInt16.self), UInt16(truncatingIfNeeded: value).littleEndian)
+    case 4: vm_store32(host.assumingMemoryBound(to: UInt32.self), UInt32(truncatingIfNeeded: value).littleEndian)
+    default: vm_store64(host.assumingMemoryBound(to: UInt64.self), UInt64(truncatingIfNeeded: value).littleEndian)
     }
     wasWritten(physical, MemoryLayout<T>.size, page: target.ramPage)
   }

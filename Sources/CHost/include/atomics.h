@@ -19,6 +19,14 @@ static inline uint64_t vm_load64(const volatile uint64_t *word) { return __atomi
 static inline void vm_store64(volatile uint64_t *word, uint64_t value) {
   __atomic_store_n(word, value, __ATOMIC_RELEASE);
 }
+static inline uint8_t vm_load8(const volatile uint8_t *byte) { return __atomic_load_n(byte, __ATOMIC_ACQUIRE); }
+static inline void vm_store8(volatile uint8_t *byte, uint8_t value) { __atomic_store_n(byte, value, __ATOMIC_RELEASE); }
+static inline void vm_store16(volatile uint16_t *word, uint16_t value) {
+  __atomic_store_n(word, value, __ATOMIC_RELEASE);
+}
+static inline void vm_store32(volatile uint32_t *word, uint32_t value) {
+  __atomic_store_n(word, value, __ATOMIC_RELEASE);
+}
 static inline uint64_t vm_fetch_or64(volatile uint64_t *word, uint64_t bits) {
   return __atomic_fetch_or(word, bits, __ATOMIC_SEQ_CST);
 }
