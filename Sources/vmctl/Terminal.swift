@@ -66,3 +66,17 @@ final class ProgressLine {
     isOpen = false
   }
 }
+
+/// The terminal without echo, line editing and signals while it is a guest's.
+final class RawTerminal {
+  private var before = termios()
+
+  init?() {
+    guard tcgetattr(0, &before) == 0 else { return nil }
+    var raw = before
+    cfmakeraw(&raw)
+    tcsetattr(0, TCSADRAIN, &raw)
+  }
+
+  func restore() { tcsetattr(0, TCSADRAIN, &before) }
+}

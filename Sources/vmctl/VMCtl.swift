@@ -22,7 +22,7 @@ struct VMCtl: ParsableCommand {
         name: "Media", subcommands: [CreateMedium.self, ShowMediumInfo.self, StorageCtl.self, StorageAttach.self]),
       CommandGroup(
         name: "Running",
-        subcommands: [StartVM.self, ControlVM.self, DiscardState.self, Console.self, DebugVM.self]),
+        subcommands: [StartVM.self, Run.self, ControlVM.self, DiscardState.self, Console.self, DebugVM.self]),
       CommandGroup(
         name: "Internal", subcommands: [VMProcessCommand.self, NATProcessCommand.self, NATKeeperCommand.self]),
     ])

@@ -173,13 +173,13 @@ _vmctl() {
     unset 'unparsed_words[0]'
     unparsed_words=("${unparsed_words[@]}")
     case "${subcommand}" in
-    createvm|registervm|unregistervm|modifyvm|list|showvminfo|createmedium|showmediuminfo|storagectl|storageattach|startvm|controlvm|discardstate|console|debugvm|help)
+    createvm|registervm|unregistervm|modifyvm|list|showvminfo|createmedium|showmediuminfo|storagectl|storageattach|startvm|run|controlvm|discardstate|console|debugvm|help)
         # Offer subcommand argument completions
         "_vmctl_${subcommand}"
         ;;
     *)
         # Offer subcommand completions
-        COMPREPLY+=($(compgen -W 'createvm registervm unregistervm modifyvm list showvminfo createmedium showmediuminfo storagectl storageattach startvm controlvm discardstate console debugvm help' -- "${cur}"))
+        COMPREPLY+=($(compgen -W 'createvm registervm unregistervm modifyvm list showvminfo createmedium showmediuminfo storagectl storageattach startvm run controlvm discardstate console debugvm help' -- "${cur}"))
         ;;
     esac
 }
@@ -1035,6 +1035,536 @@ _vmctl_startvm() {
     case "${positional_number}" in
     1)
         __vmctl_add_completions -W "$(__vmctl_custom_complete ---completion startvm -- positional@0 "${COMP_CWORD}" "$(__vmctl_cursor_index_in_current_word)")"
+        return
+        ;;
+    esac
+}
+
+_vmctl_run() {
+    repeating_flags=()
+    non_repeating_flags=(--version -h --help)
+    repeating_options=(--disk --cpuid-set --nat-pf1 --natpf1 --nat-pf2 --natpf2 --nat-pf3 --natpf3 --nat-pf4 --natpf4 --nat-pf5 --natpf5 --nat-pf6 --natpf6 --nat-pf7 --natpf7 --nat-pf8 --natpf8)
+    non_repeating_options=(--cdrom --expect --timeout --on-reboot --name --description --sandbox --memory --vram --firmware --rtc-use-utc --hpet --debug-ports --uart-strict --test-device --virtio-rng --cpus --cpu-profile --accel --verify-code --cpuid-remove --boot1 --boot2 --boot3 --boot4 --kernel --initrd --append --nic1 --nic-type1 --nictype1 --mac-address1 --macaddress1 --cable-connected1 --cableconnected1 --nic-rom1 --nicrom1 --nat-net1 --natnet1 --nat-anchor1 --natanchor1 --nat-tftp-prefix1 --nattftpprefix1 --nat-tftp-file1 --nattftpfile1 --bridge-adapter1 --bridgeadapter1 --intnet1 --nic-stream1 --nicstream1 --nic-trace1 --nictrace1 --nic-trace-file1 --nictracefile1 --nic2 --nic-type2 --nictype2 --mac-address2 --macaddress2 --cable-connected2 --cableconnected2 --nic-rom2 --nicrom2 --nat-net2 --natnet2 --nat-anchor2 --natanchor2 --nat-tftp-prefix2 --nattftpprefix2 --nat-tftp-file2 --nattftpfile2 --bridge-adapter2 --bridgeadapter2 --intnet2 --nic-stream2 --nicstream2 --nic-trace2 --nictrace2 --nic-trace-file2 --nictracefile2 --nic3 --nic-type3 --nictype3 --mac-address3 --macaddress3 --cable-connected3 --cableconnected3 --nic-rom3 --nicrom3 --nat-net3 --natnet3 --nat-anchor3 --natanchor3 --nat-tftp-prefix3 --nattftpprefix3 --nat-tftp-file3 --nattftpfile3 --bridge-adapter3 --bridgeadapter3 --intnet3 --nic-stream3 --nicstream3 --nic-trace3 --nictrace3 --nic-trace-file3 --nictracefile3 --nic4 --nic-type4 --nictype4 --mac-address4 --macaddress4 --cable-connected4 --cableconnected4 --nic-rom4 --nicrom4 --nat-net4 --natnet4 --nat-anchor4 --natanchor4 --nat-tftp-prefix4 --nattftpprefix4 --nat-tftp-file4 --nattftpfile4 --bridge-adapter4 --bridgeadapter4 --intnet4 --nic-stream4 --nicstream4 --nic-trace4 --nictrace4 --nic-trace-file4 --nictracefile4 --nic5 --nic-type5 --nictype5 --mac-address5 --macaddress5 --cable-connected5 --cableconnected5 --nic-rom5 --nicrom5 --nat-net5 --natnet5 --nat-anchor5 --natanchor5 --nat-tftp-prefix5 --nattftpprefix5 --nat-tftp-file5 --nattftpfile5 --bridge-adapter5 --bridgeadapter5 --intnet5 --nic-stream5 --nicstream5 --nic-trace5 --nictrace5 --nic-trace-file5 --nictracefile5 --nic6 --nic-type6 --nictype6 --mac-address6 --macaddress6 --cable-connected6 --cableconnected6 --nic-rom6 --nicrom6 --nat-net6 --natnet6 --nat-anchor6 --natanchor6 --nat-tftp-prefix6 --nattftpprefix6 --nat-tftp-file6 --nattftpfile6 --bridge-adapter6 --bridgeadapter6 --intnet6 --nic-stream6 --nicstream6 --nic-trace6 --nictrace6 --nic-trace-file6 --nictracefile6 --nic7 --nic-type7 --nictype7 --mac-address7 --macaddress7 --cable-connected7 --cableconnected7 --nic-rom7 --nicrom7 --nat-net7 --natnet7 --nat-anchor7 --natanchor7 --nat-tftp-prefix7 --nattftpprefix7 --nat-tftp-file7 --nattftpfile7 --bridge-adapter7 --bridgeadapter7 --intnet7 --nic-stream7 --nicstream7 --nic-trace7 --nictrace7 --nic-trace-file7 --nictracefile7 --nic8 --nic-type8 --nictype8 --mac-address8 --macaddress8 --cable-connected8 --cableconnected8 --nic-rom8 --nicrom8 --nat-net8 --natnet8 --nat-anchor8 --natanchor8 --nat-tftp-prefix8 --nattftpprefix8 --nat-tftp-file8 --nattftpfile8 --bridge-adapter8 --bridgeadapter8 --intnet8 --nic-stream8 --nicstream8 --nic-trace8 --nictrace8 --nic-trace-file8 --nictracefile8)
+    __vmctl_offer_flags_options 0
+
+    # Offer option value completions
+    case "${prev}" in
+    '--disk')
+        __vmctl_add_completions -f
+        return
+        ;;
+    '--cdrom')
+        __vmctl_add_completions -f
+        return
+        ;;
+    '--expect')
+        return
+        ;;
+    '--timeout')
+        return
+        ;;
+    '--on-reboot')
+        __vmctl_add_completions -W 'exit'$'\n''reset'
+        return
+        ;;
+    '--name')
+        return
+        ;;
+    '--description')
+        return
+        ;;
+    '--sandbox')
+        __vmctl_add_completions -W 'on'$'\n''off'
+        return
+        ;;
+    '--memory')
+        return
+        ;;
+    '--vram')
+        return
+        ;;
+    '--firmware')
+        __vmctl_add_completions -f
+        return
+        ;;
+    '--rtc-use-utc')
+        __vmctl_add_completions -W 'on'$'\n''off'
+        return
+        ;;
+    '--hpet')
+        __vmctl_add_completions -W 'on'$'\n''off'
+        return
+        ;;
+    '--debug-ports')
+        __vmctl_add_completions -W 'on'$'\n''off'
+        return
+        ;;
+    '--uart-strict')
+        __vmctl_add_completions -W 'on'$'\n''off'
+        return
+        ;;
+    '--test-device')
+        __vmctl_add_completions -W 'on'$'\n''off'
+        return
+        ;;
+    '--virtio-rng')
+        __vmctl_add_completions -W 'on'$'\n''off'
+        return
+        ;;
+    '--cpus')
+        return
+        ;;
+    '--cpu-profile')
+        __vmctl_add_completions -W 'x86-64-v2'$'\n''x86-64-v2-extended'$'\n''i686'
+        return
+        ;;
+    '--accel')
+        __vmctl_add_completions -W 'translator'$'\n''interpreter'
+        return
+        ;;
+    '--verify-code')
+        __vmctl_add_completions -W 'on'$'\n''off'
+        return
+        ;;
+    '--cpuid-set')
+        return
+        ;;
+    '--cpuid-remove')
+        return
+        ;;
+    '--boot1')
+        __vmctl_add_completions -W 'none'$'\n''floppy'$'\n''dvd'$'\n''disk'$'\n''net'
+        return
+        ;;
+    '--boot2')
+        __vmctl_add_completions -W 'none'$'\n''floppy'$'\n''dvd'$'\n''disk'$'\n''net'
+        return
+        ;;
+    '--boot3')
+        __vmctl_add_completions -W 'none'$'\n''floppy'$'\n''dvd'$'\n''disk'$'\n''net'
+        return
+        ;;
+    '--boot4')
+        __vmctl_add_completions -W 'none'$'\n''floppy'$'\n''dvd'$'\n''disk'$'\n''net'
+        return
+        ;;
+    '--kernel')
+        __vmctl_add_completions -f
+        return
+        ;;
+    '--initrd')
+        __vmctl_add_completions -f
+        return
+        ;;
+    '--append')
+        return
+        ;;
+    '--nic1')
+        __vmctl_add_completions -W 'none'$'\n''null'$'\n''nat'$'\n''bridged'$'\n''intnet'$'\n''stream'
+        return
+        ;;
+    '--nic-type1'|'--nictype1')
+        __vmctl_add_completions -W '82540EM'$'\n''virtio'$'\n''Am79C973'$'\n''NE2000PCI'$'\n''NE2000ISA'
+        return
+        ;;
+    '--mac-address1'|'--macaddress1')
+        return
+        ;;
+    '--cable-connected1'|'--cableconnected1')
+        __vmctl_add_completions -W 'on'$'\n''off'
+        return
+        ;;
+    '--nic-rom1'|'--nicrom1')
+        __vmctl_add_completions -W 'on'$'\n''off'
+        return
+        ;;
+    '--nat-net1'|'--natnet1')
+        return
+        ;;
+    '--nat-pf1'|'--natpf1')
+        return
+        ;;
+    '--nat-anchor1'|'--natanchor1')
+        __vmctl_add_completions -W 'on'$'\n''off'
+        return
+        ;;
+    '--nat-tftp-prefix1'|'--nattftpprefix1')
+        return
+        ;;
+    '--nat-tftp-file1'|'--nattftpfile1')
+        return
+        ;;
+    '--bridge-adapter1'|'--bridgeadapter1')
+        return
+        ;;
+    '--intnet1')
+        return
+        ;;
+    '--nic-stream1'|'--nicstream1')
+        return
+        ;;
+    '--nic-trace1'|'--nictrace1')
+        __vmctl_add_completions -W 'on'$'\n''off'
+        return
+        ;;
+    '--nic-trace-file1'|'--nictracefile1')
+        return
+        ;;
+    '--nic2')
+        __vmctl_add_completions -W 'none'$'\n''null'$'\n''nat'$'\n''bridged'$'\n''intnet'$'\n''stream'
+        return
+        ;;
+    '--nic-type2'|'--nictype2')
+        __vmctl_add_completions -W '82540EM'$'\n''virtio'$'\n''Am79C973'$'\n''NE2000PCI'$'\n''NE2000ISA'
+        return
+        ;;
+    '--mac-address2'|'--macaddress2')
+        return
+        ;;
+    '--cable-connected2'|'--cableconnected2')
+        __vmctl_add_completions -W 'on'$'\n''off'
+        return
+        ;;
+    '--nic-rom2'|'--nicrom2')
+        __vmctl_add_completions -W 'on'$'\n''off'
+        return
+        ;;
+    '--nat-net2'|'--natnet2')
+        return
+        ;;
+    '--nat-pf2'|'--natpf2')
+        return
+        ;;
+    '--nat-anchor2'|'--natanchor2')
+        __vmctl_add_completions -W 'on'$'\n''off'
+        return
+        ;;
+    '--nat-tftp-prefix2'|'--nattftpprefix2')
+        return
+        ;;
+    '--nat-tftp-file2'|'--nattftpfile2')
+        return
+        ;;
+    '--bridge-adapter2'|'--bridgeadapter2')
+        return
+        ;;
+    '--intnet2')
+        return
+        ;;
+    '--nic-stream2'|'--nicstream2')
+        return
+        ;;
+    '--nic-trace2'|'--nictrace2')
+        __vmctl_add_completions -W 'on'$'\n''off'
+        return
+        ;;
+    '--nic-trace-file2'|'--nictracefile2')
+        return
+        ;;
+    '--nic3')
+        __vmctl_add_completions -W 'none'$'\n''null'$'\n''nat'$'\n''bridged'$'\n''intnet'$'\n''stream'
+        return
+        ;;
+    '--nic-type3'|'--nictype3')
+        __vmctl_add_completions -W '82540EM'$'\n''virtio'$'\n''Am79C973'$'\n''NE2000PCI'$'\n''NE2000ISA'
+        return
+        ;;
+    '--mac-address3'|'--macaddress3')
+        return
+        ;;
+    '--cable-connected3'|'--cableconnected3')
+        __vmctl_add_completions -W 'on'$'\n''off'
+        return
+        ;;
+    '--nic-rom3'|'--nicrom3')
+        __vmctl_add_completions -W 'on'$'\n''off'
+        return
+        ;;
+    '--nat-net3'|'--natnet3')
+        return
+        ;;
+    '--nat-pf3'|'--natpf3')
+        return
+        ;;
+    '--nat-anchor3'|'--natanchor3')
+        __vmctl_add_completions -W 'on'$'\n''off'
+        return
+        ;;
+    '--nat-tftp-prefix3'|'--nattftpprefix3')
+        return
+        ;;
+    '--nat-tftp-file3'|'--nattftpfile3')
+        return
+        ;;
+    '--bridge-adapter3'|'--bridgeadapter3')
+        return
+        ;;
+    '--intnet3')
+        return
+        ;;
+    '--nic-stream3'|'--nicstream3')
+        return
+        ;;
+    '--nic-trace3'|'--nictrace3')
+        __vmctl_add_completions -W 'on'$'\n''off'
+        return
+        ;;
+    '--nic-trace-file3'|'--nictracefile3')
+        return
+        ;;
+    '--nic4')
+        __vmctl_add_completions -W 'none'$'\n''null'$'\n''nat'$'\n''bridged'$'\n''intnet'$'\n''stream'
+        return
+        ;;
+    '--nic-type4'|'--nictype4')
+        __vmctl_add_completions -W '82540EM'$'\n''virtio'$'\n''Am79C973'$'\n''NE2000PCI'$'\n''NE2000ISA'
+        return
+        ;;
+    '--mac-address4'|'--macaddress4')
+        return
+        ;;
+    '--cable-connected4'|'--cableconnected4')
+        __vmctl_add_completions -W 'on'$'\n''off'
+        return
+        ;;
+    '--nic-rom4'|'--nicrom4')
+        __vmctl_add_completions -W 'on'$'\n''off'
+        return
+        ;;
+    '--nat-net4'|'--natnet4')
+        return
+        ;;
+    '--nat-pf4'|'--natpf4')
+        return
+        ;;
+    '--nat-anchor4'|'--natanchor4')
+        __vmctl_add_completions -W 'on'$'\n''off'
+        return
+        ;;
+    '--nat-tftp-prefix4'|'--nattftpprefix4')
+        return
+        ;;
+    '--nat-tftp-file4'|'--nattftpfile4')
+        return
+        ;;
+    '--bridge-adapter4'|'--bridgeadapter4')
+        return
+        ;;
+    '--intnet4')
+        return
+        ;;
+    '--nic-stream4'|'--nicstream4')
+        return
+        ;;
+    '--nic-trace4'|'--nictrace4')
+        __vmctl_add_completions -W 'on'$'\n''off'
+        return
+        ;;
+    '--nic-trace-file4'|'--nictracefile4')
+        return
+        ;;
+    '--nic5')
+        __vmctl_add_completions -W 'none'$'\n''null'$'\n''nat'$'\n''bridged'$'\n''intnet'$'\n''stream'
+        return
+        ;;
+    '--nic-type5'|'--nictype5')
+        __vmctl_add_completions -W '82540EM'$'\n''virtio'$'\n''Am79C973'$'\n''NE2000PCI'$'\n''NE2000ISA'
+        return
+        ;;
+    '--mac-address5'|'--macaddress5')
+        return
+        ;;
+    '--cable-connected5'|'--cableconnected5')
+        __vmctl_add_completions -W 'on'$'\n''off'
+        return
+        ;;
+    '--nic-rom5'|'--nicrom5')
+        __vmctl_add_completions -W 'on'$'\n''off'
+        return
+        ;;
+    '--nat-net5'|'--natnet5')
+        return
+        ;;
+    '--nat-pf5'|'--natpf5')
+        return
+        ;;
+    '--nat-anchor5'|'--natanchor5')
+        __vmctl_add_completions -W 'on'$'\n''off'
+        return
+        ;;
+    '--nat-tftp-prefix5'|'--nattftpprefix5')
+        return
+        ;;
+    '--nat-tftp-file5'|'--nattftpfile5')
+        return
+        ;;
+    '--bridge-adapter5'|'--bridgeadapter5')
+        return
+        ;;
+    '--intnet5')
+        return
+        ;;
+    '--nic-stream5'|'--nicstream5')
+        return
+        ;;
+    '--nic-trace5'|'--nictrace5')
+        __vmctl_add_completions -W 'on'$'\n''off'
+        return
+        ;;
+    '--nic-trace-file5'|'--nictracefile5')
+        return
+        ;;
+    '--nic6')
+        __vmctl_add_completions -W 'none'$'\n''null'$'\n''nat'$'\n''bridged'$'\n''intnet'$'\n''stream'
+        return
+        ;;
+    '--nic-type6'|'--nictype6')
+        __vmctl_add_completions -W '82540EM'$'\n''virtio'$'\n''Am79C973'$'\n''NE2000PCI'$'\n''NE2000ISA'
+        return
+        ;;
+    '--mac-address6'|'--macaddress6')
+        return
+        ;;
+    '--cable-connected6'|'--cableconnected6')
+        __vmctl_add_completions -W 'on'$'\n''off'
+        return
+        ;;
+    '--nic-rom6'|'--nicrom6')
+        __vmctl_add_completions -W 'on'$'\n''off'
+        return
+        ;;
+    '--nat-net6'|'--natnet6')
+        return
+        ;;
+    '--nat-pf6'|'--natpf6')
+        return
+        ;;
+    '--nat-anchor6'|'--natanchor6')
+        __vmctl_add_completions -W 'on'$'\n''off'
+        return
+        ;;
+    '--nat-tftp-prefix6'|'--nattftpprefix6')
+        return
+        ;;
+    '--nat-tftp-file6'|'--nattftpfile6')
+        return
+        ;;
+    '--bridge-adapter6'|'--bridgeadapter6')
+        return
+        ;;
+    '--intnet6')
+        return
+        ;;
+    '--nic-stream6'|'--nicstream6')
+        return
+        ;;
+    '--nic-trace6'|'--nictrace6')
+        __vmctl_add_completions -W 'on'$'\n''off'
+        return
+        ;;
+    '--nic-trace-file6'|'--nictracefile6')
+        return
+        ;;
+    '--nic7')
+        __vmctl_add_completions -W 'none'$'\n''null'$'\n''nat'$'\n''bridged'$'\n''intnet'$'\n''stream'
+        return
+        ;;
+    '--nic-type7'|'--nictype7')
+        __vmctl_add_completions -W '82540EM'$'\n''virtio'$'\n''Am79C973'$'\n''NE2000PCI'$'\n''NE2000ISA'
+        return
+        ;;
+    '--mac-address7'|'--macaddress7')
+        return
+        ;;
+    '--cable-connected7'|'--cableconnected7')
+        __vmctl_add_completions -W 'on'$'\n''off'
+        return
+        ;;
+    '--nic-rom7'|'--nicrom7')
+        __vmctl_add_completions -W 'on'$'\n''off'
+        return
+        ;;
+    '--nat-net7'|'--natnet7')
+        return
+        ;;
+    '--nat-pf7'|'--natpf7')
+        return
+        ;;
+    '--nat-anchor7'|'--natanchor7')
+        __vmctl_add_completions -W 'on'$'\n''off'
+        return
+        ;;
+    '--nat-tftp-prefix7'|'--nattftpprefix7')
+        return
+        ;;
+    '--nat-tftp-file7'|'--nattftpfile7')
+        return
+        ;;
+    '--bridge-adapter7'|'--bridgeadapter7')
+        return
+        ;;
+    '--intnet7')
+        return
+        ;;
+    '--nic-stream7'|'--nicstream7')
+        return
+        ;;
+    '--nic-trace7'|'--nictrace7')
+        __vmctl_add_completions -W 'on'$'\n''off'
+        return
+        ;;
+    '--nic-trace-file7'|'--nictracefile7')
+        return
+        ;;
+    '--nic8')
+        __vmctl_add_completions -W 'none'$'\n''null'$'\n''nat'$'\n''bridged'$'\n''intnet'$'\n''stream'
+        return
+        ;;
+    '--nic-type8'|'--nictype8')
+        __vmctl_add_completions -W '82540EM'$'\n''virtio'$'\n''Am79C973'$'\n''NE2000PCI'$'\n''NE2000ISA'
+        return
+        ;;
+    '--mac-address8'|'--macaddress8')
+        return
+        ;;
+    '--cable-connected8'|'--cableconnected8')
+        __vmctl_add_completions -W 'on'$'\n''off'
+        return
+        ;;
+    '--nic-rom8'|'--nicrom8')
+        __vmctl_add_completions -W 'on'$'\n''off'
+        return
+        ;;
+    '--nat-net8'|'--natnet8')
+        return
+        ;;
+    '--nat-pf8'|'--natpf8')
+        return
+        ;;
+    '--nat-anchor8'|'--natanchor8')
+        __vmctl_add_completions -W 'on'$'\n''off'
+        return
+        ;;
+    '--nat-tftp-prefix8'|'--nattftpprefix8')
+        return
+        ;;
+    '--nat-tftp-file8'|'--nattftpfile8')
+        return
+        ;;
+    '--bridge-adapter8'|'--bridgeadapter8')
+        return
+        ;;
+    '--intnet8')
+        return
+        ;;
+    '--nic-stream8'|'--nicstream8')
+        return
+        ;;
+    '--nic-trace8'|'--nictrace8')
+        __vmctl_add_completions -W 'on'$'\n''off'
+        return
+        ;;
+    '--nic-trace-file8'|'--nictracefile8')
         return
         ;;
     esac

@@ -61,6 +61,7 @@ _vmctl() {
             'storagectl:Adds a storage controller to a machine, or removes one.'
             'storageattach:Attaches an image to a controller, or detaches it.'
             'startvm:Starts a machine.'
+            'run:Boots a kernel, disk or CD once, with its serial console in this terminal.'
             'controlvm:Controls a running machine.'
             'discardstate:Drops a machine'\''s saved state.'
             'console:The serial console in this terminal. Ctrl-] leaves it; the machine runs on.'
@@ -71,7 +72,7 @@ _vmctl() {
         ;;
     arg)
         case "${words[1]}" in
-        createvm|registervm|unregistervm|modifyvm|list|showvminfo|createmedium|showmediuminfo|storagectl|storageattach|startvm|controlvm|discardstate|console|debugvm|help)
+        createvm|registervm|unregistervm|modifyvm|list|showvminfo|createmedium|showmediuminfo|storagectl|storageattach|startvm|run|controlvm|discardstate|console|debugvm|help)
             "_vmctl_${words[1]}" && ret=0
             ;;
         esac
@@ -484,6 +485,230 @@ _vmctl_startvm() {
         '--type[headless\: no window. The other kinds start without one too, as there is none yet.]:type:{__vmctl_complete "${___type[@]}"}'
         '--foreground[Runs the machine in this process. ^C powers it off.]'
         '--force[Goes on from a saved state though a disk has changed since\: the guest, which still has the old content in its memory, can then destroy the disk'\''s file systems.]'
+        '--version[Show the version.]'
+        '(-h --help)'{-h,--help}'[Show help information.]'
+    )
+    _arguments -w -s -S : "${arg_specs[@]}" && ret=0
+
+    return "${ret}"
+}
+
+_vmctl_run() {
+    local -i ret=1
+    local -ar ___on_reboot=('exit' 'reset')
+    local -ar ___sandbox=('on' 'off')
+    local -ar ___rtc_use_utc=('on' 'off')
+    local -ar ___hpet=('on' 'off')
+    local -ar ___debug_ports=('on' 'off')
+    local -ar ___uart_strict=('on' 'off')
+    local -ar ___test_device=('on' 'off')
+    local -ar ___virtio_rng=('on' 'off')
+    local -ar ___cpu_profile=('x86-64-v2' 'x86-64-v2-extended' 'i686')
+    local -ar ___accel=('translator' 'interpreter')
+    local -ar ___verify_code=('on' 'off')
+    local -ar ___boot1=('none' 'floppy' 'dvd' 'disk' 'net')
+    local -ar ___boot2=('none' 'floppy' 'dvd' 'disk' 'net')
+    local -ar ___boot3=('none' 'floppy' 'dvd' 'disk' 'net')
+    local -ar ___boot4=('none' 'floppy' 'dvd' 'disk' 'net')
+    local -ar ___nic1=('none' 'null' 'nat' 'bridged' 'intnet' 'stream')
+    local -ar ___nic_type1=('82540EM' 'virtio' 'Am79C973' 'NE2000PCI' 'NE2000ISA')
+    local -ar ___cable_connected1=('on' 'off')
+    local -ar ___nic_rom1=('on' 'off')
+    local -ar ___nat_anchor1=('on' 'off')
+    local -ar ___nic_trace1=('on' 'off')
+    local -ar ___nic2=('none' 'null' 'nat' 'bridged' 'intnet' 'stream')
+    local -ar ___nic_type2=('82540EM' 'virtio' 'Am79C973' 'NE2000PCI' 'NE2000ISA')
+    local -ar ___cable_connected2=('on' 'off')
+    local -ar ___nic_rom2=('on' 'off')
+    local -ar ___nat_anchor2=('on' 'off')
+    local -ar ___nic_trace2=('on' 'off')
+    local -ar ___nic3=('none' 'null' 'nat' 'bridged' 'intnet' 'stream')
+    local -ar ___nic_type3=('82540EM' 'virtio' 'Am79C973' 'NE2000PCI' 'NE2000ISA')
+    local -ar ___cable_connected3=('on' 'off')
+    local -ar ___nic_rom3=('on' 'off')
+    local -ar ___nat_anchor3=('on' 'off')
+    local -ar ___nic_trace3=('on' 'off')
+    local -ar ___nic4=('none' 'null' 'nat' 'bridged' 'intnet' 'stream')
+    local -ar ___nic_type4=('82540EM' 'virtio' 'Am79C973' 'NE2000PCI' 'NE2000ISA')
+    local -ar ___cable_connected4=('on' 'off')
+    local -ar ___nic_rom4=('on' 'off')
+    local -ar ___nat_anchor4=('on' 'off')
+    local -ar ___nic_trace4=('on' 'off')
+    local -ar ___nic5=('none' 'null' 'nat' 'bridged' 'intnet' 'stream')
+    local -ar ___nic_type5=('82540EM' 'virtio' 'Am79C973' 'NE2000PCI' 'NE2000ISA')
+    local -ar ___cable_connected5=('on' 'off')
+    local -ar ___nic_rom5=('on' 'off')
+    local -ar ___nat_anchor5=('on' 'off')
+    local -ar ___nic_trace5=('on' 'off')
+    local -ar ___nic6=('none' 'null' 'nat' 'bridged' 'intnet' 'stream')
+    local -ar ___nic_type6=('82540EM' 'virtio' 'Am79C973' 'NE2000PCI' 'NE2000ISA')
+    local -ar ___cable_connected6=('on' 'off')
+    local -ar ___nic_rom6=('on' 'off')
+    local -ar ___nat_anchor6=('on' 'off')
+    local -ar ___nic_trace6=('on' 'off')
+    local -ar ___nic7=('none' 'null' 'nat' 'bridged' 'intnet' 'stream')
+    local -ar ___nic_type7=('82540EM' 'virtio' 'Am79C973' 'NE2000PCI' 'NE2000ISA')
+    local -ar ___cable_connected7=('on' 'off')
+    local -ar ___nic_rom7=('on' 'off')
+    local -ar ___nat_anchor7=('on' 'off')
+    local -ar ___nic_trace7=('on' 'off')
+    local -ar ___nic8=('none' 'null' 'nat' 'bridged' 'intnet' 'stream')
+    local -ar ___nic_type8=('82540EM' 'virtio' 'Am79C973' 'NE2000PCI' 'NE2000ISA')
+    local -ar ___cable_connected8=('on' 'off')
+    local -ar ___nic_rom8=('on' 'off')
+    local -ar ___nat_anchor8=('on' 'off')
+    local -ar ___nic_trace8=('on' 'off')
+    local -ar arg_specs=(
+        '*--disk[A disk on IDE, up to three times. ro\: the guest may not write; snapshot\: it writes to a copy that goes with it.]:file\[\:ro|\:snapshot\]:_files'
+        '--cdrom[A CD on IDE.]:file:_files'
+        '--expect[Ends, with status 0, when the console has shown this.]:text:'
+        '--timeout[Ends, with status 124, after so long.]:seconds:'
+        '--on-reboot[What the guest'\''s reset does\: exit ends it with status 0.]:on-reboot:{__vmctl_complete "${___on_reboot[@]}"}'
+        '--name[A new name.]:name:'
+        '--description[A text for people.]:description:'
+        '--sandbox[Whether the machine'\''s process gives up what it does not need\: on or off.]:sandbox:{__vmctl_complete "${___sandbox[@]}"}'
+        '--memory[Memory in MB.]:mb:'
+        '--vram[Video memory in MB.]:mb:'
+        '--firmware[bios for SeaBIOS, or the file of a ROM image.]:firmware:_files'
+        '--rtc-use-utc[Whether the clock shows UTC\: on or off.]:rtc-use-utc:{__vmctl_complete "${___rtc_use_utc[@]}"}'
+        '--hpet[Whether there is an HPET\: on or off.]:hpet:{__vmctl_complete "${___hpet[@]}"}'
+        '--debug-ports[The ports 0xE9 (log) and 0xF4 (exit), and the test device of public suites\: on or off.]:debug-ports:{__vmctl_complete "${___debug_ports[@]}"}'
+        '--uart-strict[Whether UART interrupts need OUT2, as on a PC\: on or off.]:uart-strict:{__vmctl_complete "${___uart_strict[@]}"}'
+        '--test-device[A PCI device for tests of port and memory accesses\: on or off.]:test-device:{__vmctl_complete "${___test_device[@]}"}'
+        '--virtio-rng[A virtio device that gives the guest random numbers of the host\: on or off.]:virtio-rng:{__vmctl_complete "${___virtio_rng[@]}"}'
+        '--cpus[The number of CPUs.]:cpus:'
+        '--cpu-profile[The CPU model\: x86-64-v2, x86-64-v2-extended, i686.]:cpu-profile:{__vmctl_complete "${___cpu_profile[@]}"}'
+        '--accel[How guest code is executed\: translator or interpreter.]:accel:{__vmctl_complete "${___accel[@]}"}'
+        '--verify-code[Whether translated code is proved to stay in the guest before it runs\: on or off.]:verify-code:{__vmctl_complete "${___verify_code[@]}"}'
+        '--cpuid-set[Sets a CPUID leaf.]:leaf\[\:sub\] eax ebx ecx edx:'
+        '--cpuid-remove[Takes a changed CPUID leaf away.]:leaf\[\:sub\]:'
+        '--boot1[Boot device 1\: none, floppy, dvd, disk or net.]:boot1:{__vmctl_complete "${___boot1[@]}"}'
+        '--boot2[Boot device 2\: none, floppy, dvd, disk or net.]:boot2:{__vmctl_complete "${___boot2[@]}"}'
+        '--boot3[Boot device 3\: none, floppy, dvd, disk or net.]:boot3:{__vmctl_complete "${___boot3[@]}"}'
+        '--boot4[Boot device 4\: none, floppy, dvd, disk or net.]:boot4:{__vmctl_complete "${___boot4[@]}"}'
+        '--kernel[A Linux bzImage or multiboot ELF to start directly; none\: the firmware boots.]:kernel:_files'
+        '--initrd[The kernel'\''s initial RAM disk, or multiboot modules\: "FILE ARGUMENTS,FILE ARGUMENTS"; none\: without.]:initrd:_files'
+        '--append[The kernel'\''s command line.]:append:'
+        '--nic1[What network card 1 is plugged into; none\: there is no such card.]:nic1:{__vmctl_complete "${___nic1[@]}"}'
+        '(--nic-type1 --nictype1)'{--nic-type1,--nictype1}'[Which card network card 1 is.]:nic-type1:{__vmctl_complete "${___nic_type1[@]}"}'
+        '(--mac-address1 --macaddress1)'{--mac-address1,--macaddress1}'[Its Ethernet address; auto\: a new one.]:auto|address:'
+        '(--cable-connected1 --cableconnected1)'{--cable-connected1,--cableconnected1}'[Whether its cable is plugged in\: on or off.]:cable-connected1:{__vmctl_complete "${___cable_connected1[@]}"}'
+        '(--nic-rom1 --nicrom1)'{--nic-rom1,--nicrom1}'[Whether it has a boot ROM in a machine that boots from the network\: on or off, so that another card is the one.]:nic-rom1:{__vmctl_complete "${___nic_rom1[@]}"}'
+        '(--nat-net1 --natnet1)'{--nat-net1,--natnet1}'[The network that a card on nat sees.]:network/bits:'
+        '(--nat-pf1 --natpf1)'{--nat-pf1,--natpf1}'[Adds a port forward of a card on nat, NAME,tcp|udp,\[HOSTIP\],HOSTPORT,\[GUESTIP\],GUESTPORT, or deletes one\: delete NAME.]:rule:'
+        '(--nat-anchor1 --natanchor1)'{--nat-anchor1,--natanchor1}'[Whether connections of a card on nat outlive a teleport, by way of the host where they began\: on or off, which also ends those that this host still carries.]:nat-anchor1:{__vmctl_complete "${___nat_anchor1[@]}"}'
+        '(--nat-tftp-prefix1 --nattftpprefix1)'{--nat-tftp-prefix1,--nattftpprefix1}'[The folder whose files a guest on nat gets by TFTP; empty\: none.]:folder:'
+        '(--nat-tftp-file1 --nattftpfile1)'{--nat-tftp-file1,--nattftpfile1}'[The file in it for guests that boot from the network; empty\: none.]:file:'
+        '(--bridge-adapter1 --bridgeadapter1)'{--bridge-adapter1,--bridgeadapter1}'[The tap or bridge of the host that a bridged card is plugged into.]:interface:'
+        '--intnet1[The network of this user'\''s machines that a card on intnet joins.]:network:'
+        '(--nic-stream1 --nicstream1)'{--nic-stream1,--nicstream1}'[Where the frames of a card on stream go\: \[listen\:\]HOST\:PORT | \[listen\:\]PATH.]:place:'
+        '(--nic-trace1 --nictrace1)'{--nic-trace1,--nictrace1}'[Whether its frames are written to a file\: on or off.]:nic-trace1:{__vmctl_complete "${___nic_trace1[@]}"}'
+        '(--nic-trace-file1 --nictracefile1)'{--nic-trace-file1,--nictracefile1}'[Where they are written, in pcap'\''s format; empty\: nic1.pcap in the machine'\''s folder.]:file:'
+        '--nic2[What network card 2 is plugged into; none\: there is no such card.]:nic2:{__vmctl_complete "${___nic2[@]}"}'
+        '(--nic-type2 --nictype2)'{--nic-type2,--nictype2}'[Which card network card 2 is.]:nic-type2:{__vmctl_complete "${___nic_type2[@]}"}'
+        '(--mac-address2 --macaddress2)'{--mac-address2,--macaddress2}'[Its Ethernet address; auto\: a new one.]:auto|address:'
+        '(--cable-connected2 --cableconnected2)'{--cable-connected2,--cableconnected2}'[Whether its cable is plugged in\: on or off.]:cable-connected2:{__vmctl_complete "${___cable_connected2[@]}"}'
+        '(--nic-rom2 --nicrom2)'{--nic-rom2,--nicrom2}'[Whether it has a boot ROM in a machine that boots from the network\: on or off, so that another card is the one.]:nic-rom2:{__vmctl_complete "${___nic_rom2[@]}"}'
+        '(--nat-net2 --natnet2)'{--nat-net2,--natnet2}'[The network that a card on nat sees.]:network/bits:'
+        '(--nat-pf2 --natpf2)'{--nat-pf2,--natpf2}'[Adds a port forward of a card on nat, NAME,tcp|udp,\[HOSTIP\],HOSTPORT,\[GUESTIP\],GUESTPORT, or deletes one\: delete NAME.]:rule:'
+        '(--nat-anchor2 --natanchor2)'{--nat-anchor2,--natanchor2}'[Whether connections of a card on nat outlive a teleport, by way of the host where they began\: on or off, which also ends those that this host still carries.]:nat-anchor2:{__vmctl_complete "${___nat_anchor2[@]}"}'
+        '(--nat-tftp-prefix2 --nattftpprefix2)'{--nat-tftp-prefix2,--nattftpprefix2}'[The folder whose files a guest on nat gets by TFTP; empty\: none.]:folder:'
+        '(--nat-tftp-file2 --nattftpfile2)'{--nat-tftp-file2,--nattftpfile2}'[The file in it for guests that boot from the network; empty\: none.]:file:'
+        '(--bridge-adapter2 --bridgeadapter2)'{--bridge-adapter2,--bridgeadapter2}'[The tap or bridge of the host that a bridged card is plugged into.]:interface:'
+        '--intnet2[The network of this user'\''s machines that a card on intnet joins.]:network:'
+        '(--nic-stream2 --nicstream2)'{--nic-stream2,--nicstream2}'[Where the frames of a card on stream go\: \[listen\:\]HOST\:PORT | \[listen\:\]PATH.]:place:'
+        '(--nic-trace2 --nictrace2)'{--nic-trace2,--nictrace2}'[Whether its frames are written to a file\: on or off.]:nic-trace2:{__vmctl_complete "${___nic_trace2[@]}"}'
+        '(--nic-trace-file2 --nictracefile2)'{--nic-trace-file2,--nictracefile2}'[Where they are written, in pcap'\''s format; empty\: nic2.pcap in the machine'\''s folder.]:file:'
+        '--nic3[What network card 3 is plugged into; none\: there is no such card.]:nic3:{__vmctl_complete "${___nic3[@]}"}'
+        '(--nic-type3 --nictype3)'{--nic-type3,--nictype3}'[Which card network card 3 is.]:nic-type3:{__vmctl_complete "${___nic_type3[@]}"}'
+        '(--mac-address3 --macaddress3)'{--mac-address3,--macaddress3}'[Its Ethernet address; auto\: a new one.]:auto|address:'
+        '(--cable-connected3 --cableconnected3)'{--cable-connected3,--cableconnected3}'[Whether its cable is plugged in\: on or off.]:cable-connected3:{__vmctl_complete "${___cable_connected3[@]}"}'
+        '(--nic-rom3 --nicrom3)'{--nic-rom3,--nicrom3}'[Whether it has a boot ROM in a machine that boots from the network\: on or off, so that another card is the one.]:nic-rom3:{__vmctl_complete "${___nic_rom3[@]}"}'
+        '(--nat-net3 --natnet3)'{--nat-net3,--natnet3}'[The network that a card on nat sees.]:network/bits:'
+        '(--nat-pf3 --natpf3)'{--nat-pf3,--natpf3}'[Adds a port forward of a card on nat, NAME,tcp|udp,\[HOSTIP\],HOSTPORT,\[GUESTIP\],GUESTPORT, or deletes one\: delete NAME.]:rule:'
+        '(--nat-anchor3 --natanchor3)'{--nat-anchor3,--natanchor3}'[Whether connections of a card on nat outlive a teleport, by way of the host where they began\: on or off, which also ends those that this host still carries.]:nat-anchor3:{__vmctl_complete "${___nat_anchor3[@]}"}'
+        '(--nat-tftp-prefix3 --nattftpprefix3)'{--nat-tftp-prefix3,--nattftpprefix3}'[The folder whose files a guest on nat gets by TFTP; empty\: none.]:folder:'
+        '(--nat-tftp-file3 --nattftpfile3)'{--nat-tftp-file3,--nattftpfile3}'[The file in it for guests that boot from the network; empty\: none.]:file:'
+        '(--bridge-adapter3 --bridgeadapter3)'{--bridge-adapter3,--bridgeadapter3}'[The tap or bridge of the host that a bridged card is plugged into.]:interface:'
+        '--intnet3[The network of this user'\''s machines that a card on intnet joins.]:network:'
+        '(--nic-stream3 --nicstream3)'{--nic-stream3,--nicstream3}'[Where the frames of a card on stream go\: \[listen\:\]HOST\:PORT | \[listen\:\]PATH.]:place:'
+        '(--nic-trace3 --nictrace3)'{--nic-trace3,--nictrace3}'[Whether its frames are written to a file\: on or off.]:nic-trace3:{__vmctl_complete "${___nic_trace3[@]}"}'
+        '(--nic-trace-file3 --nictracefile3)'{--nic-trace-file3,--nictracefile3}'[Where they are written, in pcap'\''s format; empty\: nic3.pcap in the machine'\''s folder.]:file:'
+        '--nic4[What network card 4 is plugged into; none\: there is no such card.]:nic4:{__vmctl_complete "${___nic4[@]}"}'
+        '(--nic-type4 --nictype4)'{--nic-type4,--nictype4}'[Which card network card 4 is.]:nic-type4:{__vmctl_complete "${___nic_type4[@]}"}'
+        '(--mac-address4 --macaddress4)'{--mac-address4,--macaddress4}'[Its Ethernet address; auto\: a new one.]:auto|address:'
+        '(--cable-connected4 --cableconnected4)'{--cable-connected4,--cableconnected4}'[Whether its cable is plugged in\: on or off.]:cable-connected4:{__vmctl_complete "${___cable_connected4[@]}"}'
+        '(--nic-rom4 --nicrom4)'{--nic-rom4,--nicrom4}'[Whether it has a boot ROM in a machine that boots from the network\: on or off, so that another card is the one.]:nic-rom4:{__vmctl_complete "${___nic_rom4[@]}"}'
+        '(--nat-net4 --natnet4)'{--nat-net4,--natnet4}'[The network that a card on nat sees.]:network/bits:'
+        '(--nat-pf4 --natpf4)'{--nat-pf4,--natpf4}'[Adds a port forward of a card on nat, NAME,tcp|udp,\[HOSTIP\],HOSTPORT,\[GUESTIP\],GUESTPORT, or deletes one\: delete NAME.]:rule:'
+        '(--nat-anchor4 --natanchor4)'{--nat-anchor4,--natanchor4}'[Whether connections of a card on nat outlive a teleport, by way of the host where they began\: on or off, which also ends those that this host still carries.]:nat-anchor4:{__vmctl_complete "${___nat_anchor4[@]}"}'
+        '(--nat-tftp-prefix4 --nattftpprefix4)'{--nat-tftp-prefix4,--nattftpprefix4}'[The folder whose files a guest on nat gets by TFTP; empty\: none.]:folder:'
+        '(--nat-tftp-file4 --nattftpfile4)'{--nat-tftp-file4,--nattftpfile4}'[The file in it for guests that boot from the network; empty\: none.]:file:'
+        '(--bridge-adapter4 --bridgeadapter4)'{--bridge-adapter4,--bridgeadapter4}'[The tap or bridge of the host that a bridged card is plugged into.]:interface:'
+        '--intnet4[The network of this user'\''s machines that a card on intnet joins.]:network:'
+        '(--nic-stream4 --nicstream4)'{--nic-stream4,--nicstream4}'[Where the frames of a card on stream go\: \[listen\:\]HOST\:PORT | \[listen\:\]PATH.]:place:'
+        '(--nic-trace4 --nictrace4)'{--nic-trace4,--nictrace4}'[Whether its frames are written to a file\: on or off.]:nic-trace4:{__vmctl_complete "${___nic_trace4[@]}"}'
+        '(--nic-trace-file4 --nictracefile4)'{--nic-trace-file4,--nictracefile4}'[Where they are written, in pcap'\''s format; empty\: nic4.pcap in the machine'\''s folder.]:file:'
+        '--nic5[What network card 5 is plugged into; none\: there is no such card.]:nic5:{__vmctl_complete "${___nic5[@]}"}'
+        '(--nic-type5 --nictype5)'{--nic-type5,--nictype5}'[Which card network card 5 is.]:nic-type5:{__vmctl_complete "${___nic_type5[@]}"}'
+        '(--mac-address5 --macaddress5)'{--mac-address5,--macaddress5}'[Its Ethernet address; auto\: a new one.]:auto|address:'
+        '(--cable-connected5 --cableconnected5)'{--cable-connected5,--cableconnected5}'[Whether its cable is plugged in\: on or off.]:cable-connected5:{__vmctl_complete "${___cable_connected5[@]}"}'
+        '(--nic-rom5 --nicrom5)'{--nic-rom5,--nicrom5}'[Whether it has a boot ROM in a machine that boots from the network\: on or off, so that another card is the one.]:nic-rom5:{__vmctl_complete "${___nic_rom5[@]}"}'
+        '(--nat-net5 --natnet5)'{--nat-net5,--natnet5}'[The network that a card on nat sees.]:network/bits:'
+        '(--nat-pf5 --natpf5)'{--nat-pf5,--natpf5}'[Adds a port forward of a card on nat, NAME,tcp|udp,\[HOSTIP\],HOSTPORT,\[GUESTIP\],GUESTPORT, or deletes one\: delete NAME.]:rule:'
+        '(--nat-anchor5 --natanchor5)'{--nat-anchor5,--natanchor5}'[Whether connections of a card on nat outlive a teleport, by way of the host where they began\: on or off, which also ends those that this host still carries.]:nat-anchor5:{__vmctl_complete "${___nat_anchor5[@]}"}'
+        '(--nat-tftp-prefix5 --nattftpprefix5)'{--nat-tftp-prefix5,--nattftpprefix5}'[The folder whose files a guest on nat gets by TFTP; empty\: none.]:folder:'
+        '(--nat-tftp-file5 --nattftpfile5)'{--nat-tftp-file5,--nattftpfile5}'[The file in it for guests that boot from the network; empty\: none.]:file:'
+        '(--bridge-adapter5 --bridgeadapter5)'{--bridge-adapter5,--bridgeadapter5}'[The tap or bridge of the host that a bridged card is plugged into.]:interface:'
+        '--intnet5[The network of this user'\''s machines that a card on intnet joins.]:network:'
+        '(--nic-stream5 --nicstream5)'{--nic-stream5,--nicstream5}'[Where the frames of a card on stream go\: \[listen\:\]HOST\:PORT | \[listen\:\]PATH.]:place:'
+        '(--nic-trace5 --nictrace5)'{--nic-trace5,--nictrace5}'[Whether its frames are written to a file\: on or off.]:nic-trace5:{__vmctl_complete "${___nic_trace5[@]}"}'
+        '(--nic-trace-file5 --nictracefile5)'{--nic-trace-file5,--nictracefile5}'[Where they are written, in pcap'\''s format; empty\: nic5.pcap in the machine'\''s folder.]:file:'
+        '--nic6[What network card 6 is plugged into; none\: there is no such card.]:nic6:{__vmctl_complete "${___nic6[@]}"}'
+        '(--nic-type6 --nictype6)'{--nic-type6,--nictype6}'[Which card network card 6 is.]:nic-type6:{__vmctl_complete "${___nic_type6[@]}"}'
+        '(--mac-address6 --macaddress6)'{--mac-address6,--macaddress6}'[Its Ethernet address; auto\: a new one.]:auto|address:'
+        '(--cable-connected6 --cableconnected6)'{--cable-connected6,--cableconnected6}'[Whether its cable is plugged in\: on or off.]:cable-connected6:{__vmctl_complete "${___cable_connected6[@]}"}'
+        '(--nic-rom6 --nicrom6)'{--nic-rom6,--nicrom6}'[Whether it has a boot ROM in a machine that boots from the network\: on or off, so that another card is the one.]:nic-rom6:{__vmctl_complete "${___nic_rom6[@]}"}'
+        '(--nat-net6 --natnet6)'{--nat-net6,--natnet6}'[The network that a card on nat sees.]:network/bits:'
+        '(--nat-pf6 --natpf6)'{--nat-pf6,--natpf6}'[Adds a port forward of a card on nat, NAME,tcp|udp,\[HOSTIP\],HOSTPORT,\[GUESTIP\],GUESTPORT, or deletes one\: delete NAME.]:rule:'
+        '(--nat-anchor6 --natanchor6)'{--nat-anchor6,--natanchor6}'[Whether connections of a card on nat outlive a teleport, by way of the host where they began\: on or off, which also ends those that this host still carries.]:nat-anchor6:{__vmctl_complete "${___nat_anchor6[@]}"}'
+        '(--nat-tftp-prefix6 --nattftpprefix6)'{--nat-tftp-prefix6,--nattftpprefix6}'[The folder whose files a guest on nat gets by TFTP; empty\: none.]:folder:'
+        '(--nat-tftp-file6 --nattftpfile6)'{--nat-tftp-file6,--nattftpfile6}'[The file in it for guests that boot from the network; empty\: none.]:file:'
+        '(--bridge-adapter6 --bridgeadapter6)'{--bridge-adapter6,--bridgeadapter6}'[The tap or bridge of the host that a bridged card is plugged into.]:interface:'
+        '--intnet6[The network of this user'\''s machines that a card on intnet joins.]:network:'
+        '(--nic-stream6 --nicstream6)'{--nic-stream6,--nicstream6}'[Where the frames of a card on stream go\: \[listen\:\]HOST\:PORT | \[listen\:\]PATH.]:place:'
+        '(--nic-trace6 --nictrace6)'{--nic-trace6,--nictrace6}'[Whether its frames are written to a file\: on or off.]:nic-trace6:{__vmctl_complete "${___nic_trace6[@]}"}'
+        '(--nic-trace-file6 --nictracefile6)'{--nic-trace-file6,--nictracefile6}'[Where they are written, in pcap'\''s format; empty\: nic6.pcap in the machine'\''s folder.]:file:'
+        '--nic7[What network card 7 is plugged into; none\: there is no such card.]:nic7:{__vmctl_complete "${___nic7[@]}"}'
+        '(--nic-type7 --nictype7)'{--nic-type7,--nictype7}'[Which card network card 7 is.]:nic-type7:{__vmctl_complete "${___nic_type7[@]}"}'
+        '(--mac-address7 --macaddress7)'{--mac-address7,--macaddress7}'[Its Ethernet address; auto\: a new one.]:auto|address:'
+        '(--cable-connected7 --cableconnected7)'{--cable-connected7,--cableconnected7}'[Whether its cable is plugged in\: on or off.]:cable-connected7:{__vmctl_complete "${___cable_connected7[@]}"}'
+        '(--nic-rom7 --nicrom7)'{--nic-rom7,--nicrom7}'[Whether it has a boot ROM in a machine that boots from the network\: on or off, so that another card is the one.]:nic-rom7:{__vmctl_complete "${___nic_rom7[@]}"}'
+        '(--nat-net7 --natnet7)'{--nat-net7,--natnet7}'[The network that a card on nat sees.]:network/bits:'
+        '(--nat-pf7 --natpf7)'{--nat-pf7,--natpf7}'[Adds a port forward of a card on nat, NAME,tcp|udp,\[HOSTIP\],HOSTPORT,\[GUESTIP\],GUESTPORT, or deletes one\: delete NAME.]:rule:'
+        '(--nat-anchor7 --natanchor7)'{--nat-anchor7,--natanchor7}'[Whether connections of a card on nat outlive a teleport, by way of the host where they began\: on or off, which also ends those that this host still carries.]:nat-anchor7:{__vmctl_complete "${___nat_anchor7[@]}"}'
+        '(--nat-tftp-prefix7 --nattftpprefix7)'{--nat-tftp-prefix7,--nattftpprefix7}'[The folder whose files a guest on nat gets by TFTP; empty\: none.]:folder:'
+        '(--nat-tftp-file7 --nattftpfile7)'{--nat-tftp-file7,--nattftpfile7}'[The file in it for guests that boot from the network; empty\: none.]:file:'
+        '(--bridge-adapter7 --bridgeadapter7)'{--bridge-adapter7,--bridgeadapter7}'[The tap or bridge of the host that a bridged card is plugged into.]:interface:'
+        '--intnet7[The network of this user'\''s machines that a card on intnet joins.]:network:'
+        '(--nic-stream7 --nicstream7)'{--nic-stream7,--nicstream7}'[Where the frames of a card on stream go\: \[listen\:\]HOST\:PORT | \[listen\:\]PATH.]:place:'
+        '(--nic-trace7 --nictrace7)'{--nic-trace7,--nictrace7}'[Whether its frames are written to a file\: on or off.]:nic-trace7:{__vmctl_complete "${___nic_trace7[@]}"}'
+        '(--nic-trace-file7 --nictracefile7)'{--nic-trace-file7,--nictracefile7}'[Where they are written, in pcap'\''s format; empty\: nic7.pcap in the machine'\''s folder.]:file:'
+        '--nic8[What network card 8 is plugged into; none\: there is no such card.]:nic8:{__vmctl_complete "${___nic8[@]}"}'
+        '(--nic-type8 --nictype8)'{--nic-type8,--nictype8}'[Which card network card 8 is.]:nic-type8:{__vmctl_complete "${___nic_type8[@]}"}'
+        '(--mac-address8 --macaddress8)'{--mac-address8,--macaddress8}'[Its Ethernet address; auto\: a new one.]:auto|address:'
+        '(--cable-connected8 --cableconnected8)'{--cable-connected8,--cableconnected8}'[Whether its cable is plugged in\: on or off.]:cable-connected8:{__vmctl_complete "${___cable_connected8[@]}"}'
+        '(--nic-rom8 --nicrom8)'{--nic-rom8,--nicrom8}'[Whether it has a boot ROM in a machine that boots from the network\: on or off, so that another card is the one.]:nic-rom8:{__vmctl_complete "${___nic_rom8[@]}"}'
+        '(--nat-net8 --natnet8)'{--nat-net8,--natnet8}'[The network that a card on nat sees.]:network/bits:'
+        '(--nat-pf8 --natpf8)'{--nat-pf8,--natpf8}'[Adds a port forward of a card on nat, NAME,tcp|udp,\[HOSTIP\],HOSTPORT,\[GUESTIP\],GUESTPORT, or deletes one\: delete NAME.]:rule:'
+        '(--nat-anchor8 --natanchor8)'{--nat-anchor8,--natanchor8}'[Whether connections of a card on nat outlive a teleport, by way of the host where they began\: on or off, which also ends those that this host still carries.]:nat-anchor8:{__vmctl_complete "${___nat_anchor8[@]}"}'
+        '(--nat-tftp-prefix8 --nattftpprefix8)'{--nat-tftp-prefix8,--nattftpprefix8}'[The folder whose files a guest on nat gets by TFTP; empty\: none.]:folder:'
+        '(--nat-tftp-file8 --nattftpfile8)'{--nat-tftp-file8,--nattftpfile8}'[The file in it for guests that boot from the network; empty\: none.]:file:'
+        '(--bridge-adapter8 --bridgeadapter8)'{--bridge-adapter8,--bridgeadapter8}'[The tap or bridge of the host that a bridged card is plugged into.]:interface:'
+        '--intnet8[The network of this user'\''s machines that a card on intnet joins.]:network:'
+        '(--nic-stream8 --nicstream8)'{--nic-stream8,--nicstream8}'[Where the frames of a card on stream go\: \[listen\:\]HOST\:PORT | \[listen\:\]PATH.]:place:'
+        '(--nic-trace8 --nictrace8)'{--nic-trace8,--nictrace8}'[Whether its frames are written to a file\: on or off.]:nic-trace8:{__vmctl_complete "${___nic_trace8[@]}"}'
+        '(--nic-trace-file8 --nictracefile8)'{--nic-trace-file8,--nictracefile8}'[Where they are written, in pcap'\''s format; empty\: nic8.pcap in the machine'\''s folder.]:file:'
         '--version[Show the version.]'
         '(-h --help)'{-h,--help}'[Show help information.]'
     )

@@ -45,7 +45,7 @@ public enum ConsoleLink {
 
   /// Sends what the connection takes now.
   /// - Returns: false when it has ended.
-  private static func send(_ connection: Int32, _ typed: inout [UInt8]) -> Bool {
+  static func send(_ connection: Int32, _ typed: inout [UInt8]) -> Bool {
     while !typed.isEmpty {
       let count = Glibc.send(connection, typed, typed.count, Int32(MSG_DONTWAIT))
       if count < 0 {

@@ -11,17 +11,45 @@ public enum VMLauncher {
   /// The subcommand under which vmctl is the VM process; the report goes to this descriptor.
   public static let subcommand = "vm-process"
   static let reportDescriptor: Int32 = 3
+  /// Where an owned VM process reads nothing, until its owner has gone.
+  static let ownerDescriptor: Int32 = 4
 
   /// - Returns: what the VM process has to say to the user.
   /// - Throws: what kept it from starting, in its own words.
-  /// - Parameter force: as `VMProcess` takes it.
-  public static func start(_ entry: VMEntry, registry: Registry, force: Bool = false) throws -> [String] {
+  public static func start(
+    _ entry: VMEntry, registry: Registry, options: StartOptions = StartOptions()
+  ) throws -> [String] {
+    try launch(entry, registry: registry, options: options, owner: nil).summary
+  }
+
+  /// Starts a VM process that ends with this one.
+  /// - Throws: `ManagementError` with what kept it from starting, in its own words.
+  public static func startOwned(_ entry: VMEntry, registry: Registry, options: StartOptions) throws -> OwnedProcess {
     var ends: [Int32] = [0, 0]
     guard pipe(&ends) == 0 else { throw ManagementError.system("cannot make a pipe") }
     for end in ends { _ = fcntl(end, F_SETFD, FD_CLOEXEC) }
     defer { close(ends[0]) }
+    var options = options
+    options.isOwned = true
     do {
-      try spawn(entry, registry, force: force, report: ends[1])
+      let process = try launch(entry, registry: registry, options: options, owner: ends[0]).process
+      return OwnedProcess(process: process, lifeline: ends[1])
+    } catch {
+      close(ends[1])
+      throw error
+    }
+  }
+
+  private static func launch(
+    _ entry: VMEntry, registry: Registry, options: StartOptions, owner: Int32?
+  ) throws -> (summary: [String], process: pid_t) {
+    var ends: [Int32] = [0, 0]
+    guard pipe(&ends) == 0 else { throw ManagementError.system("cannot make a pipe") }
+    for end in ends { _ = fcntl(end, F_SETFD, FD_CLOEXEC) }
+    defer { close(ends[0]) }
+    let process: pid_t
+    do {
+      process = try spawn(entry, registry, options, report: ends[1], owner: owner)
       close(ends[1])
     } catch {
       close(ends[1])
@@ -41,10 +69,12 @@ public enum VMLauncher {
         remedy: "see its log with vmctl showvminfo \"\(entry.name)\" --log 0")
     }
     if let error = report.error { throw ManagementError(error) }
-    return report.summary
+    return (report.summary, process)
   }
 
-  private static func spawn(_ entry: VMEntry, _ registry: Registry, force: Bool, report: Int32) throws {
+  private static func spawn(
+    _ entry: VMEntry, _ registry: Registry, _ options: StartOptions, report: Int32, owner: Int32?
+  ) throws -> pid_t {
     var attributes = posix_spawnattr_t()
     posix_spawnattr_init(&attributes)
     defer { posix_spawnattr_destroy(&attributes) }
@@ -62,12 +92,20 @@ public enum VMLauncher {
     posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0)
     posix_spawn_file_actions_addopen(&actions, 1, "/dev/null", O_WRONLY, 0)
     posix_spawn_file_actions_addopen(&actions, 2, "/dev/null", O_WRONLY, 0)
-    // dup2 onto itself would leave close-on-exec set; posix_spawn clears it in that case (POSIX.1-2024).
-    posix_spawn_file_actions_adddup2(&actions, report, reportDescriptor)
+    // Each may stand where another is to come, so that all go where none is first.
+    let passed = [(report, reportDescriptor)] + (owner.map { [($0, ownerDescriptor)] } ?? [])
+    var copies: [Int32] = []
+    defer { for copy in copies { close(copy) } }
+    for (descriptor, place) in passed {
+      let copy = fcntl(descriptor, F_DUPFD_CLOEXEC, 16)
+      guard copy >= 0 else { throw ManagementError.system("cannot start a process") }
+      copies.append(copy)
+      posix_spawn_file_actions_adddup2(&actions, copy, place)
+    }
 
     let program = try FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")
     let arguments =
-      ["vmctl", subcommand] + (force ? ["--force"] : []) + ["--", entry.definition.uuid.uuidString.lowercased()]
+      ["vmctl", subcommand] + options.words + ["--", entry.definition.uuid.uuidString.lowercased()]
     var environment = ProcessInfo.processInfo.environment
     environment["VMCTL_HOME"] = registry.home
     let words = arguments.map { strdup($0) } + [nil]
@@ -76,11 +114,15 @@ public enum VMLauncher {
     var process = pid_t()
     let code = posix_spawn(&process, program, &actions, &attributes, words, variables)
     guard code == 0 else { throw ManagementError.system("cannot start \(program)", code) }
+    return process
   }
 
   /// The life of a VM process, from its first instruction to its exit status.
-  public static func runDetached(_ name: String, registry: Registry, force: Bool = false) -> Int32 {
+  public static func runDetached(
+    _ name: String, registry: Registry, options: StartOptions = StartOptions()
+  ) -> Int32 {
     _ = fcntl(reportDescriptor, F_SETFD, FD_CLOEXEC)
+    if options.isOwned { _ = fcntl(ownerDescriptor, F_SETFD, FD_CLOEXEC) }
     func report(_ report: StartReport) {
       if let bytes = try? JSONEncoder().encode(report) {
         try? Files.writeAll(reportDescriptor, Array(bytes), path: "the report")
@@ -90,16 +132,59 @@ public enum VMLauncher {
     signal(SIGPIPE, SIG_IGN)
     let process: VMProcess
     do {
-      process = try VMProcess(try registry.find(name), detached: true, force: force)
+      process = try VMProcess(try registry.find(name), detached: true, options: options)
       let signals = SignalWatch([SIGTERM, SIGINT, SIGHUP]) { process.terminate() }
       defer { withExtendedLifetime(signals) {} }
       let summary = try process.start()
       report(StartReport(summary: summary))
+      if options.isOwned { endWithOwner(process) }
       return process.waitUntilEnd()
     } catch {
       report(StartReport(summary: [], error: ManagementError.text(for: error)))
       return 1
     }
+  }
+}
+
+extension VMLauncher {
+  /// The owner writes nothing: what is read is its end.
+  private static func endWithOwner(_ process: VMProcess) {
+    let thread = Thread {
+      var byte: UInt8 = 0
+      while read(ownerDescriptor, &byte, 1) < 0 && errno == EINTR {}
+      process.terminate()
+    }
+    thread.name = "owner"
+    thread.start()
+  }
+}
+
+/// A VM process that ends with this one.
+public final class OwnedProcess {
+  private let process: pid_t
+  private var lifeline: Int32
+
+  init(process: pid_t, lifeline: Int32) {
+    self.process = process
+    self.lifeline = lifeline
+  }
+
+  deinit { if lifeline >= 0 { close(lifeline) } }
+
+  /// Switches the machine off, if it runs still, and waits until its process has ended.
+  /// - Returns: the status that it ended with, nil when a signal ended it.
+  public func end() -> Int32? {
+    if lifeline >= 0 { close(lifeline) }
+    lifeline = -1
+    return wait()
+  }
+
+  /// Waits until the machine has ended by itself. Once.
+  /// - Returns: as `end`.
+  public func wait() -> Int32? {
+    var status: Int32 = 0
+    while waitpid(process, &status, 0) < 0 { if errno != EINTR { return nil } }
+    return status & 0x7F == 0 ? status >> 8 & 0xFF : nil
   }
 }
 

@@ -15,7 +15,7 @@ public final class VMProcess: @unchecked Sendable {
   let definition: VMDefinition
   let logger: Logger
 
-  private let force: Bool
+  private let options: StartOptions
   private let fileLock: FileLock
   private let logFile: LogFile
   private let group: MultiThreadedEventLoopGroup
@@ -56,10 +56,9 @@ public final class VMProcess: @unchecked Sendable {
   ///
   /// To be called while the process has no other thread yet (`Sandbox.closeFiles`).
   /// - Parameter detached: standard output and error go to the log.
-  /// - Parameter force: a saved state goes on with disks that have changed since.
-  public init(_ entry: VMEntry, detached: Bool, force: Bool = false) throws {
+  public init(_ entry: VMEntry, detached: Bool, options: StartOptions = StartOptions()) throws {
     self.entry = entry
-    self.force = force
+    self.options = options
     folder = entry.folder
     let fileLock = try FileLock(path: folder.lock)
     self.fileLock = fileLock
@@ -235,8 +234,8 @@ public final class VMProcess: @unchecked Sendable {
 
   private func run(_ vm: VirtualMachine) throws {
     adopt(vm)
-    try change(.running)
-    vm.start(paused: false)
+    try change(options.isPaused ? .paused : .running)
+    vm.start(paused: options.isPaused)
   }
 
   /// - Returns: what the user should know.
@@ -249,7 +248,7 @@ public final class VMProcess: @unchecked Sendable {
     do {
       try vm.lockMedia()
       do {
-        loaded = try loadMachine(vm, from: folder.state, force: force)
+        loaded = try loadMachine(vm, from: folder.state, force: options.force)
       } catch let error as SavedHardwareDiffers {
         throw ManagementError(ManagementError.text(for: error, machine: definition.name))
       } catch let error as ChangedMediaError {
@@ -415,12 +414,15 @@ public final class VMProcess: @unchecked Sendable {
     queue.async { [self] in
       switch event {
       case .log(let text): logger.info("\(text)")
-      case .guestReset: logger.info("the guest has reset the machine")
+      case .guestReset:
+        logger.info("the guest has reset the machine")
+        if options.endsAtReset { finish(.poweroff, status: 0) }
       case .poweredOff: finish(.poweroff, status: 0)
       case .exited(let status): finish(.poweroff, status: status)
       case .gurumeditation(let text):
         logger.critical("gurumeditation: \(text)")
         settle(.gurumeditation, reason: text)
+        if options.isOwned { end(.aborted, status: 1, reason: text) }
       }
     }
   }

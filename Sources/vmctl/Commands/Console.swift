@@ -25,17 +25,3 @@ struct Console: ParsableCommand {
     }
   }
 }
-
-/// The terminal without echo, line editing and signals while it is a guest's.
-private final class RawTerminal {
-  private var before = termios()
-
-  init?() {
-    guard tcgetattr(0, &before) == 0 else { return nil }
-    var raw = before
-    cfmakeraw(&raw)
-    tcsetattr(0, TCSADRAIN, &raw)
-  }
-
-  func restore() { tcsetattr(0, TCSADRAIN, &before) }
-}

@@ -30,11 +30,13 @@ struct StartVM: ParsableCommand {
     }
     for line in registry.sharedAddresses(of: entry) { Terminal.error("note: \(line)") }
     if foreground { try runHere(entry) }
-    for line in try VMLauncher.start(entry, registry: registry, force: force) { Terminal.line(line) }
+    for line in try VMLauncher.start(entry, registry: registry, options: StartOptions(force: force)) {
+      Terminal.line(line)
+    }
   }
 
   private func runHere(_ entry: VMEntry) throws {
-    let process = try VMProcess(entry, detached: false, force: force)
+    let process = try VMProcess(entry, detached: false, options: StartOptions(force: force))
     let signals = SignalWatch([SIGINT, SIGTERM, SIGHUP]) { process.terminate() }
     let line = IncomingProgress()
     process.onProgress = { line.show($0.summary, isLast: $0.phase == .done) }
@@ -70,10 +72,17 @@ private final class IncomingProgress: @unchecked Sendable {
 struct VMProcessCommand: ParsableCommand {
   static let configuration = CommandConfiguration(commandName: VMLauncher.subcommand, shouldDisplay: false)
   @Flag var force = false
+  @Flag var paused = false
+  @Flag var endsAtReset = false
+  @Flag var owned = false
   @Argument var name: String
 
   func run() throws {
-    throw ExitCode(VMLauncher.runDetached(name, registry: try Registry.fromEnvironment(), force: force))
+    var options = StartOptions(force: force)
+    options.isPaused = paused
+    options.endsAtReset = endsAtReset
+    options.isOwned = owned
+    throw ExitCode(VMLauncher.runDetached(name, registry: try Registry.fromEnvironment(), options: options))
   }
 }
 
