@@ -41,8 +41,8 @@ int vm_drop_privileges(void) {
 #define RULE_PATH_BENEATH 1
 
 enum {
-  WRITE_FILE = 1 << 1, READ_FILE = 1 << 2, READ_DIR = 1 << 3, REMOVE_FILE = 1 << 5, MAKE_REG = 1 << 8, MAKE_SOCK = 1 << 9,
-  TRUNCATE = 1 << 14,
+  EXECUTE = 1 << 0, WRITE_FILE = 1 << 1, READ_FILE = 1 << 2, READ_DIR = 1 << 3, REMOVE_FILE = 1 << 5, MAKE_REG = 1 << 8,
+  MAKE_SOCK = 1 << 9, TRUNCATE = 1 << 14,
 };
 
 struct ruleset {
@@ -77,7 +77,8 @@ int vm_landlock_allow(int rules, int abi, const char *path, int rights) {
     if (rights & VM_MAY_READ) allowed |= READ_FILE | READ_DIR;
     if (rights & VM_MAY_WRITE) allowed |= WRITE_FILE | TRUNCATE;
     if (rights & VM_MAY_CHANGE) allowed |= MAKE_REG | MAKE_SOCK | REMOVE_FILE;
-    if (!S_ISDIR(status.st_mode)) allowed &= READ_FILE | WRITE_FILE | TRUNCATE;
+    if (rights & VM_MAY_RUN) allowed |= EXECUTE;
+    if (!S_ISDIR(status.st_mode)) allowed &= EXECUTE | READ_FILE | WRITE_FILE | TRUNCATE;
     struct path_beneath rule = {allowed & known_rights(abi), file};
     result = (int)syscall(ADD_RULE, rules, RULE_PATH_BENEATH, &rule, 0);
   }
@@ -117,6 +118,15 @@ static const uint16_t allowed_calls[] = {
   // facts
   SYS_getuid, SYS_geteuid, SYS_getgid, SYS_getegid, SYS_uname, SYS_sysinfo, SYS_getrusage, SYS_times, SYS_getrlimit, SYS_getcpu,
   SYS_clock_gettime, SYS_clock_getres, SYS_gettimeofday, SYS_time, SYS_getrandom,
+};
+
+/// Of who opens servers.
+static const uint16_t server_calls[] = {SYS_bind, SYS_listen, SYS_setsid};
+
+/// Of who starts programs, and of programs until they have put up their own walls.
+static const uint16_t starter_calls[] = {
+  SYS_execve, SYS_wait4, SYS_waitid, SYS_kill, SYS_tgkill, SYS_socketpair, SYS_arch_prctl, SYS_prctl, SYS_capget, SYS_capset,
+  SYS_seccomp, CREATE_RULESET, ADD_RULE, RESTRICT_SELF,
 };
 
 struct program {
@@ -178,22 +188,33 @@ static void allow_bits(struct program *program, uint32_t call, int argument, uin
 #define ALLOW_VALUES(program, call, argument, ...) \
   allow_values(program, call, argument, (const uint32_t[]){__VA_ARGS__}, sizeof((uint32_t[]){__VA_ARGS__}) / sizeof(uint32_t))
 
-static void write_program(struct program *program) {
+static void allow_calls(struct program *program, const uint16_t *calls, size_t count) {
+  for (size_t index = 0; index < count; index++) allow_value(program, calls[index]);
+}
+
+static void write_program(struct program *program, int work) {
   load(program, offsetof(struct seccomp_data, arch));
   emit(program, BPF_JMP | BPF_JEQ | BPF_K, AUDIT_ARCH_X86_64, 1, 0);
   finish(program, SECCOMP_RET_KILL_PROCESS);
   load(program, offsetof(struct seccomp_data, nr));
-  for (size_t index = 0; index < sizeof allowed_calls / sizeof *allowed_calls; index++)
-    allow_value(program, allowed_calls[index]);
+  allow_calls(program, allowed_calls, sizeof allowed_calls / sizeof *allowed_calls);
+  if (work & VM_MAY_SERVE) allow_calls(program, server_calls, sizeof server_calls / sizeof *server_calls);
+  if (work & VM_MAY_START) allow_calls(program, starter_calls, sizeof starter_calls / sizeof *starter_calls);
 
-  // A thread, no process. The flags of clone3 are in memory, where a filter cannot look: the C library then takes clone.
-  allow_bits(program, SYS_clone, 0, CLONE_VM | CLONE_THREAD, CLONE_VM | CLONE_THREAD, 0);
+  // A thread, no process; of who starts programs a process, too, but in no namespace of its own. The flags of clone3 are in
+  // memory, where a filter cannot look: the C library then takes clone.
+  const uint32_t namespaces =
+    CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET;
+  if (work & VM_MAY_START)
+    allow_bits(program, SYS_clone, 0, namespaces, 0, 0);
+  else
+    allow_bits(program, SYS_clone, 0, CLONE_VM | CLONE_THREAD, CLONE_VM | CLONE_THREAD, 0);
   emit(program, BPF_JMP | BPF_JEQ | BPF_K, SYS_clone3, 0, 1);
   finish(program, UNKNOWN);
   // The translator's code is mapped twice; no mapping is both.
   allow_bits(program, SYS_mmap, 2, PROT_WRITE | PROT_EXEC, PROT_WRITE | PROT_EXEC, 1);
   allow_bits(program, SYS_mprotect, 2, PROT_WRITE | PROT_EXEC, PROT_WRITE | PROT_EXEC, 1);
-  // The network, as a client. Sockets in the file system (of other services on this host) and raw ones are none of it.
+  // The network. Sockets in the file system (of other services on this host) and raw ones are none of it.
   {
     unsigned short start = begin_call(program, SYS_socket);
     load_argument(program, 1);
@@ -204,6 +225,7 @@ static void write_program(struct program *program) {
     load_argument(program, 0);
     allow_value(program, AF_INET);
     allow_value(program, AF_INET6);
+    if (work & VM_MAY_CONNECT_PATHS) allow_value(program, AF_UNIX);
     end_call(program, start);
   }
   // FIONREAD, FIONBIO; TCGETS, TIOCGWINSZ: whether standard output is a terminal. None that types into it.
@@ -222,9 +244,9 @@ static void write_program(struct program *program) {
   finish(program, REFUSE);
 }
 
-int vm_seccomp_enforce(void) {
+int vm_seccomp_enforce(int work) {
   struct program program = {.count = 0};
-  write_program(&program);
+  write_program(&program, work);
   struct sock_fprog code = {program.count, program.code};
   // Without SPEC_ALLOW a kernel before 5.16 slows the process down to be safe from its own code.
   long result = syscall(

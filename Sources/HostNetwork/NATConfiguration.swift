@@ -40,6 +40,23 @@ public struct NATConfiguration: Codable, Equatable, Sendable {
 
   private static func mask(_ length: Int) -> UInt32 { ~UInt32(0) << UInt32(32 - length) }
 
+  /// Why a port forward cannot lead into this network; nil when it can.
+  public func problem(with rule: PortForward) -> HostNetworkError? {
+    guard let guest = rule.guestAddress.flatMap({ IPv4Address($0) }) else { return nil }
+    guard guest.bits & Self.mask(prefixLength) == network.bits else {
+      return HostNetworkError(
+        "port forward \(rule.name): the guest's address \(guest) is not in the network \(text)",
+        remedy: "give one that is, or none for \(firstGuest)")
+    }
+    let taken = [network.bits, gateway.bits, nameServer.bits, network.bits | ~Self.mask(prefixLength)]
+    guard !taken.contains(guest.bits) else {
+      return HostNetworkError(
+        "port forward \(rule.name): \(guest) is no guest's address in the network \(text)",
+        remedy: "give another, or none for \(firstGuest)")
+    }
+    return nil
+  }
+
   /// The network as it is given: "10.0.2.0/24".
   public var text: String { "\(network)/\(prefixLength)" }
 

@@ -76,7 +76,7 @@ enum HelperProcess {
 
   /// Starts a NAT process as a child of this one.
   static func startNAT(
-    _ program: String, tftpFolder: String?
+    _ program: String, _ purpose: NATKeeper.Purpose
   ) throws(HostNetworkError) -> (frames: Int32, control: Int32, process: pid_t) {
     let (frames, theirFrames) = try Descriptors.pair()
     let (control, theirControl) = try Descriptors.pair()
@@ -88,8 +88,7 @@ enum HelperProcess {
       return (
         frames, control,
         try spawn(
-          program, [NATProcess.subcommand] + (tftpFolder.map { ["tftp", $0] } ?? []),
-          descriptors: [theirFrames, theirControl])
+          program, [NATProcess.subcommand] + purpose.arguments, descriptors: [theirFrames, theirControl])
       )
     } catch {
       close(frames)
@@ -104,7 +103,7 @@ extension NATHelper {
   /// - Parameters: program: vmctl. tftpFolder: whose files guests get by TFTP.
   public static func launcher(_ program: String, tftpFolder: String? = nil) -> NATLauncher {
     {
-      let (frames, control, process) = try HelperProcess.startNAT(program, tftpFolder: tftpFolder)
+      let (frames, control, process) = try HelperProcess.startNAT(program, .init(tftpFolder: tftpFolder))
       return NATConnection(
         frames: frames, control: control, process: process, end: { HelperProcess.end(process) }, release: {})
     }

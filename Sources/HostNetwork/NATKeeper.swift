@@ -3,8 +3,8 @@ import Foundation
 /// A process beside the VM process that starts NAT processes for it: once its sandbox is closed the VM process cannot start
 /// anything itself, and a NAT process that has died must be replaced.
 ///
-/// It knows four requests, each a byte: start one, end it, let it go on by itself (`NATProcess`, as an anchor), and connect to
-/// the socket in the file system that it was made for.
+/// It knows a few requests, each a byte: start one, end it, let it go on by itself (`NATProcess`, as an anchor), connect to
+/// the socket in the file system that it was made for, and try its sandbox (a line of JSON follows, a `ProbeTarget`).
 /// The answer is a line of JSON, with the sockets where there are some. What runs, and what is connected to, is not for the VM
 /// process to say. It ends, with its NAT process, when the VM process has gone.
 public final class NATKeeper: @unchecked Sendable {
@@ -15,11 +15,13 @@ public final class NATKeeper: @unchecked Sendable {
   private static let end: UInt8 = 2
   private static let connect: UInt8 = 3
   private static let release: UInt8 = 4
+  private static let probe: UInt8 = 5
 
   struct Answer: Codable {
     var process: pid_t?
     var status: Int32?
     var problem: String?
+    var text: String?
   }
 
   private let socket: Int32
@@ -33,25 +35,34 @@ public final class NATKeeper: @unchecked Sendable {
     public var tftpFolder: String?
     /// The socket in the file system that it connects to; nil: none.
     public var path: String?
+    /// Whether it and what it starts give up what they do not need.
+    public var isSandboxed: Bool
 
-    public init(tftpFolder: String? = nil, path: String? = nil) {
+    public init(tftpFolder: String? = nil, path: String? = nil, isSandboxed: Bool = true) {
       self.tftpFolder = tftpFolder
       self.path = path
+      self.isSandboxed = isSandboxed
     }
 
     /// From the words of a command line, in pairs.
     public init(_ words: [String]) {
+      self.init()
       for index in stride(from: 0, to: words.count - 1, by: 2) {
         switch words[index] {
         case "tftp": tftpFolder = words[index + 1]
         case "connect": path = words[index + 1]
+        case "sandbox": isSandboxed = words[index + 1] != "off"
         default: break
         }
       }
     }
 
+    /// Files and folders that are read for it.
+    public var readable: [String] { tftpFolder.map { [$0] } ?? [] }
+
     var arguments: [String] {
       (tftpFolder.map { ["tftp", $0] } ?? []) + (path.map { ["connect", $0] } ?? [])
+        + (isSandboxed ? [] : ["sandbox", "off"])
     }
   }
 
@@ -106,8 +117,15 @@ public final class NATKeeper: @unchecked Sendable {
     }
   }
 
-  private func ask(_ request: UInt8) throws(HostNetworkError) -> (Answer, [Int32]) {
-    guard case .moved(1) = Descriptors.write(socket, [request]),
+  /// Has it try what its sandbox keeps it from.
+  /// - Returns: a line for each attempt.
+  /// - Throws: `HostNetworkError` when it does not answer.
+  public func probe(_ target: ProbeTarget) throws -> String {
+    try lock.withLock { try ask(Self.probe, JSONLines.line(target)).0.text ?? "" }
+  }
+
+  private func ask(_ request: UInt8, _ more: [UInt8] = []) throws(HostNetworkError) -> (Answer, [Int32]) {
+    guard case .moved(more.count + 1) = Descriptors.write(socket, ([request] + more)[...]),
       let (bytes, descriptors) = DescriptorPassing.receive(socket),
       let answer = try? JSONDecoder().decode(Answer.self, from: Data(bytes))
     else { throw HostNetworkError("the NAT keeper does not answer", remedy: "restart the machine") }
@@ -117,8 +135,8 @@ public final class NATKeeper: @unchecked Sendable {
   // MARK: The process
 
   /// Serves the VM process until it is gone.
-  /// - Parameter program: vmctl.
-  public static func run(_ program: String, _ purpose: Purpose) {
+  /// - Parameters: program: vmctl. probe: tries the sandbox and says what came of it.
+  public static func run(_ program: String, _ purpose: Purpose, probe tries: (ProbeTarget) -> String) {
     var child: pid_t = 0
     func endChild() -> Int32 {
       defer { child = 0 }
@@ -134,7 +152,7 @@ public final class NATKeeper: @unchecked Sendable {
       if request == start {
         _ = endChild()
         do throws(HostNetworkError) {
-          let made = try HelperProcess.startNAT(program, tftpFolder: purpose.tftpFolder)
+          let made = try HelperProcess.startNAT(program, purpose)
           child = made.process
           answer.process = child
           descriptors = [made.frames, made.control]
@@ -149,6 +167,9 @@ public final class NATKeeper: @unchecked Sendable {
         } catch {
           answer.problem = error.description
         }
+      } else if request == probe {
+        let target = NATProcess.firstLine(descriptor).flatMap { try? JSONDecoder().decode(ProbeTarget.self, from: $0) }
+        answer.text = target.map(tries)
       } else {
         answer.status = endChild()
       }

@@ -4,6 +4,12 @@ import Foundation
 struct NATRequest: Codable, Equatable {
   enum Action: String, Codable {
     case add, remove
+    /// Try what the sandbox forbids, on the target.
+    case probe
+    /// Tell of the guest's connections, one by one.
+    case connections
+    /// End connections of the guest's that were another NAT process's and went with it.
+    case reset
     /// Tell what flows there are.
     case report
     /// A descriptor comes with the line: the link to an anchor whose flows the guest has.
@@ -21,6 +27,8 @@ struct NATRequest: Codable, Equatable {
   var rule: PortForward?
   var frame: Data?
   var status: AnchorStatus?
+  var target: ProbeTarget?
+  var flows: [FlowNotice]?
   /// Of the link that comes with the line; nil: nothing on it is encrypted.
   var key: Data?
 }
@@ -35,6 +43,22 @@ struct NATReply: Codable, Equatable {
   var isReady: Bool?
   /// What was asked for.
   var report: NATReport?
+  var text: String?
+  var flows: [FlowNotice]?
+}
+
+/// What a process tries its sandbox on: things of the user's that are none of the machine's.
+public struct ProbeTarget: Codable, Equatable, Sendable {
+  /// A file that the user can read and write.
+  public var file: String
+  /// A process that the user may signal.
+  public var process: Int32
+
+  /// - Parameters: file: a path. process: its number.
+  public init(file: String, process: Int32) {
+    self.file = file
+    self.process = process
+  }
 }
 
 /// Lines of JSON on a stream, bounded.

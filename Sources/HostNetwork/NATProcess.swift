@@ -49,10 +49,14 @@ public final class NATProcess {
   var undelivered: [[UInt8]] = []
   /// What it is when the machine has gone.
   var duty: AnchorDuty?
+  /// Tries the sandbox.
+  private let probe: (ProbeTarget) -> String
 
   init(
-    _ configuration: NATConfiguration, tftpFolder: String?, frames: Int32, control: Int32
+    _ configuration: NATConfiguration, tftpFolder: String?, frames: Int32, control: Int32,
+    probe: @escaping (ProbeTarget) -> String
   ) throws(HostNetworkError) {
+    self.probe = probe
     stack = try NATStack(configuration, tftpFolder: tftpFolder)
     client = MachineChannel(frames)
     self.control = control
@@ -70,20 +74,20 @@ public final class NATProcess {
 
   /// Runs until the VM process is gone, which tells the configuration as the first line on the control socket: JSON of a
   /// `NATConfiguration`.
-  /// - Parameter tftpFolder: whose files guests get by TFTP.
+  /// - Parameters: tftpFolder: whose files guests get by TFTP. probe: tries the sandbox and says what came of it.
   /// - Throws: `HostNetworkError` when it cannot start.
-  public static func run(tftpFolder: String?) throws {
+  public static func run(tftpFolder: String?, probe: @escaping (ProbeTarget) -> String) throws {
     guard let line = firstLine(controlDescriptor) else { return }
     guard let configuration = try? JSONDecoder().decode(NATConfiguration.self, from: line) else {
       throw HostNetworkError("the NAT process was given no configuration", remedy: "it is started by a VM process only")
     }
     let process = try NATProcess(
-      configuration, tftpFolder: tftpFolder, frames: framesDescriptor, control: controlDescriptor)
+      configuration, tftpFolder: tftpFolder, frames: framesDescriptor, control: controlDescriptor, probe: probe)
     process.run()
   }
 
   /// What follows it stays in the socket. nil: the other side has gone.
-  private static func firstLine(_ descriptor: Int32) -> Data? {
+  static func firstLine(_ descriptor: Int32) -> Data? {
     var line: [UInt8] = []
     var byte: UInt8 = 0
     while line.count <= JSONLines.longest {
@@ -231,6 +235,13 @@ public final class NATProcess {
       }
       reply(NATReply(number: request.number))
     case .report: reply(NATReply(number: request.number, report: report()))
+    case .probe:
+      guard let target = request.target else { return false }
+      reply(NATReply(number: request.number, text: probe(target)))
+    case .connections: reply(NATReply(number: request.number, flows: connections()))
+    case .reset:
+      reset(request.flows ?? [])
+      reply(NATReply(number: request.number))
     case .join:
       guard let descriptor = passed.first else { return false }
       passed.removeFirst()

@@ -60,14 +60,18 @@ public struct PortForward: Codable, Equatable, Sendable {
       return HostNetworkError(
         "there is a port forward \(name) already", remedy: "delete it first, or choose another name")
     }
-    let anywhere = "0.0.0.0"
-    let (one, two) = (hostAddress ?? "127.0.0.1", other.hostAddress ?? "127.0.0.1")
-    guard transport == other.transport, hostPort == other.hostPort,
-      one == two || one == anywhere || two == anywhere
-    else { return nil }
+    guard sharesPort(with: other) else { return nil }
     return HostNetworkError(
       "the port forward \(other.name) has port \(hostPort)/\(transport.rawValue) already", remedy: "choose another port"
     )
+  }
+
+  /// Whether both are of one port of the host's.
+  public func sharesPort(with other: PortForward) -> Bool {
+    let anywhere = "0.0.0.0"
+    let (one, two) = (hostAddress ?? "127.0.0.1", other.hostAddress ?? "127.0.0.1")
+    return transport == other.transport && hostPort == other.hostPort
+      && (one == two || one == anywhere || two == anywhere)
   }
 
   /// The rule as it is given.

@@ -34,7 +34,7 @@ struct SettingOptions<Section: SettingSection>: ParsableArguments, CustomReflect
       let key = Key(stringValue: setting.name)
       if setting.takesWords {
         let words = try values.decode(Option<[String]>.self, forKey: key).wrappedValue
-        if !words.isEmpty { given.append((setting.name, words.count == 1 ? Self.split(words[0]) : words)) }
+        if !words.isEmpty { given.append((setting.name, words.count == 1 ? Self.split(words[0], setting) : words)) }
       } else if let word = try values.decode(Option<String?>.self, forKey: key).wrappedValue {
         given.append((setting.name, [word]))
       }
@@ -46,8 +46,12 @@ struct SettingOptions<Section: SettingSection>: ParsableArguments, CustomReflect
   }
 
   /// `--uart1="0x3f8 4"` is one word of two.
-  private static func split(_ word: String) -> [String] {
-    word.isEmpty ? [word] : word.split(separator: " ").map(String.init)
+  private static func split(_ word: String, _ setting: Setting<VMDefinition>) -> [String] {
+    let words = word.isEmpty ? [word] : word.split(separator: " ").map(String.init)
+    // A port forward's name may have spaces.
+    let isOneRule =
+      setting.name.hasPrefix("nat-pf") && word.contains(",") && words[0] != "delete" && !words[0].contains(",")
+    return isOneRule ? [word] : words
   }
 
   // MARK: What the parser sees

@@ -88,6 +88,33 @@ struct NATHelperTests {
     _ = try bench.wait { MiniGuest.type($0) == 0x0800 && $0[23] == 6 ? $0 : nil }
   }
 
+  @Test func connectionsOfAProcessThatIsGoneAreResetWhereTheGuestExpectsIt() throws {
+    let port = try HostSocket.freePort(SOCK_STREAM)
+    var connections = Data()
+    do {
+      let bench = try NATBench(["web,tcp,,\(port),,80"])
+      defer { bench.helper.stop() }
+      _ = try bench.findGateway()
+      #expect(try bench.helper.connections() == Data("[]".utf8))
+      let client = try HostSocket(SOCK_STREAM, bound: false)
+      client.connect(port)
+      let syn = try bench.wait { MiniGuest.type($0) == 0x0800 && $0[23] == 6 ? $0 : nil }
+      #expect(syn[47] & 0x12 == 0x02, "SYN without ACK")
+      connections = try bench.helper.connections()
+    }
+    let bench = try NATBench()
+    defer { bench.helper.stop() }
+    _ = try bench.findGateway()
+    #expect(throws: HostNetworkError.self) { try bench.helper.reset(Data("nothing".utf8)) }
+    #expect(try bench.helper.reset(Data("[]".utf8)) == 0)
+    #expect(try bench.helper.reset(connections) == 1)
+    let segment = try bench.wait { MiniGuest.type($0) == 0x0800 && $0[23] == 6 ? $0 : nil }
+    #expect(segment[47] & 0x04 != 0, "RST")
+    #expect(Array(segment[26..<34]) == [10, 0, 2, 2, 10, 0, 2, 15])
+    #expect(Array(segment[36..<38]) == [0, 80])
+    #expect(bench.helper.report()?.resets == 1)
+  }
+
   @Test func randomFramesDoNotEndIt() throws {
     let bench = try NATBench()
     defer { bench.helper.stop() }

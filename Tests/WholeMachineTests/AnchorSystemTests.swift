@@ -195,6 +195,8 @@ extension SystemsTests {
     try hosts.hop(a, b, ["--passwordfile", b.folder + "/secret"])
     try follow(b)
     try expectProgress("last")
+    try a.refused("startvm", "box", saying: ["port \(door)/tcp is held by this host's anchor", "--nat-anchor1 off"])
+    try expectProgress("last")
     try a.modify("box", ["--nat-anchor1", "off"])
     #expect(try anchors(a) == 0)
     try poll("the end of the connection", within: patience) { Int(try tell("last")) == nil ? () : nil }

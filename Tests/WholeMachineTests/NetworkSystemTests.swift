@@ -33,7 +33,8 @@ extension SystemsTests {
     let server = try HTTPServer(serving: big, uploadTo: hosts.shared + "/uploaded")
     let server6 = try HTTPServer(serving: big, uploadTo: hosts.shared + "/uploaded6", family: AF_INET6)
 
-    try hosts.start(hosts.a)
+    let names = try NameServer.forRoot(folder: hosts.shared)
+    try hosts.start(hosts.a, resolvingBy: names)
     var console = try hosts.a.console("box")
     try console.logIn(within: patience)
     try console.shell("dmesg -n 1")
@@ -49,6 +50,14 @@ extension SystemsTests {
       try console.shell("ip -6 addr show dev enp0s3 scope site | grep -c fec0").hasPrefix("1") ? () : nil
     }
     #expect(try console.shell("ping -6 -c 3 -i 0.2 fec0::2 >/dev/null && echo yes", within: patience) == "yes\n")
+
+    if let names {
+      #expect(try console.shell("getent ahostsv4 guest.vmctl.test", within: patience).hasPrefix("192.0.2.77 "))
+      #expect(try console.shell("getent ahostsv4 nobody.vmctl.test || echo none", within: patience) == "none\n")
+      #expect(names.asked.contains("guest.vmctl.test"))
+    } else {
+      print("network: names are not tried: only root can give a machine another resolv.conf")
+    }
 
     let load = "wget -qO - http://10.0.2.2:\(server.port)/ | sha256sum"
     #expect(try console.shell(load, within: patience).hasPrefix(sum))
@@ -92,6 +101,16 @@ extension SystemsTests {
       HTTPServer.get(port, "/hostname") == "debian\n" ? () : nil
     }
 
+    // A login by ssh, which stays through the journey.
+    try console.shell("systemctl start ssh", within: patience)
+    let door = try hosts.a.freePort()
+    try hosts.a.vmctl("controlvm", "box", "natpf1", "ssh,tcp,,\(door),,22")
+    let shell = try SecureShell(folder: hosts.shared, port: door) { key in
+      try console.shell("install -d -m 700 /root/.ssh; echo '\(key)' >/root/.ssh/authorized_keys", within: patience)
+    }
+    let before = try shell.ask("before")
+    #expect(before.hasSuffix(" before\n"))
+
     // A journey: the address is the same, the network is another.
     try hosts.hop(hosts.a, hosts.b)
     console = try hosts.b.console("box")
@@ -101,6 +120,34 @@ extension SystemsTests {
     #expect(Int(try hosts.b.fact("box", "nicbytesreceived1") ?? "") ?? 0 > 200_000_000)
     let trace = try #require(FileManager.default.contents(atPath: hosts.b.home + "/machines/box/nic1.pcap"))
     #expect(trace.range(of: Data([0x80, 0x35, 0, 1, 8, 0, 6, 4, 0, 3])) != nil, "it was announced there")
+    // The same shell, by the door of the host that it has left.
+    let after = try shell.ask("after")
+    #expect(after == before.replacingOccurrences(of: "before", with: "after"))
+    #expect(try shell.leave() == 0, "\(shell.errors)")
+
+    // What a saved state takes for an open connection is not: who listens on it is told without asking.
+    let echo = try EchoServer()
+    let listener = """
+      import errno, socket
+      s = socket.create_connection(("10.0.2.2", \(echo.port)))
+      print("listening", flush=True)
+      try: s.recv(1)
+      except OSError as e: print(errno.errorcode[e.errno], flush=True)
+      """
+    try console.shell(
+      "echo \(Data(listener.utf8).base64EncodedString()) | base64 -d >/tmp/listener.py", within: patience)
+    try console.shell("python3 /tmp/listener.py >/tmp/heard 2>&1 &")
+    try poll("the connection", within: patience) { try console.shell("cat /tmp/heard") == "listening\n" ? () : nil }
+    try hosts.b.vmctl("controlvm", "box", "savestate")
+    try poll("the end of its process") { hosts.b.processID("box") == nil ? () : nil }
+    try hosts.start(hosts.b)
+    console = try hosts.b.console("box")
+    try console.send("\n")
+    try console.expect("guest# ", within: patience)
+    try poll("the end of the connection", within: patience) {
+      try console.shell("cat /tmp/heard") == "listening\nECONNRESET\n" ? () : nil
+    }
+    #expect(try console.shell(load, within: patience).hasPrefix(sum))
     try hosts.b.vmctl("controlvm", "box", "poweroff")
   }
 }
@@ -144,7 +191,7 @@ extension TestHost {
   }
 
   /// The NAT process of a machine: a child of the keeper, which is a child of the machine's process.
-  fileprivate func natProcess(_ name: String) -> pid_t? {
+  func natProcess(_ name: String) -> pid_t? {
     guard let machine = processID(name) else { return nil }
     func children(_ parent: pid_t) -> [pid_t] {
       let text = FileManager.default.contents(atPath: "/proc/\(parent)/task/\(parent)/children") ?? Data()

@@ -65,15 +65,55 @@ import Testing
     try expectClosed(hosts.b, "box")
   }
 
+  /// What a process beside the VM process is kept from: its part of the report, and what its work needs.
+  private func expectBesidesClosed(_ report: String, _ process: String, but work: [String]) throws {
+    let parts = report.components(separatedBy: "\n\(process):\n")
+    let own = try #require(parts.count == 2 ? parts[1] : nil, "\(report)").split(separator: "\n").prefix(9)
+    #expect(own.count == 9)
+    for line in own {
+      let attempt = line.prefix { $0 != ":" }
+      let isClosed = !work.contains(String(attempt)) && (Self.abi > 0 || !Self.files.contains(String(attempt)))
+      #expect(line.hasPrefix("\(attempt): \(isClosed ? "refused (" : "possible")"), "\(process): \(line)")
+    }
+  }
+
+  @Test(
+    "the processes beside a machine's network cards can do their work and nothing else, before and after one has died")
+  func networks() throws {
+    let host = try TestHost()
+    try host.create(
+      "box", memory: 16,
+      Self.guest + ["--nic1", "nat", "--nic2", "stream", "--nic-stream2", host.folder + "/nobody.sock"])
+    try host.vmctl("startvm", "box")
+    for _ in 0..<2 {
+      let report = try host.vmctl("debugvm", "box", "sandbox")
+      try expectBesidesClosed(report, "NAT process of network card 1", but: ["listen on a TCP port"])
+      // Which programs it starts is Landlock's to say.
+      try expectBesidesClosed(
+        report, "keeper of network card 1",
+        but: ["listen on a TCP port"]
+          + (Self.abi > 0 ? [] : ["become another program", "start a program", "signal another process"]))
+      try expectBesidesClosed(
+        report, "keeper of network card 2", but: ["connect to a service's socket in the file system"])
+      let process = try #require(host.natProcess("box"))
+      kill(process, SIGKILL)
+      try poll("another NAT process") { host.natProcess("box").map { $0 != process } == true ? () : nil }
+    }
+    try host.vmctl("controlvm", "box", "poweroff")
+  }
+
   @Test("with --sandbox off all of that is possible, which shows that it is the sandbox that forbids it")
   func off() throws {
     let host = try TestHost()
-    try host.create("box", memory: 16, Self.guest + ["--sandbox", "off"])
+    try host.create("box", memory: 16, Self.guest + ["--sandbox", "off", "--nic1", "nat"])
     #expect(try host.fact("box", "sandbox") == "off")
     try host.vmctl("startvm", "box")
     #expect(try host.fact("box", "sandbox") == "off")
     let report = try host.vmctl("debugvm", "box", "sandbox")
-    for attempt in Self.files + Self.others { #expect(report.contains("\(attempt): possible"), "\(report)") }
+    // Its own, the NAT process's and the keeper's.
+    for attempt in Self.files + Self.others {
+      #expect(report.components(separatedBy: "\(attempt): possible").count == 4, "\(report)")
+    }
   }
 
   @Test(

@@ -11,6 +11,8 @@ enum {
   VM_MAY_WRITE = 2,
   /// Files and sockets are made, renamed within a folder and removed.
   VM_MAY_CHANGE = 4,
+  /// Programs are executed.
+  VM_MAY_RUN = 8,
 };
 
 /// Gives up, for the calling thread and those it starts, the capabilities of a process that root has started
@@ -35,9 +37,20 @@ int vm_landlock_allow(int rules, int abi, const char *path, int rights);
 /// - Returns: 0, or -1 with errno.
 int vm_landlock_enforce(int rules);
 
+/// What a process may do besides, if it is its work.
+enum {
+  /// Opens servers on the network, and leaves the session of who started it.
+  VM_MAY_SERVE = 1,
+  /// Starts programs (Landlock says which), ends them, and has them put up walls of their own.
+  VM_MAY_START = 2,
+  /// Connects to sockets in the file system.
+  VM_MAY_CONNECT_PATHS = 4,
+};
+
 /// Allows all threads of the process, from now on, the system calls of a VM process that has its sockets and its programs:
-/// none that starts a program or a process, opens a server or reaches into another process. The others fail with EPERM, those
-/// this file does not know with ENOSYS, as on a kernel that does not have them. After `vm_drop_privileges`.
+/// none that starts a program or a process, opens a server or reaches into another process, but for what is among `work`. The
+/// others fail with EPERM, those this file does not know with ENOSYS, as on a kernel that does not have them. Programs that it
+/// starts are held to the same. After `vm_drop_privileges`.
 /// - Returns: 0, or -1 with errno.
-int vm_seccomp_enforce(void);
+int vm_seccomp_enforce(int work);
 #endif

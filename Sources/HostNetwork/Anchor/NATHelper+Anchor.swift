@@ -5,6 +5,27 @@ extension NATHelper {
   /// What hangs on the NAT process; nil when it does not answer soon.
   public func report() -> NATReport? { try? ask(.report, within: 2).report }
 
+  /// What its process's sandbox keeps it from, tried from within: a line for each attempt.
+  /// - Throws: `HostNetworkError` when it does not answer.
+  public func probe(_ target: ProbeTarget) throws -> String { try ask(.probe) { $0.target = target }.text ?? "" }
+
+  /// The guest's connections, for `reset` at another time; as they are kept in a file. Up to 200.
+  /// - Throws: `HostNetworkError` when the NAT process does not answer.
+  public func connections() throws -> Data { try JSONEncoder().encode(ask(.connections, within: 2).flows ?? []) }
+
+  /// The guest is told that connections are lost, which it has from when the machine's state was saved.
+  /// - Parameter connections: as `connections` gave them.
+  /// - Returns: how many.
+  /// - Throws: `HostNetworkError` when that is nothing of the kind, or the NAT process does not answer.
+  public func reset(_ connections: Data) throws -> Int {
+    guard let flows = try? JSONDecoder().decode([FlowNotice].self, from: connections) else {
+      throw HostNetworkError("the list of connections cannot be understood")
+    }
+    guard !flows.isEmpty else { return 0 }
+    try ask(.reset, within: 2) { $0.flows = flows }
+    return flows.count
+  }
+
   /// The machine has come with flows whose sockets another host has. To be called before `connect`.
   /// - Parameters: link: the connection to that host's NAT process, then no longer the caller's. key: 32 bytes that both ends
   ///   have; nil: nothing on it is encrypted.

@@ -186,6 +186,26 @@ extension NATProcess {
     return anchor.elsewhere[key] ?? anchor.host
   }
 
+  /// So many connections are told of one by one, so that they fit into a line.
+  private static let connectionLimit = 200
+
+  /// The guest's connections that are open, wherever their sockets are.
+  func connections() -> [FlowNotice] {
+    let now = NATStack.milliseconds
+    router.expire(now: now)
+    let open = router.table.all.filter { !$0.flow.isOver && $0.flow.key.transport == .tcp }
+    return open.prefix(Self.connectionLimit).map { FlowNotice($0.flow, host: nil, now: now) }
+  }
+
+  /// The guest is told that connections are lost: they were those of a process that is gone.
+  func reset(_ flows: [FlowNotice]) {
+    let now = NATStack.milliseconds
+    for flow in flows.prefix(Self.connectionLimit).compactMap({ $0.flow(now: now) }) {
+      for frame in ResetSegment.forGuest(flow) { deliver(frame) }
+      resets += 1
+    }
+  }
+
   /// What hangs on this process.
   func report() -> NATReport {
     router.expire(now: NATStack.milliseconds)

@@ -66,13 +66,16 @@ public struct AnchorStatus: Codable, Equatable, Sendable {
   public var towards: String
   /// Since when.
   public var since: Date
+  /// The port forwards that it listens for.
+  public var forwards: [PortForward]?
   /// The flows that it still has; nil before it has looked.
   public var report: NATReport?
 
-  public init(process: Int32, card: Int, towards: String, since: Date = Date()) {
+  public init(process: Int32, card: Int, towards: String, since: Date = Date(), forwards: [PortForward] = []) {
     self.process = process
     self.card = card
     self.towards = towards
     self.since = since
+    self.forwards = forwards
   }
 }

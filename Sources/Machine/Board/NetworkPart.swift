@@ -91,6 +91,9 @@ final class NetworkPart: BoardPart {
 }
 
 extension MachineConfiguration.NetworkAdapter.Model {
+  /// Whether there is a boot ROM for it.
+  public var canHaveBootROM: Bool { bootROM != nil }
+
   /// Its boot ROM in Debian's `ipxe-qemu` package; nil: there is none.
   fileprivate var bootROM: String? {
     switch self {

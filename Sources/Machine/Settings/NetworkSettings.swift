@@ -80,7 +80,7 @@ extension MachineConfiguration.NetworkAdapter {
         "Network card # NAT network", "The network that a card on nat sees.", valueName: "network/bits", fact: "natnet"),
       read: { [$0.natNetwork] },
       write: { (adapter: inout Self, words: [String]) throws(SettingFailure) in
-        adapter.natNetwork = try network(words.joined(separator: " "))
+        try adapter.change(network: words.joined(separator: " "))
       }),
     SlotOption(
       "nat-pf", forwardForm,
@@ -227,6 +227,19 @@ extension MachineConfiguration.NetworkAdapter {
     }
   }
 
+  /// Port forwards to guests' addresses of the network of before are deleted first.
+  private mutating func change(network text: String) throws(SettingFailure) {
+    do throws(HostNetworkError) {
+      let network = try NATConfiguration(network: text)
+      for rule in forwards.compactMap({ try? PortForward($0) }) {
+        if let problem = network.problem(with: rule) { throw problem }
+      }
+      natNetwork = network.text
+    } catch {
+      throw .refused(text: text, reason: error.description)
+    }
+  }
+
   /// Takes the words of `--nat-pf1`: rules to be added, "delete NAME".
   private mutating func change(forwards words: [String]) throws(SettingFailure) {
     guard !words.isEmpty else { throw .malformed(words: words, expected: Self.forwardForm) }
@@ -250,6 +263,7 @@ extension MachineConfiguration.NetworkAdapter {
     do throws(HostNetworkError) {
       let rule = try PortForward(text)
       if forwards.contains(rule.text) { return }
+      if let problem = try NATConfiguration(network: natNetwork).problem(with: rule) { throw problem }
       for other in forwards.compactMap({ try? PortForward($0) }) {
         if let problem = rule.conflict(with: other) { throw problem }
       }

@@ -9,6 +9,15 @@ public enum AnchorFile {
     /// What it says of itself.
     public var status: AnchorStatus
     let path: String
+
+    /// What ends with it, in words.
+    var lastWords: String {
+      let counts = status.report.map { report in
+        NATReport.Host(tcp: report.hosts.reduce(0) { $0 + $1.tcp }, udp: report.hosts.reduce(0) { $0 + $1.udp }).counts
+      }
+      return "connections through NAT that this host carried for the machine at \(status.towards) end: "
+        + (counts ?? "not counted yet")
+    }
   }
 
   private static let prefix = "anchor"

@@ -15,11 +15,18 @@ final class NetworkEndpoint: Sendable {
   /// The port forwards of the definition, which hold from `open` or `connect` on.
   private let forwards: [PortForward]
   private let trace: NetworkTrace
+  private let folder: VMFolder
+  /// Of a card on nat or on a socket's path.
+  private let keeper: NATKeeper?
   private let logger: Logger
 
+  /// - Parameter isSandboxed: whether the processes beside this one give up what they do not need.
   /// - Throws: `HostNetworkError` or `ManagementError` for a network that is not to be had.
-  init(_ adapter: MachineConfiguration.NetworkAdapter, folder: VMFolder, home: String, logger: Logger) throws {
+  init(
+    _ adapter: MachineConfiguration.NetworkAdapter, folder: VMFolder, home: String, isSandboxed: Bool, logger: Logger
+  ) throws {
     let slot = adapter.slot
+    self.folder = folder
     self.slot = slot
     self.logger = logger
     isCableConnected = adapter.isCableConnected
@@ -29,22 +36,27 @@ final class NetworkEndpoint: Sendable {
     case .null:
       link = nil
       forwards = []
+      keeper = nil
     case .bridged:
       link = try TapDevice.link(adapter.bridgeAdapter ?? "")
       forwards = []
+      keeper = nil
     case .intnet:
       link = try InternalNetwork.link(
         adapter.internalNetwork, folder: Self.networks(home), member: "\(adapter.macAddress)-\(getpid())")
       forwards = []
+      keeper = nil
     case .stream:
       let place = try StreamPlace(adapter.stream ?? "")
       forwards = []
       guard case .connectPath(let path) = place else {
         link = try StreamLink(place, connectPath: { -1 }, log: tell)
+        keeper = nil
         break
       }
-      let keeper = try NATKeeper(NetworkProcesses.program, .init(path: path))
-      link = try StreamLink(place, connectPath: { try keeper.connectPath() }, log: tell)
+      let made = try NATKeeper(NetworkProcesses.program, .init(path: path, isSandboxed: isSandboxed))
+      keeper = made
+      link = try StreamLink(place, connectPath: { try made.connectPath() }, log: tell)
     case .nat:
       if let folder = adapter.tftpFolder, access(folder, R_OK | X_OK) != 0 {
         throw ManagementError.system(
@@ -54,8 +66,10 @@ final class NetworkEndpoint: Sendable {
       var configuration = adapter.natConfiguration
       forwards = configuration.forwards
       configuration.forwards = []
-      let keeper = try NATKeeper(NetworkProcesses.program, .init(tftpFolder: adapter.tftpFolder))
-      link = try NATHelper(configuration, launch: keeper.launcher) { logger.warning("network card \(slot): \($0)") }
+      let made = try NATKeeper(
+        NetworkProcesses.program, .init(tftpFolder: adapter.tftpFolder, isSandboxed: isSandboxed))
+      keeper = made
+      link = try NATHelper(configuration, launch: made.launcher) { logger.warning("network card \(slot): \($0)") }
     }
   }
 
@@ -73,7 +87,43 @@ final class NetworkEndpoint: Sendable {
   func start(ownsMachine: Bool) throws {
     try link?.start()
     guard ownsMachine else { return }
-    for rule in forwards { try nat?.add(rule) }
+    for rule in forwards { try add(rule) }
+  }
+
+  /// Adds a port forward.
+  /// - Throws: `HostNetworkError` when the host does not give the port, also where that is because of its own anchor.
+  func add(_ rule: PortForward) throws(HostNetworkError) {
+    do throws(HostNetworkError) {
+      try nat?.add(rule)
+    } catch {
+      let holder = AnchorFile.list(folder).first { $0.status.forwards?.contains { $0.sharesPort(with: rule) } == true }
+      guard let card = holder?.status.card else { throw error }
+      throw HostNetworkError(
+        "port forward \(rule.name): port \(rule.hostPort)/\(rule.transport.rawValue) is held by this host's anchor, which "
+          + "carries connections from when the machine was here before",
+        remedy: "let them end, or end them with vmctl modifyvm --nat-anchor\(card) off")
+    }
+  }
+
+  /// The guest's connections through NAT, for `reset`; nil: it has none.
+  func connections() -> Data? { try? nat?.connections() }
+
+  /// The guest has connections from when its state was saved, whose NAT process is gone: it is told that they are lost.
+  func reset(_ connections: Data) {
+    do {
+      guard let count = try nat?.reset(connections), count > 0 else { return }
+      logger.info("network card \(slot): connections through NAT from before the state was saved are reset: \(count)")
+    } catch {
+      logger.warning("network card \(slot): connections through NAT from before the state was saved hang: \(error)")
+    }
+  }
+
+  /// What the processes beside this one are kept from, tried from within.
+  func probeSandbox(_ target: ProbeTarget) throws -> [(process: String, report: String)] {
+    var reports: [(process: String, report: String)] = []
+    if let nat { reports.append(("NAT process of network card \(slot)", try nat.probe(target))) }
+    if let keeper { reports.append(("keeper of network card \(slot)", try keeper.probe(target))) }
+    return reports
   }
 
   /// The machine has come, and the host that it has left carries its flows on. To be called before `connect`.
@@ -97,7 +147,7 @@ final class NetworkEndpoint: Sendable {
       link.close()
       return
     }
-    let status = AnchorStatus(process: nat.process, card: slot, towards: towards)
+    let status = AnchorStatus(process: nat.process, card: slot, towards: towards, forwards: nat.forwards)
     do {
       let file: Int32
       do {
@@ -122,7 +172,7 @@ final class NetworkEndpoint: Sendable {
     guard let nat else { return }
     for rule in forwards where !nat.forwards.contains(rule) {
       do {
-        try nat.add(rule)
+        try add(rule)
       } catch {
         logger.warning("network card \(slot): \(error); it is tried again")
         nat.insist(on: rule)

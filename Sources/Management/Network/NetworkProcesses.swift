@@ -9,14 +9,18 @@ public enum NetworkProcesses {
   }
 
   /// Translates addresses until the VM process is gone. It parses what a guest sends: before that it gives up all files but
-  /// those of the resolver and those that guests may get by TFTP.
+  /// those of the resolver and those that guests may get by TFTP, and all system calls but those of its work.
   /// - Throws: an error of that process when it cannot begin.
   public static func runNAT(_ words: [String]) throws {
-    let tftpFolder = NATKeeper.Purpose(words).tftpFolder
-    Sandbox.closeFilesOfNAT(reading: tftpFolder.map { [$0] } ?? [])
-    try NATProcess.run(tftpFolder: tftpFolder)
+    let purpose = NATKeeper.Purpose(words)
+    if purpose.isSandboxed { Sandbox.closeNAT(reading: purpose.readable) }
+    try NATProcess.run(tftpFolder: purpose.tftpFolder, probe: SandboxProbe.report)
   }
 
   /// Does for a VM process in its sandbox what that may not do any more, until it is gone.
-  public static func runKeeper(_ words: [String]) { NATKeeper.run(program, NATKeeper.Purpose(words)) }
+  public static func runKeeper(_ words: [String]) {
+    let purpose = NATKeeper.Purpose(words)
+    if purpose.isSandboxed { Sandbox.closeKeeper(purpose) }
+    NATKeeper.run(program, purpose, probe: SandboxProbe.report)
+  }
 }

@@ -61,10 +61,31 @@ public enum SharedAddresses {
   }
 }
 
+/// Network cards of which none can do what the boot order asks.
+public enum NetworkBoot {
+  /// What to say to who changes or starts the machine; nil when all is well.
+  public static func warning(for definition: VMDefinition) -> String? {
+    let cards = definition.hardware.networkAdapters
+    guard definition.hardware.bootOrder.contains(.net) else { return nil }
+    let able = cards.filter { $0.hasBootROM && $0.model.canHaveBootROM }
+    guard able.isEmpty else { return nil }
+    let name = ShellWord.quote(definition.name)
+    let text = "\"\(definition.name)\" is to boot from the network, but "
+    guard let first = cards.first(where: { $0.model.canHaveBootROM }) else {
+      return cards.isEmpty
+        ? text + "has no network card; give it one with vmctl modifyvm \(name) --nic1 nat"
+        : text + "none of its network cards is of a kind that has a boot ROM; see vmctl modifyvm --help, --nic-type1"
+    }
+    return text
+      + "none of its network cards has a boot ROM; give it one with vmctl modifyvm \(name) --nic-rom\(first.slot) on"
+  }
+}
+
 extension Registry {
-  /// What to say of network cards of this machine whose address others have too.
-  public func sharedAddresses(of entry: VMEntry) -> [String] {
+  /// What to say of network cards of this machine: those whose address others have too, those that cannot do what is asked.
+  public func networkNotes(of entry: VMEntry) -> [String] {
     guard let known = try? list() else { return [] }
     return SharedAddresses.warnings(for: entry.definition, among: known.entries.map(\.definition))
+      + [NetworkBoot.warning(for: entry.definition)].compactMap { $0 }
   }
 }

@@ -65,6 +65,23 @@ extension VMProcess {
     }
   }
 
+  /// Writes down the guest's connections through NAT, which end with the NAT process. What cannot be written is passed over.
+  func saveConnections() {
+    let all = Dictionary(
+      networks.compactMap { network in network.connections().map { (String(network.slot), $0) } },
+      uniquingKeysWith: { $1 })
+    guard let bytes = try? JSONEncoder().encode(all) else { return }
+    try? Files.replace(folder.connections, with: String(decoding: bytes, as: UTF8.self))
+  }
+
+  /// The machine goes on from its saved state: what it takes for open connections is not left hanging.
+  func resetSavedConnections() {
+    guard let text = try? Files.read(folder.connections),
+      let all = try? JSONDecoder().decode([String: Data].self, from: Data(text.utf8))
+    else { return }
+    for network in networks { all[String(network.slot)].map { network.reset($0) } }
+  }
+
   /// Does what the words say, and writes it into the definition, so that it holds at the next start too.
   func changeNetwork(_ request: ControlRequest) throws -> ControlReply {
     let words = request.words ?? []
@@ -119,7 +136,7 @@ extension VMProcess {
         try nat.removeForward(named: rest.popFirst() ?? "")
       } else {
         let rule = try PortForward(word)
-        if !nat.forwards.contains(rule) { try nat.add(rule) }
+        if !nat.forwards.contains(rule) { try network.add(rule) }
       }
     }
   }

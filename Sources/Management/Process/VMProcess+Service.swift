@@ -1,4 +1,5 @@
 import Foundation
+import HostNetwork
 import Machine
 import Teleport
 
@@ -134,6 +135,7 @@ extension VMProcess {
     let claim = try begin("saved", from: [.running, .paused], to: .saving)
     do {
       claim.vm.pause()
+      saveConnections()
       var shown = -1
       try saveMachine(claim.vm, to: folder.state) { pages, total in
         let percent = total == 0 ? 100 : pages * 100 / total
@@ -157,7 +159,12 @@ extension VMProcess {
       throw ManagementError("sandbox needs a file and a process to try its strength on")
     }
     let state = lock.withLock { inner.record.sandbox } ?? "not yet"
-    return .done("sandbox: \(state)\n" + SandboxProbe.report(.init(file: file, process: process)))
+    let target = ProbeTarget(file: file, process: process)
+    var text = "sandbox: \(state)\n" + SandboxProbe.report(target)
+    for (process, report) in try networks.flatMap({ try $0.probeSandbox(target) }) {
+      text += "\n\(process):\n\(report)"
+    }
+    return .done(text)
   }
 
   private func statistics() -> String {

@@ -79,7 +79,7 @@ public final class VMProcess: @unchecked Sendable {
     prepared = Result { [definition] in
       let home = try Registry.fromEnvironment().home
       return try definition.hardware.networkAdapters.map {
-        try NetworkEndpoint($0, folder: folder, home: home, logger: logger)
+        try NetworkEndpoint($0, folder: folder, home: home, isSandboxed: definition.sandbox, logger: logger)
       }
     }
     sandbox = Sandbox(isWanted: definition.sandbox)
@@ -111,7 +111,7 @@ public final class VMProcess: @unchecked Sendable {
     do {
       try settleEarlierTeleport()
       let origin = try origin(before)
-      if origin != .savedState { unlink(folder.state) }
+      if origin != .savedState { folder.dropState() }
       try change(origin == .savedState ? .restoring : .starting)
       try openConsoles()
       networks = try prepared.get()
@@ -261,7 +261,8 @@ public final class VMProcess: @unchecked Sendable {
       throw error
     }
     // From the record on the saved state is history: a disk may have changed since.
-    unlink(folder.state)
+    resetSavedConnections()
+    folder.dropState()
     return notes + loaded
   }
 

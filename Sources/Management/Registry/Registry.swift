@@ -144,10 +144,13 @@ public struct Registry: Sendable {
   }
 
   /// Forgets a VM; its folder stays unless it is deleted. Disk images elsewhere are left alone.
-  public func unregister(_ entry: VMEntry, delete: Bool) throws {
+  /// - Returns: what the user should know.
+  @discardableResult
+  public func unregister(_ entry: VMEntry, delete: Bool) throws -> [String] {
     let folder = entry.folder
-    try folder.whileEditing {
+    return try folder.whileEditing {
       try Self.refuse(folder, name: entry.name, doing: "unregistered", whileSaved: false)
+      let notes = AnchorFile.list(folder).map(\.lastWords)
       AnchorFile.end(folder) { _ in true }
       let place = machines + "/" + URL(fileURLWithPath: entry.folder.path).lastPathComponent
       var information = stat()
@@ -166,6 +169,7 @@ public struct Registry: Sendable {
           throw ManagementError.system("cannot move \(place) to \(target)")
         }
       }
+      return notes
     }
   }
 
@@ -251,7 +255,7 @@ public struct Registry: Sendable {
           "the machine \"\(entry.name)\" has no saved state", remedy: "see vmctl showvminfo \"\(entry.name)\"")
       }
       try folder.write(StatusRecord(state: .poweroff))
-      unlink(folder.state)
+      folder.dropState()
     }
   }
 }

@@ -19,6 +19,8 @@ public struct VMFolder: Equatable, Sendable {
   public var status: String { path + "/status.json" }
   /// The saved state.
   public var state: String { path + "/saved.state" }
+  /// The connections through NAT that the machine had when its state was saved.
+  var connections: String { path + "/saved.connections" }
   /// What is known of the last teleport, also after the process has died.
   public var teleport: String { path + "/teleport.json" }
   /// The socket on which the VM process takes requests.
@@ -72,6 +74,12 @@ public struct VMFolder: Equatable, Sendable {
     where name.hasSuffix(".part") && (name.hasPrefix("saved.state.") || name.hasPrefix("teleport.json.")) {
       unlink(path + "/" + name)
     }
+  }
+
+  /// Takes the saved state away, and what belongs to it.
+  func dropState() {
+    unlink(state)
+    unlink(connections)
   }
 
   /// Runs `body` while nobody else changes the definition or starts the VM.

@@ -44,6 +44,17 @@ struct Sandbox: Sendable {
     return false
   }
 
+  /// What a process does besides what all processes of a machine do.
+  struct Work: OptionSet {
+    var rawValue: Int32
+    /// Opens servers on the network.
+    static let serve = Work(rawValue: Int32(VM_MAY_SERVE))
+    /// Starts programs.
+    static let start = Work(rawValue: Int32(VM_MAY_START))
+    /// Connects to sockets in the file system.
+    static let connectPaths = Work(rawValue: Int32(VM_MAY_CONNECT_PATHS))
+  }
+
   /// What may be done at a path and below it.
   struct Rule: Equatable {
     var path: String
@@ -63,6 +74,8 @@ struct Sandbox: Sendable {
     static let write = Rights(rawValue: Int32(VM_MAY_WRITE))
     /// Files and sockets are made, replaced and removed.
     static let change = Rights(rawValue: Int32(VM_MAY_CHANGE))
+    /// Programs are executed.
+    static let run = Rights(rawValue: Int32(VM_MAY_RUN))
   }
 
   /// Leaves the calling thread, and those that it starts from now on, the files of the rules. A path that is not there is
@@ -89,9 +102,9 @@ struct Sandbox: Sendable {
   }
 
   /// Leaves all threads the system calls of `vm_seccomp_enforce`.
-  mutating func closeSystem() {
+  mutating func closeSystem(_ work: Work = []) {
     guard isWanted else { return }
-    system = vm_seccomp_enforce() == 0 ? .holds("seccomp") : .absent(Self.reason())
+    system = vm_seccomp_enforce(work.rawValue) == 0 ? .holds("seccomp") : .absent(Self.reason())
   }
 
   private static var threads: Int {

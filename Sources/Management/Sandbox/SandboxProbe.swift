@@ -1,15 +1,11 @@
 import Foundation
+import HostNetwork
 
 /// Tries from within a VM process what a guest that has broken out of its machine would try, in ways that do no harm where they
 /// succeed.
 enum SandboxProbe {
   /// What the process tries its strength on: things of the user's that are none of the machine's.
-  struct Target {
-    /// A file that the user can read and write.
-    var file: String
-    /// A process that the user may signal.
-    var process: Int32
-  }
+  typealias Target = ProbeTarget
 
   /// - Returns: a line for each attempt: what it is, and "possible" or why not.
   static func report(_ target: Target) -> String {

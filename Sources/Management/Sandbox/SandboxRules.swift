@@ -1,4 +1,5 @@
 import Foundation
+import HostNetwork
 import Machine
 
 extension Sandbox {
@@ -38,10 +39,32 @@ extension Sandbox {
     return read.map { Rule($0) } + [Rule("/dev/null", [.read, .write])]
   }
 
-  /// Leaves a NAT process what the host's libraries read. Called before it has a second thread. Where the kernel does not
-  /// have Landlock the process goes on as it is.
-  static func closeFilesOfNAT(reading more: [String] = []) {
+  /// Leaves a NAT process what the host's libraries read, and sockets. Called before it has a second thread. What the kernel
+  /// does not have stays open: the process goes on as it is.
+  static func closeNAT(reading more: [String] = []) {
     var sandbox = Sandbox(isWanted: true)
     sandbox.closeFiles(hostRules + more.map { Rule($0) })
+    sandbox.closeSystem(.serve)
+  }
+
+  /// Leaves the keeper of NAT processes this program, with its libraries, and what it needs to start it: what it starts is in
+  /// here, too, before it closes itself in. A keeper for a socket in the file system may connect, and nothing else.
+  static func closeKeeper(_ purpose: NATKeeper.Purpose) {
+    var sandbox = Sandbox(isWanted: true)
+    let startsPrograms = purpose.path == nil
+    sandbox.closeFiles(hostRules + (startsPrograms ? purpose.readable.map { Rule($0) } + programRules : []))
+    sandbox.closeSystem(startsPrograms ? [.serve, .start] : .connectPaths)
+  }
+
+  /// This program, what loads it and what was loaded with it, wherever they are: proc(5) says.
+  private static var programRules: [Rule] {
+    let maps = (try? Files.read("/proc/self/maps")) ?? ""
+    let files = Set(
+      maps.split(separator: "\n").compactMap { line in line.firstIndex(of: "/").map { String(line[$0...]) } })
+    return [Rule("/proc/self/exe", [.read, .run])]
+      + files.sorted().map { path in
+        let isLoader = URL(fileURLWithPath: path).lastPathComponent.hasPrefix("ld-")
+        return Rule(path, isLoader ? [.read, .run] : .read)
+      }
   }
 }

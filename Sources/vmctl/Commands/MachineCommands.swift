@@ -55,7 +55,7 @@ struct UnregisterVM: ParsableCommand {
     let registry = try Registry.fromEnvironment()
     let entry = try registry.find(machine.name)
     let place = registry.restingPlace(of: entry)
-    try registry.unregister(entry, delete: delete)
+    for line in try registry.unregister(entry, delete: delete) { Terminal.error("note: \(line)") }
     Terminal.line(
       delete
         ? "the machine \"\(entry.name)\" is deleted"

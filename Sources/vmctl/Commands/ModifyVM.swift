@@ -41,7 +41,7 @@ struct ModifyVM: ParsableCommand {
       try network.apply(to: &definition)
       try teleporter.apply(to: &definition)
     }
-    for line in registry.sharedAddresses(of: try registry.find(entry.definition.uuid.uuidString)) {
+    for line in registry.networkNotes(of: try registry.find(entry.definition.uuid.uuidString)) {
       Terminal.error("note: \(line)")
     }
   }

@@ -28,7 +28,7 @@ struct StartVM: ParsableCommand {
         "there is no window yet: \"\(entry.name)\" starts headless; see its screen with vmctl controlvm "
           + "\"\(entry.name)\" screenshotpng FILE")
     }
-    for line in registry.sharedAddresses(of: entry) { Terminal.error("note: \(line)") }
+    for line in registry.networkNotes(of: entry) { Terminal.error("note: \(line)") }
     if foreground { try runHere(entry) }
     for line in try VMLauncher.start(entry, registry: registry, options: StartOptions(force: force)) {
       Terminal.line(line)

@@ -142,6 +142,7 @@ import Testing
     ("mac-address1", ["FFFFFFFFFFFF"]), ("mac-address1", ["000000000000"]), ("mac-address1", ["52540012345"]),
     ("mac-address1", ["52:54:00:12:34"]), ("cable-connected1", ["yes"]), ("nat-net1", ["10.0.2.1/24"]),
     ("nat-net1", ["10.0.2.0"]), ("nat-pf1", ["ssh"]), ("nat-pf1", ["a,tcp,,2222,,0"]), ("nat-pf1", ["delete"]),
+    ("nat-pf1", ["a,tcp,,1,10.0.3.15,1"]), ("nat-pf1", ["a,tcp,,1,10.0.2.2,1"]), ("nat-pf1", ["a,tcp,,1,10.0.2.255,1"]),
     ("nat-pf1", ["delete", "nobody"]), ("nat-pf1", ["a,tcp,,1,,1", "a,tcp,,2,,2"]),
     ("nat-pf1", ["a,tcp,,1,,1", "b,tcp,,1,,2"]), ("nic-trace1", ["maybe"]),
     ("bridge-adapter1", ["a/b"]), ("bridge-adapter1", ["much-too-long-a-name"]), ("bridge-adapter1", [""]),

@@ -3,6 +3,40 @@ import Testing
 
 @testable import Management
 
+@Suite struct NetworkBootTests {
+  private func warning(_ settings: [(String, String)]) throws -> String? {
+    var definition = VMDefinition(name: "a box")
+    for (name, word) in settings { try definition.set(name, [word]) }
+    return NetworkBoot.warning(for: definition)
+  }
+
+  @Test func whoseCardsCannotBootIsTold() throws {
+    #expect(try warning([("nic1", "nat"), ("nic-rom1", "off")]) == nil, "it does not boot from the network")
+    #expect(try warning([("boot1", "net"), ("nic1", "nat")]) == nil)
+    #expect(try warning([("boot1", "net"), ("nic1", "nat"), ("nic2", "nat"), ("nic-rom1", "off")]) == nil)
+    #expect(
+      try warning([("boot1", "net"), ("nic2", "nat"), ("nic-rom2", "off")])?
+        .hasSuffix("has a boot ROM; give it one with vmctl modifyvm 'a box' --nic-rom2 on") == true)
+    #expect(
+      try warning([("boot4", "net")])?.hasSuffix(
+        "has no network card; give it one with vmctl modifyvm 'a box' --nic1 nat") == true)
+    #expect(
+      try warning([("boot1", "net"), ("nic1", "nat"), ("nic-type1", "NE2000ISA")])?.contains("of a kind") == true)
+  }
+
+  @Test func aNetworkDoesNotChangeUnderItsPortForwards() throws {
+    var definition = VMDefinition(name: "box")
+    try definition.set("nic1", ["nat"])
+    try definition.set("nat-pf1", ["web,tcp,,8080,10.0.2.20,80"])
+    try definition.set("nat-pf1", ["ssh,tcp,,2222,,22"])
+    let error = #expect(throws: ManagementError.self) { try definition.set("nat-net1", ["10.0.3.0/24"]) }
+    #expect(error.map { ManagementError.line(for: $0).contains("10.0.2.20 is not in the network 10.0.3.0/24") } == true)
+    try definition.set("nat-pf1", ["delete", "web"])
+    try definition.set("nat-net1", ["10.0.3.0/24"])
+    try definition.set("nat-pf1", ["web,tcp,,8080,10.0.3.20,80"])
+  }
+}
+
 @Suite struct SharedAddressesTests {
   private func machine(_ name: String, _ cards: [[String]]) throws -> VMDefinition {
     var definition = VMDefinition(name: name)
