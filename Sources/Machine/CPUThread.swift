@@ -1,4 +1,5 @@
 import CHost
+import Dispatch
 import X86
 
 /// The thread that runs one virtual CPU: runs it, sleeps while it is halted, rests while the machine wants it to.
@@ -13,6 +14,8 @@ final class CPUThread: @unchecked Sendable {
   private var isResting = false
   private var isEnding = false
   private var isAsleep = false
+  private var isAsked = false
+  private var answered: UInt64 = 0
   /// Called on the thread, with no lock held, when the CPU leaves `run` for a reason the machine must look at.
   var onExit: @Sendable (RunExit) -> Void = { _ in }
 
@@ -28,12 +31,14 @@ final class CPUThread: @unchecked Sendable {
   private func loop() {
     while true {
       monitor.lock()
+      answer()
       while restRequests > 0 && !isEnding {
         if !isResting {
           isResting = true
           monitor.broadcast()
         }
         monitor.wait()
+        answer()
       }
       isResting = false
       let ending = isEnding
@@ -41,7 +46,7 @@ final class CPUThread: @unchecked Sendable {
       if ending { return }
       cpu.withdraw(UInt32(VM_PENDING_STOP))
       // A request that came between the check and the withdrawal must not be lost.
-      if monitor.withLock({ restRequests > 0 || isEnding }) { continue }
+      if monitor.withLock({ restRequests > 0 || isEnding || isAsked }) { continue }
 
       switch cpu.run(budget: Self.budget) {
       case .halted: sleep { [cpu] in cpu.hasWork }
@@ -57,9 +62,38 @@ final class CPUThread: @unchecked Sendable {
   private func sleep(until hasWork: () -> Bool) {
     monitor.lock()
     isAsleep = true
-    while restRequests == 0 && !isEnding && !hasWork() { monitor.wait() }
+    while restRequests == 0 && !isEnding && !hasWork() {
+      monitor.wait()
+      answer()
+    }
     isAsleep = false
     monitor.unlock()
+  }
+
+  /// Monitor held.
+  private func answer() {
+    guard isAsked else { return }
+    isAsked = false
+    answered &+= 1
+    monitor.broadcast()
+  }
+
+  /// Whether the thread comes round to its loop in time, wherever it is now: running, halted or at rest.
+  func answers(withinNanoseconds limit: UInt64) -> Bool {
+    let end = DispatchTime.now().uptimeNanoseconds &+ limit
+    monitor.lock()
+    defer { monitor.unlock() }
+    guard thread != nil, !isEnding else { return true }
+    let before = answered
+    isAsked = true
+    cpu.post(UInt32(VM_PENDING_STOP))
+    monitor.broadcast()
+    while answered == before && !isEnding {
+      let now = DispatchTime.now().uptimeNanoseconds
+      guard now < end else { return false }
+      monitor.wait(nanoseconds: end - now)
+    }
+    return true
   }
 
   /// To be called after a pending bit was posted.

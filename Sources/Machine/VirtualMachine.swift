@@ -156,6 +156,12 @@ public final class VirtualMachine: @unchecked Sendable {
     if isRunning { for thread in threads { thread.go() } }
   }
 
+  /// Whether the thread of each CPU answers, running, halted or at rest: one that hangs in a device or in translated code
+  /// does not. Waits at most `limit` nanoseconds for each of them, without any lock of the machine's.
+  public func cpusAnswer(withinNanoseconds limit: UInt64) -> Bool {
+    threads.allSatisfy { $0.answers(withinNanoseconds: limit) }
+  }
+
   /// Ends the machine: its threads are gone and its media unlocked when this returns.
   public func powerOff() {
     lifecycle.withLock {

@@ -23,15 +23,23 @@ struct VMCtl: ParsableCommand {
       CommandGroup(
         name: "Running",
         subcommands: [StartVM.self, Run.self, ControlVM.self, DiscardState.self, Console.self, DebugVM.self]),
+      CommandGroup(name: "Services", subcommands: [Service.self, Status.self, Metrics.self]),
       CommandGroup(
-        name: "Internal", subcommands: [VMProcessCommand.self, NATProcessCommand.self, NATKeeperCommand.self]),
+        name: "Internal",
+        subcommands: [
+          VMProcessCommand.self, NATProcessCommand.self, NATKeeperCommand.self, ServiceProcessCommand.self,
+          ServiceStopCommand.self, ServiceStartedCommand.self, ServiceEndedCommand.self, ServiceFailedCommand.self,
+        ]),
     ])
 
   static func main() {
     // Writing where nobody reads, or over a limit on the size of files, fails with an error: nobody dies of it.
     signal(SIGPIPE, SIG_IGN)
     signal(SIGXFSZ, SIG_IGN)
-    let words = CommandWords.normalized(Array(CommandLine.arguments.dropFirst()))
+    let typed = Array(CommandLine.arguments.dropFirst())
+    let called = ServiceNames.words(calledAs: CommandLine.arguments.first ?? "")
+    let words = CommandWords.normalized((called ?? []) + typed)
+    if called == ["service", "start"] { ServiceStart.marksCurrent = true }
     let known = configuration.subcommands.map { $0.configuration.commandName ?? $0._commandName }
     if let complaint = CommandWords.complaint(about: words, known: known + ["help"]) {
       Terminal.error("vmctl: \(complaint); see vmctl --help")

@@ -173,13 +173,13 @@ _vmctl() {
     unset 'unparsed_words[0]'
     unparsed_words=("${unparsed_words[@]}")
     case "${subcommand}" in
-    createvm|registervm|unregistervm|modifyvm|list|showvminfo|createmedium|showmediuminfo|storagectl|storageattach|startvm|run|controlvm|discardstate|console|debugvm|help)
+    createvm|registervm|unregistervm|modifyvm|list|showvminfo|createmedium|showmediuminfo|storagectl|storageattach|startvm|run|controlvm|discardstate|console|debugvm|service|status|metrics|help)
         # Offer subcommand argument completions
         "_vmctl_${subcommand}"
         ;;
     *)
         # Offer subcommand completions
-        COMPREPLY+=($(compgen -W 'createvm registervm unregistervm modifyvm list showvminfo createmedium showmediuminfo storagectl storageattach startvm run controlvm discardstate console debugvm help' -- "${cur}"))
+        COMPREPLY+=($(compgen -W 'createvm registervm unregistervm modifyvm list showvminfo createmedium showmediuminfo storagectl storageattach startvm run controlvm discardstate console debugvm service status metrics help' -- "${cur}"))
         ;;
     esac
 }
@@ -1667,6 +1667,299 @@ _vmctl_debugvm() {
         ;;
     2)
         __vmctl_add_completions -W 'getregisters'$'\n''info'$'\n''log'$'\n''statistics'$'\n''block'$'\n''sandbox'
+        return
+        ;;
+    esac
+}
+
+_vmctl_service() {
+    repeating_flags=()
+    non_repeating_flags=(--version -h --help)
+    repeating_options=()
+    non_repeating_options=()
+    __vmctl_offer_flags_options 0
+
+    # Offer subcommand / subcommand argument completions
+    local -r subcommand="${unparsed_words[0]}"
+    unset 'unparsed_words[0]'
+    unparsed_words=("${unparsed_words[@]}")
+    case "${subcommand}" in
+    add|remove|start|stop|restart|enable|disable|status|list|alert|config|install-names)
+        # Offer subcommand argument completions
+        "_vmctl_service_${subcommand}"
+        ;;
+    *)
+        # Offer subcommand completions
+        COMPREPLY+=($(compgen -W 'add remove start stop restart enable disable status list alert config install-names' -- "${cur}"))
+        ;;
+    esac
+}
+
+_vmctl_service_add() {
+    repeating_flags=()
+    non_repeating_flags=(--system --user --version -h --help)
+    repeating_options=(--after)
+    non_repeating_options=(--autoboot --restart --stop-script --pre-start --status-script --stop-timeout --stop-mode)
+    __vmctl_offer_flags_options 1
+
+    # Offer option value completions
+    case "${prev}" in
+    '--autoboot')
+        __vmctl_add_completions -W 'on'$'\n''off'
+        return
+        ;;
+    '--restart')
+        __vmctl_add_completions -W 'on'$'\n''off'
+        return
+        ;;
+    '--stop-script')
+        __vmctl_add_completions -f
+        return
+        ;;
+    '--pre-start')
+        __vmctl_add_completions -f
+        return
+        ;;
+    '--status-script')
+        __vmctl_add_completions -f
+        return
+        ;;
+    '--stop-timeout')
+        return
+        ;;
+    '--stop-mode')
+        __vmctl_add_completions -W 'savestate'$'\n''acpi'$'\n''poweroff'
+        return
+        ;;
+    '--after')
+        __vmctl_add_completions -W "$(__vmctl_custom_complete ---completion service add -- --after "${COMP_CWORD}" "$(__vmctl_cursor_index_in_current_word)")"
+        return
+        ;;
+    esac
+
+    # Offer positional completions
+    case "${positional_number}" in
+    1)
+        __vmctl_add_completions -W "$(__vmctl_custom_complete ---completion service add -- positional@0 "${COMP_CWORD}" "$(__vmctl_cursor_index_in_current_word)")"
+        return
+        ;;
+    esac
+}
+
+_vmctl_service_remove() {
+    repeating_flags=()
+    non_repeating_flags=(--version -h --help)
+    repeating_options=()
+    non_repeating_options=()
+    __vmctl_offer_flags_options 1
+
+    # Offer positional completions
+    case "${positional_number}" in
+    1)
+        __vmctl_add_completions -W "$(__vmctl_custom_complete ---completion service remove -- positional@0 "${COMP_CWORD}" "$(__vmctl_cursor_index_in_current_word)")"
+        return
+        ;;
+    esac
+}
+
+_vmctl_service_start() {
+    repeating_flags=()
+    non_repeating_flags=(--version -h --help)
+    repeating_options=()
+    non_repeating_options=()
+    __vmctl_offer_flags_options 1
+
+    # Offer positional completions
+    case "${positional_number}" in
+    1)
+        __vmctl_add_completions -W "$(__vmctl_custom_complete ---completion service start -- positional@0 "${COMP_CWORD}" "$(__vmctl_cursor_index_in_current_word)")"
+        return
+        ;;
+    esac
+}
+
+_vmctl_service_stop() {
+    repeating_flags=()
+    non_repeating_flags=(--version -h --help)
+    repeating_options=()
+    non_repeating_options=()
+    __vmctl_offer_flags_options 1
+
+    # Offer positional completions
+    case "${positional_number}" in
+    1)
+        __vmctl_add_completions -W "$(__vmctl_custom_complete ---completion service stop -- positional@0 "${COMP_CWORD}" "$(__vmctl_cursor_index_in_current_word)")"
+        return
+        ;;
+    esac
+}
+
+_vmctl_service_restart() {
+    repeating_flags=()
+    non_repeating_flags=(--version -h --help)
+    repeating_options=()
+    non_repeating_options=()
+    __vmctl_offer_flags_options 1
+
+    # Offer positional completions
+    case "${positional_number}" in
+    1)
+        __vmctl_add_completions -W "$(__vmctl_custom_complete ---completion service restart -- positional@0 "${COMP_CWORD}" "$(__vmctl_cursor_index_in_current_word)")"
+        return
+        ;;
+    esac
+}
+
+_vmctl_service_enable() {
+    repeating_flags=()
+    non_repeating_flags=(--version -h --help)
+    repeating_options=()
+    non_repeating_options=()
+    __vmctl_offer_flags_options 1
+
+    # Offer positional completions
+    case "${positional_number}" in
+    1)
+        __vmctl_add_completions -W "$(__vmctl_custom_complete ---completion service enable -- positional@0 "${COMP_CWORD}" "$(__vmctl_cursor_index_in_current_word)")"
+        return
+        ;;
+    esac
+}
+
+_vmctl_service_disable() {
+    repeating_flags=()
+    non_repeating_flags=(--version -h --help)
+    repeating_options=()
+    non_repeating_options=()
+    __vmctl_offer_flags_options 1
+
+    # Offer positional completions
+    case "${positional_number}" in
+    1)
+        __vmctl_add_completions -W "$(__vmctl_custom_complete ---completion service disable -- positional@0 "${COMP_CWORD}" "$(__vmctl_cursor_index_in_current_word)")"
+        return
+        ;;
+    esac
+}
+
+_vmctl_service_status() {
+    repeating_flags=()
+    non_repeating_flags=(--version -h --help)
+    repeating_options=()
+    non_repeating_options=(--format)
+    __vmctl_offer_flags_options 1
+
+    # Offer option value completions
+    case "${prev}" in
+    '--format')
+        __vmctl_add_completions -W 'table'$'\n''json'
+        return
+        ;;
+    esac
+
+    # Offer positional completions
+    case "${positional_number}" in
+    1)
+        __vmctl_add_completions -W "$(__vmctl_custom_complete ---completion service status -- positional@0 "${COMP_CWORD}" "$(__vmctl_cursor_index_in_current_word)")"
+        return
+        ;;
+    esac
+}
+
+_vmctl_service_list() {
+    repeating_flags=()
+    non_repeating_flags=(-l --long --version -h --help)
+    repeating_options=()
+    non_repeating_options=(--format)
+    __vmctl_offer_flags_options 0
+
+    # Offer option value completions
+    case "${prev}" in
+    '--format')
+        __vmctl_add_completions -W 'table'$'\n''json'
+        return
+        ;;
+    esac
+}
+
+_vmctl_service_alert() {
+    repeating_flags=()
+    non_repeating_flags=(--version -h --help)
+    repeating_options=()
+    non_repeating_options=()
+    __vmctl_offer_flags_options 3
+
+    # Offer positional completions
+    case "${positional_number}" in
+    2)
+        __vmctl_add_completions -W "$(__vmctl_custom_complete ---completion service alert -- positional@1 "${COMP_CWORD}" "$(__vmctl_cursor_index_in_current_word)")"
+        return
+        ;;
+    esac
+}
+
+_vmctl_service_config() {
+    repeating_flags=()
+    non_repeating_flags=(--version -h --help)
+    repeating_options=()
+    non_repeating_options=()
+    __vmctl_offer_flags_options 1
+
+    # Offer positional completions
+    case "${positional_number}" in
+    1)
+        __vmctl_add_completions -W "$(__vmctl_custom_complete ---completion service config -- positional@0 "${COMP_CWORD}" "$(__vmctl_cursor_index_in_current_word)")"
+        return
+        ;;
+    esac
+}
+
+_vmctl_service_install-names() {
+    repeating_flags=()
+    non_repeating_flags=(--version -h --help)
+    repeating_options=()
+    non_repeating_options=()
+    __vmctl_offer_flags_options 1
+
+    # Offer positional completions
+    case "${positional_number}" in
+    1)
+        __vmctl_add_completions -d
+        return
+        ;;
+    esac
+}
+
+_vmctl_status() {
+    repeating_flags=()
+    non_repeating_flags=(--ocf --version -h --help)
+    repeating_options=()
+    non_repeating_options=()
+    __vmctl_offer_flags_options 1
+
+    # Offer positional completions
+    case "${positional_number}" in
+    1)
+        __vmctl_add_completions -W "$(__vmctl_custom_complete ---completion status -- positional@0 "${COMP_CWORD}" "$(__vmctl_cursor_index_in_current_word)")"
+        return
+        ;;
+    esac
+}
+
+_vmctl_metrics() {
+    repeating_flags=()
+    non_repeating_flags=(--version -h --help)
+    repeating_options=()
+    non_repeating_options=(--listen --textfile)
+    __vmctl_offer_flags_options 0
+
+    # Offer option value completions
+    case "${prev}" in
+    '--listen')
+        return
+        ;;
+    '--textfile')
+        __vmctl_add_completions -f
         return
         ;;
     esac

@@ -66,13 +66,16 @@ _vmctl() {
             'discardstate:Drops a machine'\''s saved state.'
             'console:The serial console in this terminal. Ctrl-] leaves it; the machine runs on.'
             'debugvm:Looks into a running machine.'
+            'service:Machines as services: started with the host, stopped cleanly, started again after a failure.'
+            'status:Prints a machine'\''s state.'
+            'metrics:The machines'\'' figures for Prometheus.'
             'help:Show subcommand help information.'
         )
         _describe -V subcommand subcommands && ret=0
         ;;
     arg)
         case "${words[1]}" in
-        createvm|registervm|unregistervm|modifyvm|list|showvminfo|createmedium|showmediuminfo|storagectl|storageattach|startvm|run|controlvm|discardstate|console|debugvm|help)
+        createvm|registervm|unregistervm|modifyvm|list|showvminfo|createmedium|showmediuminfo|storagectl|storageattach|startvm|run|controlvm|discardstate|console|debugvm|service|status|metrics|help)
             "_vmctl_${words[1]}" && ret=0
             ;;
         esac
@@ -769,6 +772,234 @@ _vmctl_debugvm() {
         ':machine:{__vmctl_custom_complete ---completion debugvm -- positional@0 "${current_word_index}" "$(__vmctl_cursor_index_in_current_word)"}'
         ':verb:{__vmctl_complete "${_verb[@]}"}'
         ':what:'
+        '--version[Show the version.]'
+        '(-h --help)'{-h,--help}'[Show help information.]'
+    )
+    _arguments -w -s -S : "${arg_specs[@]}" && ret=0
+
+    return "${ret}"
+}
+
+_vmctl_service() {
+    local -i ret=1
+    local -ar arg_specs=(
+        '--version[Show the version.]'
+        '(-h --help)'{-h,--help}'[Show help information.]'
+        '(-): :->command'
+        '(-)*:: :->arg'
+    )
+    _arguments -w -s -S : "${arg_specs[@]}" && ret=0
+    case "${state}" in
+    command)
+        local -ar subcommands=(
+            'add:Makes a machine a service, or changes how it is one.'
+            'remove:Takes a machine'\''s service away; the machine stays.'
+            'start:Starts a machine'\''s service.'
+            'stop:Stops a machine by its stop script, or as --stop-mode says.'
+            'restart:Stops a machine and starts it again.'
+            'enable:Starts a machine with the host.'
+            'disable:Starts a machine with the host no longer.'
+            'status:Says all there is to say of a machine as a service.'
+            'list:Lists all machines as services; a star marks the one that vmstart started last.'
+            'alert:Calls the alert script, as for a test of it.'
+            'config:Opens a machine'\''s definition in $EDITOR, and keeps it if it is right.'
+            'install-names:Links vmlist, vmstart, vmstop, vmcfg and vmconsole to this command.'
+        )
+        _describe -V subcommand subcommands && ret=0
+        ;;
+    arg)
+        case "${words[1]}" in
+        add|remove|start|stop|restart|enable|disable|status|list|alert|config|install-names)
+            "_vmctl_service_${words[1]}" && ret=0
+            ;;
+        esac
+        ;;
+    esac
+
+    return "${ret}"
+}
+
+_vmctl_service_add() {
+    local -i ret=1
+    local -ar ___autoboot=('on' 'off')
+    local -ar ___restart=('on' 'off')
+    local -ar ___stop_mode=('savestate' 'acpi' 'poweroff')
+    local -ar arg_specs=(
+        ':machine:{__vmctl_custom_complete ---completion service add -- positional@0 "${current_word_index}" "$(__vmctl_cursor_index_in_current_word)"}'
+        '--autoboot[Whether it starts with the host.]:autoboot:{__vmctl_complete "${___autoboot[@]}"}'
+        '--restart[Whether it starts again 30 s after a failure, twice in 10 minutes at most.]:restart:{__vmctl_complete "${___restart[@]}"}'
+        '--stop-script[A stop script of its own, in place of its case in the common one; none.]:file:_files'
+        '--pre-start[Runs before each start and refuses it with another status than 0; none.]:file:_files'
+        '--status-script[Says for the list how the guest is, in its first line; status 255\: not booted; none.]:file:_files'
+        '--stop-timeout[How long the stop may take; then the machine is killed.]:seconds:'
+        '--stop-mode[What stops it where no script does.]:stop-mode:{__vmctl_complete "${___stop_mode[@]}"}'
+        '*--after[A machine that starts before it and stops after it; may be repeated.]:machine:{__vmctl_custom_complete ---completion service add -- --after "${current_word_index}" "$(__vmctl_cursor_index_in_current_word)"}'
+        '--system[A service of the host; root'\''s machines are by themselves.]'
+        '--user[A service of the user; others'\'' machines are by themselves.]'
+        '--version[Show the version.]'
+        '(-h --help)'{-h,--help}'[Show help information.]'
+    )
+    _arguments -w -s -S : "${arg_specs[@]}" && ret=0
+
+    return "${ret}"
+}
+
+_vmctl_service_remove() {
+    local -i ret=1
+    local -ar arg_specs=(
+        ':machine:{__vmctl_custom_complete ---completion service remove -- positional@0 "${current_word_index}" "$(__vmctl_cursor_index_in_current_word)"}'
+        '--version[Show the version.]'
+        '(-h --help)'{-h,--help}'[Show help information.]'
+    )
+    _arguments -w -s -S : "${arg_specs[@]}" && ret=0
+
+    return "${ret}"
+}
+
+_vmctl_service_start() {
+    local -i ret=1
+    local -ar arg_specs=(
+        ':machine:{__vmctl_custom_complete ---completion service start -- positional@0 "${current_word_index}" "$(__vmctl_cursor_index_in_current_word)"}'
+        '--version[Show the version.]'
+        '(-h --help)'{-h,--help}'[Show help information.]'
+    )
+    _arguments -w -s -S : "${arg_specs[@]}" && ret=0
+
+    return "${ret}"
+}
+
+_vmctl_service_stop() {
+    local -i ret=1
+    local -ar arg_specs=(
+        ':machine:{__vmctl_custom_complete ---completion service stop -- positional@0 "${current_word_index}" "$(__vmctl_cursor_index_in_current_word)"}'
+        '--version[Show the version.]'
+        '(-h --help)'{-h,--help}'[Show help information.]'
+    )
+    _arguments -w -s -S : "${arg_specs[@]}" && ret=0
+
+    return "${ret}"
+}
+
+_vmctl_service_restart() {
+    local -i ret=1
+    local -ar arg_specs=(
+        ':machine:{__vmctl_custom_complete ---completion service restart -- positional@0 "${current_word_index}" "$(__vmctl_cursor_index_in_current_word)"}'
+        '--version[Show the version.]'
+        '(-h --help)'{-h,--help}'[Show help information.]'
+    )
+    _arguments -w -s -S : "${arg_specs[@]}" && ret=0
+
+    return "${ret}"
+}
+
+_vmctl_service_enable() {
+    local -i ret=1
+    local -ar arg_specs=(
+        ':machine:{__vmctl_custom_complete ---completion service enable -- positional@0 "${current_word_index}" "$(__vmctl_cursor_index_in_current_word)"}'
+        '--version[Show the version.]'
+        '(-h --help)'{-h,--help}'[Show help information.]'
+    )
+    _arguments -w -s -S : "${arg_specs[@]}" && ret=0
+
+    return "${ret}"
+}
+
+_vmctl_service_disable() {
+    local -i ret=1
+    local -ar arg_specs=(
+        ':machine:{__vmctl_custom_complete ---completion service disable -- positional@0 "${current_word_index}" "$(__vmctl_cursor_index_in_current_word)"}'
+        '--version[Show the version.]'
+        '(-h --help)'{-h,--help}'[Show help information.]'
+    )
+    _arguments -w -s -S : "${arg_specs[@]}" && ret=0
+
+    return "${ret}"
+}
+
+_vmctl_service_status() {
+    local -i ret=1
+    local -ar ___format=('table' 'json')
+    local -ar arg_specs=(
+        ':machine:{__vmctl_custom_complete ---completion service status -- positional@0 "${current_word_index}" "$(__vmctl_cursor_index_in_current_word)"}'
+        '--format[How to print it.]:format:{__vmctl_complete "${___format[@]}"}'
+        '--version[Show the version.]'
+        '(-h --help)'{-h,--help}'[Show help information.]'
+    )
+    _arguments -w -s -S : "${arg_specs[@]}" && ret=0
+
+    return "${ret}"
+}
+
+_vmctl_service_list() {
+    local -i ret=1
+    local -ar ___format=('table' 'json')
+    local -ar arg_specs=(
+        '--format[How to print it.]:format:{__vmctl_complete "${___format[@]}"}'
+        '(-l --long)'{-l,--long}'[Says everything of each machine.]'
+        '--version[Show the version.]'
+        '(-h --help)'{-h,--help}'[Show help information.]'
+    )
+    _arguments -w -s -S : "${arg_specs[@]}" && ret=0
+
+    return "${ret}"
+}
+
+_vmctl_service_alert() {
+    local -i ret=1
+    local -ar arg_specs=(
+        ':code:'
+        ':name:{__vmctl_custom_complete ---completion service alert -- positional@1 "${current_word_index}" "$(__vmctl_cursor_index_in_current_word)"}'
+        ':text:'
+        '--version[Show the version.]'
+        '(-h --help)'{-h,--help}'[Show help information.]'
+    )
+    _arguments -w -s -S : "${arg_specs[@]}" && ret=0
+
+    return "${ret}"
+}
+
+_vmctl_service_config() {
+    local -i ret=1
+    local -ar arg_specs=(
+        ':machine:{__vmctl_custom_complete ---completion service config -- positional@0 "${current_word_index}" "$(__vmctl_cursor_index_in_current_word)"}'
+        '--version[Show the version.]'
+        '(-h --help)'{-h,--help}'[Show help information.]'
+    )
+    _arguments -w -s -S : "${arg_specs[@]}" && ret=0
+
+    return "${ret}"
+}
+
+_vmctl_service_install-names() {
+    local -i ret=1
+    local -ar arg_specs=(
+        ':folder:_files -/'
+        '--version[Show the version.]'
+        '(-h --help)'{-h,--help}'[Show help information.]'
+    )
+    _arguments -w -s -S : "${arg_specs[@]}" && ret=0
+
+    return "${ret}"
+}
+
+_vmctl_status() {
+    local -i ret=1
+    local -ar arg_specs=(
+        ':machine:{__vmctl_custom_complete ---completion status -- positional@0 "${current_word_index}" "$(__vmctl_cursor_index_in_current_word)"}'
+        '--ocf[Exits as a resource agent'\''s monitor action.]'
+        '--version[Show the version.]'
+        '(-h --help)'{-h,--help}'[Show help information.]'
+    )
+    _arguments -w -s -S : "${arg_specs[@]}" && ret=0
+
+    return "${ret}"
+}
+
+_vmctl_metrics() {
+    local -i ret=1
+    local -ar arg_specs=(
+        '--listen[Serves them by HTTP, as 127.0.0.1\:9177; port 0\: a free one.]:address\:port:'
+        '--textfile[Writes them for node_exporter'\''s textfile collector.]:file:_files'
         '--version[Show the version.]'
         '(-h --help)'{-h,--help}'[Show help information.]'
     )

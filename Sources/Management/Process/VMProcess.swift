@@ -353,6 +353,7 @@ public final class VMProcess: @unchecked Sendable {
     record.reason = reason
     try write(record)
     lock.withLock { inner.record = record }
+    onState(state)
     logger.info("state: \(state.rawValue)\(reason.map { ": \($0)" } ?? "")")
   }
 
@@ -365,6 +366,7 @@ public final class VMProcess: @unchecked Sendable {
         inner.record.state = state
         inner.record.reason = reason
       }
+      onState(state)
       logger.error("state: \(state.rawValue), which cannot be written down: \(ManagementError.line(for: error))")
     }
   }
@@ -387,6 +389,12 @@ public final class VMProcess: @unchecked Sendable {
 
   /// For a foreground process that shows the incoming machine.
   public var onProgress: @Sendable (TeleportProgress) -> Void = { _ in }
+  /// Is told each state that begins, from any thread. To be set before `start`.
+  public var onState: @Sendable (VMState) -> Void = { _ in }
+  /// Whether the CPUs' threads answer within so many nanoseconds each; true while there is no machine yet.
+  public func cpusAnswer(withinNanoseconds limit: UInt64) -> Bool {
+    lock.withLock { inner.vm }?.cpusAnswer(withinNanoseconds: limit) ?? true
+  }
   /// Is told what people should read.
   public var onMessage: @Sendable (String) -> Void = { _ in }
 

@@ -5,11 +5,11 @@ import Management
 struct Console: ParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "The serial console in this terminal. Ctrl-] leaves it; the machine runs on.")
-  @OptionGroup var machine: MachineArgument
+  @OptionGroup var machine: ServiceArgument
   @Option(help: ArgumentHelp("The serial port: 1 to 4; without it, the first one.", valueName: "n")) var uart: Int?
 
   func run() throws {
-    let entry = try machine.entry()
+    let entry = try machine.entry(try ServiceArgument.services)
     let client = try ControlClient(entry)
     var request = ControlRequest(.console)
     request.uart = uart

@@ -1,0 +1,295 @@
+import ArgumentParser
+import Foundation
+import Management
+
+extension ServiceSettings.StopMode: ExpressibleByArgument {}
+
+struct Service: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Machines as services: started with the host, stopped cleanly, started again after a failure.",
+    discussion: """
+      With systemd each machine is a unit, vmctl@NAME.service. Without it, start and stop do the same by themselves.
+      $VMCTL_HOME/services has the scripts: "stop" with a case for each machine, "alert" which is told what happens.
+      """,
+    subcommands: [
+      ServiceAdd.self, ServiceRemove.self, ServiceStart.self, ServiceStop.self, ServiceRestart.self, ServiceEnable.self,
+      ServiceDisable.self, ServiceStatus.self, ServiceListCommand.self, ServiceAlertCommand.self, ServiceConfig.self,
+      ServiceInstallNames.self,
+    ])
+}
+
+/// The machine that a command is about; without a name the current one.
+struct ServiceArgument: ParsableArguments {
+  @Argument(
+    help: ArgumentHelp(
+      "The machine's name or UUID; without it, the one that vmstart started last.", valueName: "machine"),
+    completion: .custom(Completion.machines))
+  var name: String?
+
+  func entry(_ services: Services) throws -> VMEntry {
+    guard let name else { return try services.currentMachine() }
+    return try services.registry.find(name)
+  }
+
+  static var services: Services { get throws { Services(try Registry.fromEnvironment()) } }
+}
+
+struct ServiceAdd: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "add", abstract: "Makes a machine a service, or changes how it is one.")
+  @OptionGroup var machine: MachineArgument
+  @Option(help: "Whether it starts with the host.") var autoboot: Switch?
+  @Option(help: "Whether it starts again 30 s after a failure, twice in 10 minutes at most.") var restart: Switch?
+  @Option(
+    help: ArgumentHelp(
+      "A stop script of its own, in place of its case in the common one; none.", valueName: "file"),
+    completion: .file())
+  var stopScript: String?
+  @Option(
+    help: ArgumentHelp("Runs before each start and refuses it with another status than 0; none.", valueName: "file"),
+    completion: .file())
+  var preStart: String?
+  @Option(
+    help: ArgumentHelp(
+      "Says for the list how the guest is, in its first line; status 255: not booted; none.", valueName: "file"),
+    completion: .file())
+  var statusScript: String?
+  @Option(help: ArgumentHelp("How long the stop may take; then the machine is killed.", valueName: "seconds"))
+  var stopTimeout: Int?
+  @Option(help: "What stops it where no script does.") var stopMode: ServiceSettings.StopMode?
+  @Option(
+    help: ArgumentHelp("A machine that starts before it and stops after it; may be repeated.", valueName: "machine"),
+    completion: .custom(Completion.machines))
+  var after: [String] = []
+  @Flag(help: "A service of the host; root's machines are by themselves.") var system = false
+  @Flag(help: "A service of the user; others' machines are by themselves.") var user = false
+
+  func validate() throws {
+    guard !(system && user) else { throw ValidationError("--system and --user exclude each other") }
+    if let stopTimeout, !(1...86400).contains(stopTimeout) {
+      throw ValidationError("--stop-timeout is from 1 to 86400 (seconds)")
+    }
+  }
+
+  func run() throws {
+    let services = try ServiceArgument.services
+    var changes = Services.Changes()
+    changes.scope = system ? .system : user ? .user : nil
+    changes.autoboot = autoboot?.isOn
+    changes.restart = restart?.isOn
+    (changes.stopScript, changes.preStart, changes.statusScript) = (stopScript, preStart, statusScript)
+    (changes.stopTimeout, changes.stopMode, changes.after) = (stopTimeout, stopMode, after)
+    for line in try services.add(try machine.entry(), changes) { Terminal.line(line) }
+  }
+}
+
+struct ServiceRemove: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "remove", abstract: "Takes a machine's service away; the machine stays.")
+  @OptionGroup var machine: MachineArgument
+
+  func run() throws {
+    try ServiceArgument.services.remove(try machine.entry())
+    Terminal.line("\"\(machine.name)\" is no service any more")
+  }
+}
+
+struct ServiceStart: ParsableCommand {
+  static let configuration = CommandConfiguration(commandName: "start", abstract: "Starts a machine's service.")
+  @OptionGroup var machine: ServiceArgument
+  /// Called as vmstart: the machine becomes the current one. Set before the command runs.
+  nonisolated(unsafe) static var marksCurrent = false
+
+  func run() throws {
+    let services = try ServiceArgument.services
+    let entry = try machine.entry(services)
+    for line in try services.start(entry) { Terminal.line(line) }
+    if Self.marksCurrent { try services.setCurrent(entry) }
+  }
+}
+
+struct ServiceStop: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "stop", abstract: "Stops a machine by its stop script, or as --stop-mode says.")
+  @OptionGroup var machine: ServiceArgument
+
+  func run() throws {
+    let services = try ServiceArgument.services
+    for line in try services.stop(try machine.entry(services)) { Terminal.line(line) }
+  }
+}
+
+struct ServiceRestart: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "restart", abstract: "Stops a machine and starts it again.")
+  @OptionGroup var machine: ServiceArgument
+
+  func run() throws {
+    let services = try ServiceArgument.services
+    let entry = try machine.entry(services)
+    _ = try services.stop(entry)
+    for line in try services.start(entry) { Terminal.line(line) }
+  }
+}
+
+struct ServiceEnable: ParsableCommand {
+  static let configuration = CommandConfiguration(commandName: "enable", abstract: "Starts a machine with the host.")
+  @OptionGroup var machine: ServiceArgument
+
+  func run() throws {
+    let services = try ServiceArgument.services
+    for line in try services.enable(try machine.entry(services), true) { Terminal.error("note: \(line)") }
+  }
+}
+
+struct ServiceDisable: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "disable", abstract: "Starts a machine with the host no longer.")
+  @OptionGroup var machine: ServiceArgument
+
+  func run() throws {
+    let services = try ServiceArgument.services
+    _ = try services.enable(try machine.entry(services), false)
+  }
+}
+
+struct ServiceStatus: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "status", abstract: "Says all there is to say of a machine as a service.")
+  @OptionGroup var machine: ServiceArgument
+  @Option(help: "How to print it.") var format: OutputFormat?
+
+  func run() throws {
+    let services = try ServiceArgument.services
+    let entry = try machine.entry(services)
+    guard
+      let row = try services.list(asksGuests: true).machines.first(where: {
+        $0.configuration == entry.folder.definition
+      })
+    else { throw ManagementError("\"\(entry.name)\" cannot be read", remedy: "see vmctl list vms") }
+    if format == .json { return try Terminal.json(row) }
+    for (label, value) in ServiceTable.details(row) {
+      Terminal.line((label + ":").padding(toLength: 16, withPad: " ", startingAt: 0) + value)
+    }
+  }
+}
+
+struct ServiceListCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "list", abstract: "Lists all machines as services; a star marks the one that vmstart started last.")
+  @Option(help: "How to print it.") var format: OutputFormat?
+  @Flag(name: [.customShort("l"), .long], help: "Says everything of each machine.") var long = false
+
+  func run() throws {
+    let list = try ServiceArgument.services.list(asksGuests: true)
+    if format == .json { return try Terminal.json(list) }
+    Terminal.line(ServiceTable.header(list.host))
+    if long {
+      for row in list.machines {
+        Terminal.line("")
+        for (label, value) in ServiceTable.details(row) {
+          Terminal.line((label + ":").padding(toLength: 16, withPad: " ", startingAt: 0) + value)
+        }
+      }
+    } else {
+      Terminal.table(
+        ["", "NAME", "STATE", "UPTIME", "CPUS", "MEMORY", "BOOT", "STOP SCRIPT", "OOM", "GUEST", "CONSOLE"],
+        list.machines.map(ServiceTable.row))
+    }
+    for problem in list.problems { Terminal.error("vmctl: \(problem)") }
+    if !list.problems.isEmpty { throw ExitCode(1) }
+  }
+}
+
+/// The list as people read it.
+enum ServiceTable {
+  static func header(_ host: ServiceList.HostFacts) -> String {
+    "host: up since \(date(host.bootTime)), \(host.cpus) CPUs, \(host.freeMB) of \(host.totalMB) MB memory free"
+  }
+
+  static func row(_ row: ServiceList.Row) -> [String] {
+    [
+      row.isCurrent ? "*" : " ", row.name, row.state.rawValue, row.uptimeSeconds.map(uptime) ?? "-", row.cpus,
+      row.memoryMB.map { "\($0) MB" } ?? "-", row.startsOnBoot ? "yes" : "no", row.stopScript,
+      row.isProtectedFromOOM.map { $0 ? "protected" : "not protected" } ?? "-", row.guest ?? "-",
+      row.consolePorts.isEmpty ? "-" : row.consolePorts.map(String.init).joined(separator: ","),
+    ]
+  }
+
+  static func details(_ row: ServiceList.Row) -> [(String, String)] {
+    [
+      ("Name", row.name + (row.isCurrent ? " *" : "")), ("Configuration", row.configuration), ("CPUs", row.cpus),
+      ("Memory", row.memoryMB.map { "\($0) MB" } ?? "-"),
+      ("State", row.state.rawValue + (row.uptimeSeconds.map { ", up \(uptime($0))" } ?? "")),
+      ("Machine", (row.machineState?.rawValue ?? "unknown") + (row.reason.map { ": \($0)" } ?? "")),
+      ("Process", row.process.map(String.init) ?? "-"), ("Model", row.model), ("Description", row.description),
+      ("Service", row.service), ("Start on boot", row.startsOnBoot ? "yes" : "no"), ("Stop script", row.stopScript),
+      ("Pre-start", row.preStart.isEmpty ? "-" : row.preStart.joined(separator: " | ")),
+      ("Started", row.started.map(date) ?? "-"), ("Stopped", row.stopped.map(date) ?? "-"),
+      ("OOM protection", row.isProtectedFromOOM.map { $0 ? "yes" : "no" } ?? "-"), ("Guest", row.guest ?? "-"),
+      ("Console ports", row.consolePorts.isEmpty ? "-" : row.consolePorts.map(String.init).joined(separator: ", ")),
+      ("Log", row.log), ("Interfaces", row.interfaces.isEmpty ? "-" : row.interfaces.joined(separator: "; ")),
+      ("Teleport", row.teleport ?? "-"),
+    ]
+  }
+
+  private static func date(_ date: Date) -> String {
+    let formatter = DateFormatter()
+    formatter.locale = Locale(identifier: "en_US_POSIX")
+    formatter.dateFormat = "yyyy-MM-dd HH:mm:ss"
+    return formatter.string(from: date)
+  }
+
+  private static func uptime(_ seconds: Int) -> String {
+    let (days, hours, minutes) = (seconds / 86400, seconds / 3600 % 24, seconds / 60 % 60)
+    if days > 0 { return "\(days)d \(hours)h" }
+    return hours > 0 ? "\(hours)h \(minutes)m" : minutes > 0 ? "\(minutes)m \(seconds % 60)s" : "\(seconds)s"
+  }
+}
+
+struct ServiceAlertCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "alert", abstract: "Calls the alert script, as for a test of it.")
+  @Argument(help: "ABORTED, FAILED, STARTED, STOPPED, ...") var code: String
+  @Argument(help: "The machine.", completion: .custom(Completion.machines)) var name: String
+  @Argument(help: "What has happened.") var text: String
+
+  func run() throws { try ServiceArgument.services.alert(code, name, text) }
+}
+
+struct ServiceConfig: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "config", abstract: "Opens a machine's definition in $EDITOR, and keeps it if it is right.")
+  @OptionGroup var machine: ServiceArgument
+
+  func run() throws {
+    let services = try ServiceArgument.services
+    let entry = try machine.entry(services)
+    let changed = try services.edit(entry) { path in
+      var action = posix_spawn_file_actions_t()
+      posix_spawn_file_actions_init(&action)
+      defer { posix_spawn_file_actions_destroy(&action) }
+      let editor = ProcessInfo.processInfo.environment["EDITOR"].flatMap { $0.isEmpty ? nil : $0 } ?? "vi"
+      // As other programs do, so that EDITOR may have words.
+      let texts = ["sh", "-c", "exec \(editor) \"$1\"", "sh", path]
+      let words: [UnsafeMutablePointer<CChar>?] = texts.map { strdup($0) } + [nil]
+      defer { for word in words { free(word) } }
+      var process = pid_t()
+      guard posix_spawnp(&process, "sh", &action, nil, words, environ) == 0 else { return false }
+      var raw: Int32 = 0
+      while waitpid(process, &raw, 0) < 0 && errno == EINTR {}
+      return raw == 0
+    }
+    Terminal.line(changed ? "the definition of \"\(entry.name)\" is changed" : "nothing is changed")
+  }
+}
+
+struct ServiceInstallNames: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "install-names", abstract: "Links vmlist, vmstart, vmstop, vmcfg and vmconsole to this command.")
+  @Argument(help: "The folder for the links, as /usr/local/bin.", completion: .directory) var folder: String
+
+  func run() throws {
+    for line in try ServiceNames.install(folder) { Terminal.line(line) }
+  }
+}
