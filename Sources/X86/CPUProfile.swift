@@ -74,6 +74,7 @@ public struct CPUProfile: Sendable, Equatable {
   var offersNX: Bool { features.noExecute }
   var offersHugePages: Bool { features.hugePages }
   var offersRDTSCP: Bool { features.rdtscp }
+  var offersRDPID: Bool { features.rdpid }
   var offersXSAVE: Bool { features.xsave }
   var offersX2APIC: Bool { features.x2apic }
   var offersMonitor: Bool { features.monitor }
@@ -130,6 +131,7 @@ public struct CPUProfile: Sendable, Equatable {
     var noExecute = false
     var hugePages = false
     var rdtscp = false
+    var rdpid = false
     var xsave = false
     var x2apic = false
     var monitor = false
@@ -150,6 +152,7 @@ public struct CPUProfile: Sendable, Equatable {
           smep = leaf.ebx & 1 << 7 != 0
           smap = leaf.ebx & 1 << 20 != 0
           umip = leaf.ecx & 1 << 2 != 0
+          rdpid = leaf.ecx & 1 << 22 != 0
         case 0x8000_0001:
           syscall = leaf.edx & 1 << 11 != 0
           noExecute = leaf.edx & 1 << 20 != 0

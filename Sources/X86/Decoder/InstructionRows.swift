@@ -353,6 +353,7 @@ enum InstructionRows {
     C0 xadd Eb,Gb xadd lock
     C1 xadd Ev,Gv xadd lock
     C7/1m cmpxchg8b Mq cmpxchg8b lock
+    C7/7r rdpid Ry system.rdpid f64 f3
     C8+r bswap Zv bswap
     FF ud0 Gv,Ev undefined
     """

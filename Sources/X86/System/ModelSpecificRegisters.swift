@@ -64,6 +64,12 @@ extension CPU {
     }
   }
 
+  /// RDPID: IA32_TSC_AUX at any privilege level, whatever CR4.TSD says (Intel SDM vol. 2B, RDPID).
+  func readProcessorID(_ op: UnsafePointer<vm_op>) throws(GuestFault) {
+    guard profile.offersRDPID else { throw .undefined }
+    writeRegister(Int(op.pointee.rm), s.pointee.tsc_aux & 0xffff_ffff, size: Int(op.pointee.operand_size))
+  }
+
   /// The time stamp counter as the guest sees it.
   var timeStamp: UInt64 { environment.timeStampCounter() &+ s.pointee.tsc_offset }
 

@@ -37,6 +37,7 @@ extension CPU {
     case .movFromControl, .movToControl, .movFromDebug, .movToDebug, .smsw, .lmsw, .clts, .xgetbv, .xsetbv:
       try executeControl(operation, op)
     case .rdmsr, .wrmsr, .rdtsc, .rdtscp, .rdpmc, .cpuid: try executeModelSpecific(operation)
+    case .rdpid: try readProcessorID(op)
     case .swapgs, .rdfsbase, .rdgsbase, .wrfsbase, .wrgsbase: try executeBase(operation, op)
     case .invd, .wbinvd: try requireCPL0()
     case .invlpg:

@@ -16,7 +16,7 @@ public enum SystemOp: UInt16, CaseIterable, Sendable {
   case sgdt, sidt, lgdt, lidt, sldt, str, lldt, ltr, verr, verw, lar, lsl, arpl
   // Control, debug and model-specific registers. reg: control or debug register, rm: general register
   case movFromControl, movToControl, movFromDebug, movToDebug, smsw, lmsw, clts
-  case rdmsr, wrmsr, rdtsc, rdtscp, rdpmc, cpuid, xgetbv, xsetbv
+  case rdmsr, wrmsr, rdtsc, rdtscp, rdpid, rdpmc, cpuid, xgetbv, xsetbv
   case swapgs, rdfsbase, rdgsbase, wrfsbase, wrgsbase
   // Caches and translations
   case invd, wbinvd, invlpg, invpcid

@@ -117,7 +117,8 @@ enum OracleTemplates {
     guard row.family == .system else { return false }
     switch SystemOp.allCases[Int(row.sub)] {
     case .syscall, .sysret, .sysenter, .sysexit: return true  // enter the kernel, or differ by vendor
-    case .cpuid, .rdtsc, .rdtscp, .rdpmc, .xgetbv, .xsetbv, .monitor, .mwait, .invpcid: return true  // the host's own
+    case .cpuid, .rdtsc, .rdtscp, .rdpid, .rdpmc: return true  // the host's own
+    case .xgetbv, .xsetbv, .monitor, .mwait, .invpcid: return true  // the host's own
     case .rdfsbase, .rdgsbase, .wrfsbase, .wrgsbase: return true  // the process's own
     case .sgdt, .sidt, .sldt, .str, .smsw: return true  // UMIP, or the host's own
     case .lsl: return true  // one descriptor's limit is the number of the host's processor

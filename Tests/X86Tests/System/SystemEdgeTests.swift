@@ -201,13 +201,15 @@ import Testing
     for bit in [3, 12, 22, 25, 26, 27, 28, 29, 30] { #expect(first.ecx & 1 << UInt32(bit) == 0) }
     let extended = profile.query(0x8000_0001, 0)
     #expect(extended.ecx & 1 != 0)
+    // RDPID is for definitions that set its bit: machines saved under a profile's name stay what they were.
+    for profile in CPUProfile.all { #expect(profile.query(7, 0).ecx & 1 << 22 == 0, "\(profile.name)") }
     let absent = profile.query(0xd, 0)
     #expect(absent.eax | absent.ebx | absent.ecx | absent.edx == 0)
     // Instructions that the profile does not offer; RDPMC, of no counter, is there.
     let refused = [
       "xgetbv", "xsetbv", "xsave [rsi]", "monitor", "mwait", "rdfsbase eax", "stac", "invpcid rax, [rsi]", "vzeroupper",
       "rdrand eax", "rdseed eax", "ud2", "vmcall", "vmmcall", "getsec", "rsm", "aesenc xmm0, xmm1",
-      "pclmulqdq xmm0, xmm1, 0", "sha1nexte xmm0, xmm1", "adcx eax, ecx", "rdpmc",
+      "pclmulqdq xmm0, xmm1, 0", "sha1nexte xmm0, xmm1", "adcx eax, ecx", "rdpid rax", "rdpmc",
     ]
     for (name, code) in zip(refused, try GuestCode.assembleAll(refused, bits: 64)) {
       let machine = try long(profile: profile)
@@ -222,6 +224,44 @@ import Testing
       let machine = try long(profile: profile)
       let fault = machine.fault { () throws(GuestFault) in try machine.cpu.writeCR4(machine.s.cr4 | 1 << bit) }
       #expect(fault == .protection(0), "CR4 bit \(bit)")
+    }
+  }
+
+  @Test func rdpidReadsTSCAUXAtEveryLevelWhereItIsOffered() throws {
+    let profile = CPUProfile.x86_64_v2.setting(CPUIDLeaf(7, eax: 0, ebx: 0, ecx: 1 << 22, edx: 0))
+    let machine = try long(profile: profile)
+    try machine.cpu.writeMSR(MSR.tscAux, 0x8000_0005)
+    machine.cpu.setFlags(0x8d5, mask: EFLAGS.arithmetic)
+    for register in [Reg.rbx, 9] { machine.cpu.slots[register] = .max }
+    // rdpid r9; rdpid rbx behind 66, which changes nothing; hlt
+    machine.code([0xf3, 0x41, 0x0f, 0xc7, 0xf9, 0x66, 0xf3, 0x0f, 0xc7, 0xfb, 0xf4])
+    #expect(machine.run() == nil && machine.s.rip == 0x100b)
+    #expect(machine.cpu.slots[9] == 0x8000_0005 && machine.cpu.slots[Reg.rbx] == 0x8000_0005)
+    #expect(machine.cpu.flagsImage() & EFLAGS.arithmetic == 0x8d5)
+    // LOCK; no F3; 66 in its place; F2 behind F3; an operand in memory.
+    let undefined: [[UInt8]] = [
+      [0xf0, 0xf3, 0x0f, 0xc7, 0xfb], [0x0f, 0xc7, 0xfb], [0x66, 0x0f, 0xc7, 0xfb], [0xf3, 0xf2, 0x0f, 0xc7, 0xfb],
+      [0xf3, 0x0f, 0xc7, 0x3e],
+    ]
+    for code in undefined {
+      let machine = try long(profile: profile)
+      machine.code(code)
+      machine.cpu.slots[Reg.rsi] = 0x6000
+      #expect(machine.run() == 6, "\(code)")
+    }
+    // CR4.TSD keeps user code from RDTSCP, not from RDPID.
+    let user: [([UInt8], UInt32)] = [([0xf3, 0x0f, 0xc7, 0xf8], 0x2004), ([0x0f, 0x01, 0xf9], 0x2000)]
+    for (code, end) in user {
+      let machine = try SystemMachine(profile: profile)
+      try machine.enterProtected()
+      machine.haltOnEvents()
+      try machine.cpu.writeCR4(CR4.tsd)
+      try machine.cpu.writeMSR(MSR.tscAux, 7)
+      machine.code(code + [0xf4], at: 0x2000)
+      try machine.enterUser()
+      machine.cpu.slots[Reg.rax] = 0x1_0000
+      #expect(machine.run() == 13 && machine.pushed(1) == end)
+      #expect(machine.cpu.slots[Reg.rax] == (end == 0x2004 ? 7 : 0x1_0000))
     }
   }
 

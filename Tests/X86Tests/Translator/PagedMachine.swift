@@ -35,10 +35,17 @@ final class PagedMachine {
   let cpu: CPU
   private let environment = PagedEnvironment()
 
+  /// The widest profile, and what the CPU has but no profile offers: RDPID (leaf 7, bit 22 of ECX).
+  private static let profile: CPUProfile = {
+    var leaf = CPUProfile.x86_64_v2_extended.query(7, 0)
+    leaf.ecx |= 1 << 22
+    return CPUProfile.x86_64_v2_extended.setting(leaf)
+  }()
+
   init(_ accelerator: Accelerator) throws {
     memory = try PhysicalMemory(size: 8 << 20)
     MappedDevice.map(memory)
-    cpu = CPU(index: 0, profile: .x86_64_v2_extended, memory: memory, environment: environment)
+    cpu = CPU(index: 0, profile: Self.profile, memory: memory, environment: environment)
     cpu.accelerator = accelerator
     cpu.translationThreshold = 0
     TestAccelerator.requireProof(of: cpu)
