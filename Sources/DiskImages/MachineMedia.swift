@@ -6,7 +6,7 @@ import Foundation
 /// writer can come in between. A reader can; that the machine then runs with a shared hold harms nobody, since that
 /// keeps every other writer out as well.
 public final class MachineMedia: @unchecked Sendable {
-  private let images: [any DiskImage]
+  private var images: [any DiskImage]
   private let mutex = NSLock()
   /// What the machine is entitled to: what it has of an image is less while `claim` still tries.
   private var entitled = MediumHold.none
@@ -49,6 +49,21 @@ public final class MachineMedia: @unchecked Sendable {
     }
     thread.name = "media"
     thread.start()
+  }
+
+  /// Another image in the place of one of them, or of none: the new one is taken as the others are, the old one given up.
+  /// - Throws: `DiskImageError.inUse` when another machine holds the new one; then nothing has changed.
+  public func exchange(_ old: (any DiskImage)?, for new: (any DiskImage)?) throws {
+    try mutex.withLock {
+      switch entitled {
+      case .none: break
+      case .shared: try new?.share()
+      case .exclusive: try new?.lock()
+      }
+      images.removeAll { $0 === old }
+      if let new { images.append(new) }
+      old?.unlock()
+    }
   }
 
   /// Gives them up.

@@ -27,12 +27,19 @@ public final class RawImage: DiskImage, @unchecked Sendable {
   /// - Parameters:
   ///   - readOnly: for ISO images and media attached as readonly or immutable.
   ///   - insists: it is raw whatever it looks like. Otherwise an image of a known other format is refused.
-  public init(path: String, readOnly: Bool = false, insists: Bool = false) throws(DiskImageError) {
+  public convenience init(path: String, readOnly: Bool = false, insists: Bool = false) throws(DiskImageError) {
     // A FIFO in the place of an image is refused and not waited for.
     let flags = (readOnly ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NONBLOCK
     let descriptor = open(path, flags)
     if descriptor < 0 && errno == ENXIO { throw .notAFile(path: path) }
     guard descriptor >= 0 else { throw Self.error(errno, "open", path) }
+    try self.init(descriptor: descriptor, path: path, readOnly: readOnly, insists: insists)
+  }
+
+  /// Takes a file that somebody has opened, who has no more to do with it from here on, also when this throws.
+  public init(
+    descriptor: Int32, path: String, readOnly: Bool, insists: Bool = false
+  ) throws(DiskImageError) {
     do throws(DiskImageError) {
       var status = stat()
       guard fstat(descriptor, &status) == 0 else { throw Self.error(errno, "look at", path) }

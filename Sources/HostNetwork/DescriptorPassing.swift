@@ -1,7 +1,7 @@
 import Foundation
 
 /// Open descriptors that go from one process to another with a message (unix(7), SCM_RIGHTS).
-enum DescriptorPassing {
+package enum DescriptorPassing {
   /// More come with no message.
   private static let most = 4
   /// A cmsghdr, and its data, both aligned to 8 bytes (cmsg(3)).
@@ -10,7 +10,7 @@ enum DescriptorPassing {
   private static let rights = Int32(0x01)  // SCM_RIGHTS
 
   /// - Returns: false when the other side is gone.
-  static func send(_ socket: Int32, _ bytes: [UInt8], _ descriptors: [Int32]) -> Bool {
+  package static func send(_ socket: Int32, _ bytes: [UInt8], _ descriptors: [Int32]) -> Bool {
     var bytes = bytes
     var control = [UInt64](repeating: 0, count: (header + most * 4 + 7) / 8)
     return bytes.withUnsafeMutableBytes { data in
@@ -42,7 +42,7 @@ enum DescriptorPassing {
   /// Waits for one message.
   /// - Returns: its bytes, up to 4 KiB, and the descriptors, which are then the caller's; nil when the other side is gone or
   ///   silent for longer than the socket waits.
-  static func receive(_ socket: Int32) -> ([UInt8], [Int32])? {
+  package static func receive(_ socket: Int32) -> ([UInt8], [Int32])? {
     guard case .moved(let bytes, let descriptors) = receiveNow(socket) else { return nil }
     return (bytes, descriptors)
   }

@@ -74,6 +74,13 @@ public struct HardwareDescription: Codable, Equatable, Sendable {
       public var port: Int
       /// The place on that.
       public var device: Int
+
+      /// A place, whether there is a drive or not.
+      public init(bus: MachineConfiguration.StorageController.Bus, port: Int, device: Int) {
+        self.bus = bus
+        self.port = port
+        self.device = device
+      }
     }
   }
 

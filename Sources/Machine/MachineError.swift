@@ -23,6 +23,8 @@ public enum MachineError: Error, Equatable, CustomStringConvertible, Sendable {
   case running
   case alreadyStarted
   case keysWaiting
+  case noDiscDrive
+  case trayLocked
   case noKey(characters: String)
   case noAddress(String)
   case noTopic(String, known: [String])
@@ -51,6 +53,8 @@ public enum MachineError: Error, Equatable, CustomStringConvertible, Sendable {
       "the boot ROM of a network card (\(file)) is not installed in \(folder)"
     case .running: "the machine runs; its state is taken while it is paused"
     case .alreadyStarted: "the machine has been started already"
+    case .noDiscDrive: "there is no CD-ROM drive at that place"
+    case .trayLocked: "the guest has locked the drive's tray"
     case .keysWaiting: "the guest has not taken the keys typed before"
     case .noKey(let characters): "a US keyboard has no key for \(characters)"
     case .noAddress(let text): "\(text) is no address"

@@ -77,6 +77,23 @@ extension VirtualMachine {
     return nil
   }
 
+  /// Puts another disc into a CD-ROM drive, or takes its disc out, as by hand: the guest is told by a unit attention.
+  /// - Parameter force: also when the guest has locked the tray.
+  /// - Throws: `MachineError.noDiscDrive`, `MachineError.trayLocked`, or `DiskImageError.inUse`; then nothing has changed.
+  public func changeDisc(
+    at place: HardwareDescription.StorageSlot.Place, to disc: (any DiskImage)?, force: Bool
+  ) throws {
+    try lock.withLock {
+      guard let drive = board.drive(at: place), drive.isCDROM else { throw MachineError.noDiscDrive }
+      // What the guest reads of the old disc comes before.
+      board.disks.drain()
+      guard force || !drive.isLocked else { throw MachineError.trayLocked }
+      try media.exchange(board.media.first { $0.slot.place == place }?.image, for: disc)
+      if let disc { drive.insert(disc, force: true) } else { drive.eject(force: true) }
+      board.note(disc, at: place)
+    }
+  }
+
   /// After `loadState`: the discs in these drives are not those that the guest knows, or there are none any more.
   public func discsWereReplaced(in places: [HardwareDescription.StorageSlot.Place]) {
     lock.withLock {

@@ -174,6 +174,31 @@ import Testing
       "storageattach", "box", "--storagectl", "IDE", "--port", "1", "--medium", "none", saying: ["saved state"])
   }
 
+  @Test("the disc of a running machine is changed, taken out, and is the same after savestate")
+  func discChangedWhileRunning() throws {
+    let (host, _) = try savedWatcher()
+    try host.vmctl("startvm", "box")
+    let other = try host.write("b.iso", Array("disc-b..".utf8) + Array(repeating: 0, count: 40_000))
+    let place = ["storageattach", "box", "--storagectl", "IDE", "--port", "1", "--type", "dvddrive", "--medium"]
+    #expect(try host.attempt(place + [other]).status == 0)
+    try host.waitForLog("box", "disc disc-b..")
+    #expect(try host.vmctl("showvminfo", "box").contains(other))
+    try host.vmctl("controlvm", "box", "savestate")
+    try host.vmctl("startvm", "box")
+    // Its guest says nothing of a disc that is the same.
+    try host.waitForLog("box", "clock ")
+    #expect(!host.log("box").contains("disc "))
+    try host.refused(arguments: place + [host.folder + "/none.iso"], saying: ["none.iso"])
+    #expect(try host.attempt(place + ["emptydrive"]).status == 0)
+    try host.waitForLog("box", "disc none")
+    // The drive itself stays where it is.
+    try host.refused(
+      "storageattach", "box", "--storagectl", "IDE", "--port", "1", "--medium", "none", saying: ["running"])
+    try host.refused(
+      "storageattach", "box", "--storagectl", "IDE", "--port", "0", "--type", "dvddrive", "--medium", other,
+      saying: ["running"])
+  }
+
   @Test("after a restore the RTC shows the true time", arguments: ["on", "off"])
   func clock(_ utc: String) throws {
     let (host, _) = try savedWatcher()

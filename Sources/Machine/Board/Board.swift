@@ -95,6 +95,7 @@ final class Board {
   var media: [(slot: HardwareDescription.StorageSlot, image: any DiskImage)] { storage.media }
   var storageSlots: [HardwareDescription.StorageSlot] { storage.slots }
   func drive(at place: HardwareDescription.StorageSlot.Place) -> IDEDrive? { storage.drive(at: place) }
+  func note(_ disc: (any DiskImage)?, at place: HardwareDescription.StorageSlot.Place) { storage.note(disc, at: place) }
   var roms: [HardwareDescription.Blob] { firmware.roms + network.roms }
   var bootFiles: [HardwareDescription.Blob] { firmware.bootBlobs }
 }

@@ -1,10 +1,13 @@
 import Devices
 import DiskImages
+import Foundation
 
 /// The IDE controller with its drives, the virtio disks, and the thread that does their work.
 final class StoragePart: BoardPart {
   let disks: any DiskWorker
-  private let attached: [(slot: HardwareDescription.StorageSlot, image: (any DiskImage)?)]
+  private let lock = NSLock()
+  /// Guarded by `lock`: a CD-ROM drive gets another disc.
+  private var attached: [(slot: HardwareDescription.StorageSlot, image: (any DiskImage)?)]
   private let ide: PIIX3IDE
   private let virtio: [VirtioBlock]
 
@@ -69,17 +72,24 @@ final class StoragePart: BoardPart {
       insists: attachment.format == .raw)
   }
 
-  var images: [any DiskImage] { attached.compactMap(\.image) }
+  var images: [any DiskImage] { lock.withLock { attached.compactMap(\.image) } }
   var media: [(slot: HardwareDescription.StorageSlot, image: any DiskImage)] {
-    attached.compactMap { slot, image in image.map { (slot, $0) } }
+    lock.withLock { attached.compactMap { slot, image in image.map { (slot, $0) } } }
   }
 
   /// Every drive as the guest sees it, with what is in it now.
   var slots: [HardwareDescription.StorageSlot] {
-    attached.map { slot, image in
+    lock.withLock { attached }.map { slot, image in
       var slot = slot
       slot.medium = image?.identity
       return slot
+    }
+  }
+
+  /// What is in a drive from now on.
+  func note(_ image: (any DiskImage)?, at place: HardwareDescription.StorageSlot.Place) {
+    lock.withLock {
+      for index in attached.indices where attached[index].slot.place == place { attached[index].image = image }
     }
   }
 

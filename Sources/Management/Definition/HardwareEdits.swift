@@ -97,6 +97,12 @@ extension MachineConfiguration {
     return index
   }
 
+  /// Whether there is a CD-ROM drive at a place of a controller.
+  public func hasDiscDrive(_ controller: String, port: Int, device: Int) -> Bool {
+    storageControllers.first { $0.name == controller }?.attachments
+      .contains { $0.port == port && $0.device == device && $0.kind == .dvddrive } == true
+  }
+
   /// - Parameter medium: nil: the place becomes free.
   /// - Throws: `ManagementError` when the controller has no such place.
   public mutating func attach(_ attachment: Attachment?, controller name: String, port: Int, device: Int) throws {

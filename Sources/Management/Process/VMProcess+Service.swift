@@ -117,6 +117,11 @@ extension VMProcess {
     }
   }
 
+  /// For what must not happen in the middle of a teleport or of saving.
+  func whileStill(_ verb: String, _ body: (VirtualMachine) throws -> Void) throws {
+    try step(verb, from: [.running, .paused], to: nil, body)
+  }
+
   private func powerOff() throws -> ControlReply {
     let state = self.state
     switch state {

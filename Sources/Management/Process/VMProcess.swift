@@ -30,6 +30,7 @@ public final class VMProcess: @unchecked Sendable {
   private(set) var networks: [NetworkEndpoint] = []
   private var sandbox: Sandbox
   private var control: ControlServer?
+  private var discs: DiscService?
 
   /// The files of the record are written by one thread at a time.
   private let recordLock = NSLock()
@@ -121,6 +122,7 @@ public final class VMProcess: @unchecked Sendable {
       } service: { [unowned self] request, session in
         try serve(request, session)
       }
+      discs = try DiscService(path: folder.mediaSocket) { [weak self] in try self?.changeDisc($0, $1) }
       var summary: [String]
       switch origin {
       case .powerOn:
@@ -489,6 +491,7 @@ public final class VMProcess: @unchecked Sendable {
   /// Nobody can connect any more; who is connected stays so until the process ends.
   private func stopServers() {
     control?.close()
+    discs?.close()
     for endpoint in consoles { endpoint.close() }
   }
 

@@ -26,6 +26,9 @@ public struct VMFolder: Equatable, Sendable {
   /// The socket on which the VM process takes requests.
   public var controlSocket: String { path + "/control.sock" }
 
+  /// The socket on which it takes discs.
+  public var mediaSocket: String { path + "/media.sock" }
+
   /// Log file number `index`: 0 is the present one.
   public func log(_ index: Int) -> String { index == 0 ? log : "\(log).\(index)" }
 

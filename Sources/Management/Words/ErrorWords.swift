@@ -67,6 +67,8 @@ extension ManagementError {
     case .firmwareNotInstalled: "install it: apt install seabios"
     case .bootROMNotInstalled: "install it: apt install ipxe-qemu; or do not boot from the network"
     case .running: "pause it first"
+    case .noDiscDrive: "see vmctl showvminfo \(name)"
+    case .trayLocked: "have the guest eject the disc, or take it out all the same with --forceunmount"
     case .keysWaiting: "try again when it has"
     case .noKey: "send it over a serial console"
     case .noAddress: "give it in hexadecimal, as in 0xffffffff81000000"

@@ -74,7 +74,8 @@ struct StorageCtl: ParsableCommand {
 
 struct StorageAttach: ParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "storageattach", abstract: "Attaches an image to a controller, or detaches it.")
+    commandName: "storageattach", abstract: "Attaches an image to a controller, or detaches it.",
+    discussion: "The disc in a CD-ROM drive may be changed while the machine runs; all else needs one that is off.")
   @OptionGroup var machine: MachineArgument
   @Option(help: "The controller's name.") var storagectl: String
   @Option(help: "IDE's channel, 0 or 1; virtio's disk, 0 to 15.") var port: Int = 0
@@ -82,7 +83,7 @@ struct StorageAttach: ParsableCommand {
   @Option(help: "The kind of drive.") var type: MachineConfiguration.Attachment.Kind?
   @Option(help: "The image's file, emptydrive, or none to detach.", completion: .file()) var medium: String
   @Option(help: "How the image is used.") var mtype: MachineConfiguration.Attachment.Mode = .normal
-  @Flag(help: "As VBoxManage has it; a disc is changed while the machine is off or saved.") var forceunmount = false
+  @Flag(help: "Of a running machine: also when the guest has locked the drive's tray.") var forceunmount = false
   @Option(help: "As VBoxManage has it; the guest may always open the tray.") var tempeject: Switch?
   @Option(help: "As VBoxManage has it, without effect.") var nonrotational: Switch?
   @Option(help: "As VBoxManage has it, without effect.") var discard: Switch?
@@ -94,6 +95,11 @@ struct StorageAttach: ParsableCommand {
     let entry = try registry.find(machine.name)
     let attachment = try Media.attachment(
       port: port, device: device, kind: type, medium: medium, mode: mtype, format: format)
+    if let attachment, attachment.kind == .dvddrive, try entry.folder.currentStatus().state.isLive,
+      entry.definition.hardware.hasDiscDrive(storagectl, port: port, device: device)
+    {
+      return try entry.changeDisc(controller: storagectl, to: attachment, force: forceunmount)
+    }
     try registry.modify(entry) { definition in
       try definition.hardware.attach(attachment, controller: storagectl, port: port, device: device)
     }
