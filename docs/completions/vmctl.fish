@@ -382,7 +382,7 @@ complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "v
 complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl storageattach" type' -l 'type' -d 'The kind of drive.' -rfka 'hdd dvddrive'
 complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl storageattach" medium' -l 'medium' -d 'The image\'s file, emptydrive, or none to detach.' -rF
 complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl storageattach" mtype' -l 'mtype' -d 'How the image is used.' -rfka 'normal readonly'
-complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl storageattach" forceunmount' -l 'forceunmount' -d 'As VBoxManage has it; a disc is changed while the machine is off or saved.'
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl storageattach" forceunmount' -l 'forceunmount' -d 'Of a running machine: also when the guest has locked the drive\'s tray.'
 complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl storageattach" tempeject' -l 'tempeject' -d 'As VBoxManage has it; the guest may always open the tray.' -rfka 'on off'
 complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl storageattach" nonrotational' -l 'nonrotational' -d 'As VBoxManage has it, without effect.' -rfka 'on off'
 complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl storageattach" discard' -l 'discard' -d 'As VBoxManage has it, without effect.' -rfka 'on off'

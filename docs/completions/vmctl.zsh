@@ -467,7 +467,7 @@ _vmctl_storageattach() {
         '--type[The kind of drive.]:type:{__vmctl_complete "${___type[@]}"}'
         '--medium[The image'\''s file, emptydrive, or none to detach.]:medium:_files'
         '--mtype[How the image is used.]:mtype:{__vmctl_complete "${___mtype[@]}"}'
-        '--forceunmount[As VBoxManage has it; a disc is changed while the machine is off or saved.]'
+        '--forceunmount[Of a running machine\: also when the guest has locked the drive'\''s tray.]'
         '--tempeject[As VBoxManage has it; the guest may always open the tray.]:tempeject:{__vmctl_complete "${___tempeject[@]}"}'
         '--nonrotational[As VBoxManage has it, without effect.]:nonrotational:{__vmctl_complete "${___nonrotational[@]}"}'
         '--discard[As VBoxManage has it, without effect.]:discard:{__vmctl_complete "${___discard[@]}"}'
