@@ -64,7 +64,7 @@ import Testing
   @Test func theMachineEndsWithItsCommand() throws {
     for signal in [SIGTERM, SIGINT, SIGKILL] {
       let child = try begin(["--firmware", Guests.bareMetal("hello.rom"), "--debug-ports", "off"])
-      try poll("the greeting") { child.output.contains("hello") ? true : nil }
+      _ = try poll("the greeting") { child.output.contains("hello") ? true : nil }
       let home = temporary + "/" + (try #require(try leftovers().first))
       let record = try String(contentsOfFile: home + "/machines/run/status.json", encoding: .utf8)
       let process =
@@ -73,7 +73,7 @@ import Testing
       child.signal(signal)
       _ = try child.wait(within: patience)
       let pid = try #require(process.map(pid_t.init))
-      try poll("the machine's end") { kill(pid, 0) != 0 && errno == ESRCH ? true : nil }
+      _ = try poll("the machine's end") { kill(pid, 0) != 0 && errno == ESRCH ? true : nil }
       // Who is killed puts nothing away.
       if signal == SIGKILL { try FileManager.default.removeItem(atPath: home) }
       #expect(try leftovers() == [])
