@@ -28,8 +28,10 @@ import Testing
     }
 
     func script(_ name: String, _ text: String, runs: Bool = true) throws -> String {
-      let path = try host.write(name, Array("#!/bin/sh\n\(text)\n".utf8))
-      if runs { chmod(path, 0o700) }
+      let written = try host.write(name + ".text", Array("#!/bin/sh\n\(text)\n".utf8))
+      let path = String(written.dropLast(".text".count))
+      try makeProgram(path, from: written)
+      if !runs { chmod(path, 0o600) }
       return path
     }
 
@@ -51,7 +53,7 @@ import Testing
     #expect(added.status == 0 && added.output.contains("not started again after a failure, nor with the host"))
     let alert = try place.script("alert", "echo \"$1 $2\" >>\(host.folder)/alerts")
     try FileManager.default.removeItem(atPath: host.home + "/services/alert")
-    try FileManager.default.copyItem(atPath: alert, toPath: host.home + "/services/alert")
+    try makeProgram(host.home + "/services/alert", from: alert)
 
     let names = host.folder + "/bin"
     try FileManager.default.createDirectory(atPath: names, withIntermediateDirectories: true)

@@ -109,3 +109,14 @@ final class Child {
 
   func signal(_ number: Int32) { if isRunning { kill(pid, number) } }
 }
+
+/// Makes a program that is run at once. A process of its own writes it: while this one had it open to write, every child that
+/// other tests start just then would have it too for a moment, and it would be busy (execve(2), ETXTBSY).
+func makeProgram(_ path: String, from source: String) throws {
+  let folder = URL(fileURLWithPath: path).deletingLastPathComponent().path
+  let child = try Child(
+    "/bin/cp", [source, path], environment: ProcessInfo.processInfo.environment,
+    streams: .files(folder: folder, input: nil))
+  guard try child.wait() == 0 else { throw Failure("cannot copy \(source): \(child.errors)") }
+  chmod(path, 0o700)
+}

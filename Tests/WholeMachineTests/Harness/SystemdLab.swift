@@ -19,7 +19,7 @@ final class SystemdLab {
     var template = Array((FileManager.default.temporaryDirectory.path + "/lab-XXXXXX").utf8CString)
     guard let made = mkdtemp(&template) else { throw Failure("cannot make a temporary folder") }
     folder = String(cString: made)
-    try FileManager.default.copyItem(atPath: TestHost.vmctl, toPath: folder + "/vmctl")
+    try makeProgram(folder + "/vmctl", from: TestHost.vmctl)
   }
 
   deinit { try? FileManager.default.removeItem(atPath: folder) }
