@@ -36,42 +36,18 @@ enum HelperProcess {
   /// an exec.
   /// - Throws: `HostNetworkError`.
   static func spawn(_ program: String, _ arguments: [String], descriptors: [Int32]) throws(HostNetworkError) -> pid_t {
-    var actions = posix_spawn_file_actions_t()
-    posix_spawn_file_actions_init(&actions)
-    defer { posix_spawn_file_actions_destroy(&actions) }
-    // Above the places first: one of them may lie on another's.
-    let high = descriptors.map { fcntl($0, F_DUPFD_CLOEXEC, 20) }
-    defer { for descriptor in high { close(descriptor) } }
-    posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDWR, 0)
-    for (index, descriptor) in high.enumerated() {
-      posix_spawn_file_actions_adddup2(&actions, descriptor, Int32(3 + index))
+    do {
+      return try ChildProcess.spawn(program, ["vmctl"] + arguments, descriptors: descriptors)
+    } catch {
+      throw HostNetworkError("cannot start \(program): \(String(cString: strerror(error.code)))")
     }
-    var attributes = posix_spawnattr_t()
-    posix_spawnattr_init(&attributes)
-    defer { posix_spawnattr_destroy(&attributes) }
-    var signals = sigset_t()
-    sigfillset(&signals)
-    posix_spawnattr_setsigdefault(&attributes, &signals)
-    sigemptyset(&signals)
-    posix_spawnattr_setsigmask(&attributes, &signals)
-    posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK))
-    var pointers: [UnsafeMutablePointer<CChar>?] = (["vmctl"] + arguments).map { strdup($0) } + [nil]
-    defer { for pointer in pointers { free(pointer) } }
-    var process = pid_t()
-    let status = posix_spawn(&process, program, &actions, &attributes, &pointers, environ)
-    guard status == 0 else {
-      throw HostNetworkError("cannot start \(program): \(String(cString: strerror(status)))")
-    }
-    return process
   }
 
   /// Ends a child of this process.
   /// - Returns: its status, as waitpid(2) gives it.
   static func end(_ process: pid_t) -> Int32 {
-    var status: Int32 = 0
     kill(process, SIGKILL)
-    while waitpid(process, &status, 0) < 0, errno == EINTR {}
-    return status
+    return ChildProcess.wait(process)
   }
 
   /// Starts a NAT process as a child of this one.

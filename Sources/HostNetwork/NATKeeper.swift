@@ -87,7 +87,7 @@ public final class NATKeeper: @unchecked Sendable {
   deinit {
     close(socket)
     // It ends by that. In its sandbox a VM process may not wait for it.
-    while waitpid(process, nil, 0) < 0, errno == EINTR {}
+    ChildProcess.wait(process)
   }
 
   /// Starts NAT processes through the keeper.

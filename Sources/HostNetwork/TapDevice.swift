@@ -96,8 +96,7 @@ public final class TapDevice: FrameDevice, @unchecked Sendable {
       process = try HelperProcess.spawn(bridgeHelper, Self.options(bridge: bridge), descriptors: [theirs])
     }
     let answer = DescriptorPassing.receive(ours)
-    var status: Int32 = 0
-    while waitpid(process, &status, 0) < 0, errno == EINTR {}
+    ChildProcess.wait(process)
     guard let tap = answer?.1.first else {
       throw HostNetworkError(
         "\(bridgeHelper) gives no tap on \(bridge)",

@@ -1,51 +1,110 @@
 import Foundation
 
 /// Joins standard input and output to a console's connection.
-public enum ConsoleLink {
-  /// Returns when the escape character was typed or the connection ended. When the input ends (a pipe), what the guest
-  /// answers is still shown until it has been silent for a while.
-  /// - Returns: true when the user left, false when the machine went away.
-  public static func join(_ connection: Int32, escape: UInt8?, input: Int32 = 0, output: Int32 = 1) -> Bool {
-    var inputIsOpen = true
-    // Typed, and not taken by the connection yet: the guest may not read, and the escape character must be seen all the same.
-    var typed: [UInt8] = []
-    var chunk = [UInt8](repeating: 0, count: 16384)
-    while true {
-      let reads = inputIsOpen && typed.count < mostTyped
-      var entries = [
-        pollfd(fd: connection, events: Int16(POLLIN) | (typed.isEmpty ? 0 : Int16(POLLOUT)), revents: 0),
-        pollfd(fd: reads ? input : -1, events: Int16(POLLIN), revents: 0),
-      ]
-      let ready = poll(&entries, 2, inputIsOpen || !typed.isEmpty ? -1 : 1000)
-      if ready < 0 && errno == EINTR { continue }
-      if ready <= 0 { return true }
-      if entries[0].revents & ~Int16(POLLOUT) != 0 {
-        let count = read(connection, &chunk, chunk.count)
-        guard count > 0, (try? Files.writeAll(output, Array(chunk[..<count]), path: "standard output")) != nil else {
-          return false
-        }
-      }
-      if entries[1].revents != 0 {
-        let count = read(input, &chunk, chunk.count)
-        if count <= 0 { inputIsOpen = false }
-        let new = chunk[..<max(count, 0)]
-        let end = escape.flatMap { new.firstIndex(of: $0) } ?? new.endIndex
-        typed += new[..<end]
-        if end != new.endIndex {
-          _ = send(connection, &typed)
-          return true
-        }
-      }
-      guard send(connection, &typed) else { return false }
-    }
+public struct ConsoleLink {
+  /// Which of the keys are not the guest's.
+  public enum Keys: Sendable {
+    /// None.
+    case none
+    /// One, which leaves.
+    case escape(UInt8)
+    /// Those behind ^A: x leaves, ^A is one for the guest.
+    case prefixed
+  }
+
+  /// Why it has ended.
+  public enum End: Sendable {
+    /// The user has left, or nobody reads the output any more.
+    case left
+    /// The connection has ended.
+    case machineEnded
+    /// The guest has said what was expected.
+    case found
+    case timedOut
+  }
+
+  private let connection: Int32
+  private let keys: Keys
+  /// Becomes readable when the user wants the end; -1: never.
+  public var stop: Int32 = -1
+  /// A text of the guest's at which it ends.
+  public var expect: String?
+  /// Seconds; nil: for ever.
+  public var timeout: Double?
+  /// When the input has ended (a pipe), what the guest answers is still shown until it has been silent for a second.
+  public var endsWithInput = true
+
+  /// A console's connection, and which keys are not for it.
+  public init(_ connection: Int32, keys: Keys) {
+    self.connection = connection
+    self.keys = keys
   }
 
   /// Beyond this the input waits where it comes from.
   private static let mostTyped = 1 << 20
 
+  /// Returns when there is a reason to.
+  public func join(input: Int32 = 0, output: Int32 = 1) -> End {
+    let deadline = timeout.map { ContinuousClock.now + .milliseconds(Int64($0 * 1000)) }
+    var watch = expect.map(TextWatch.init)
+    var prefix = PrefixKeys()
+    var inputIsOpen = true
+    // Typed, and not taken by the connection yet: the guest may not read, and what leaves must be seen all the same.
+    var typed: [UInt8] = []
+    var chunk = [UInt8](repeating: 0, count: 16384)
+    while true {
+      let reads = inputIsOpen && typed.count < Self.mostTyped
+      var entries = [
+        pollfd(fd: connection, events: Int16(POLLIN) | (typed.isEmpty ? 0 : Int16(POLLOUT)), revents: 0),
+        pollfd(fd: reads ? input : -1, events: Int16(POLLIN), revents: 0),
+        pollfd(fd: stop, events: Int16(POLLIN), revents: 0),
+      ]
+      let left = deadline.map { max(ContinuousClock.now.duration(to: $0) / .milliseconds(1), 0).rounded(.up) }
+      let silence = endsWithInput && !inputIsOpen && typed.isEmpty ? 1000.0 : nil
+      let patience = [left, silence].compactMap { $0 }.min()
+      let ready = poll(&entries, 3, patience.map { Int32(clamping: Int($0)) } ?? -1)
+      if ready < 0 && errno == EINTR { continue }
+      if ready < 0 || entries[2].revents != 0 { return .left }
+      if ready == 0 { return patience == left ? .timedOut : .left }
+      if entries[0].revents & ~Int16(POLLOUT) != 0 {
+        let count = read(connection, &chunk, chunk.count)
+        guard count > 0 else { return .machineEnded }
+        let isFound = watch?.isFound(in: chunk[..<count]) == true
+        guard (try? Files.writeAll(output, Array(chunk[..<count]), path: "standard output")) != nil else {
+          return .left
+        }
+        if isFound { return .found }
+      }
+      // A guest that never pauses has no more time than others.
+      if left == 0 { return .timedOut }
+      if entries[1].revents != 0 {
+        let count = read(input, &chunk, chunk.count)
+        if count <= 0 { inputIsOpen = false }
+        let (guest, leaves) = sort(chunk[..<max(count, 0)], &prefix)
+        typed += guest
+        if leaves {
+          _ = send(&typed)
+          return .left
+        }
+      }
+      // The last words of a connection that takes no more are read above, and then its end.
+      if !send(&typed) { typed = [] }
+    }
+  }
+
+  private func sort(_ new: ArraySlice<UInt8>, _ prefix: inout PrefixKeys) -> (guest: [UInt8], leaves: Bool) {
+    switch keys {
+    case .none: return (Array(new), false)
+    case .escape(let key):
+      let end = new.firstIndex(of: key)
+      return (Array(new[..<(end ?? new.endIndex)]), end != nil)
+    case .prefixed: return prefix.take(new)
+    }
+  }
+
   /// Sends what the connection takes now.
   /// - Returns: false when it has ended.
-  static func send(_ connection: Int32, _ typed: inout [UInt8]) -> Bool {
+  private func send(_ typed: inout [UInt8]) -> Bool {
     while !typed.isEmpty {
       let count = Glibc.send(connection, typed, typed.count, Int32(MSG_DONTWAIT))
       if count < 0 {

@@ -109,7 +109,9 @@ extension VMProcess {
     if let descriptor {
       disc = try RawImage(descriptor: descriptor, path: request.path ?? "", readOnly: true, insists: request.isRaw)
     }
-    try whileStill("given another disc") { try $0.changeDisc(at: request.place, to: disc, force: request.force) }
+    try step("given another disc", from: [.running, .paused], to: nil) {
+      try $0.changeDisc(at: request.place, to: disc, force: request.force)
+    }
     logger.info("the disc in \(request.controller) \(request.port) \(request.device): \(request.path ?? "none")")
     let attachment = MachineConfiguration.Attachment(
       port: request.port, device: request.device, kind: .dvddrive, medium: request.path,

@@ -1,4 +1,5 @@
 import Foundation
+import HostNetwork
 
 /// What a detached VM process tells the command that started it, once.
 struct StartReport: Codable {
@@ -75,46 +76,18 @@ public enum VMLauncher {
   private static func spawn(
     _ entry: VMEntry, _ registry: Registry, _ options: StartOptions, report: Int32, owner: Int32?
   ) throws -> pid_t {
-    var attributes = posix_spawnattr_t()
-    posix_spawnattr_init(&attributes)
-    defer { posix_spawnattr_destroy(&attributes) }
-    // A session of its own, with default signals: neither ^C nor the end of the terminal reaches it.
-    var signals = sigset_t()
-    sigfillset(&signals)
-    posix_spawnattr_setsigdefault(&attributes, &signals)
-    sigemptyset(&signals)
-    posix_spawnattr_setsigmask(&attributes, &signals)
-    let setSession: Int32 = 0x80  // POSIX_SPAWN_SETSID
-    posix_spawnattr_setflags(&attributes, Int16(setSession | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK))
-    var actions = posix_spawn_file_actions_t()
-    posix_spawn_file_actions_init(&actions)
-    defer { posix_spawn_file_actions_destroy(&actions) }
-    posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0)
-    posix_spawn_file_actions_addopen(&actions, 1, "/dev/null", O_WRONLY, 0)
-    posix_spawn_file_actions_addopen(&actions, 2, "/dev/null", O_WRONLY, 0)
-    // Each may stand where another is to come, so that all go where none is first.
-    let passed = [(report, reportDescriptor)] + (owner.map { [($0, ownerDescriptor)] } ?? [])
-    var copies: [Int32] = []
-    defer { for copy in copies { close(copy) } }
-    for (descriptor, place) in passed {
-      let copy = fcntl(descriptor, F_DUPFD_CLOEXEC, 16)
-      guard copy >= 0 else { throw ManagementError.system("cannot start a process") }
-      copies.append(copy)
-      posix_spawn_file_actions_adddup2(&actions, copy, place)
-    }
-
-    let program = try FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")
-    let arguments =
-      ["vmctl", subcommand] + options.words + ["--", entry.definition.uuid.uuidString.lowercased()]
+    let program = Program.own
+    let words = ["vmctl", subcommand] + options.words + ["--", entry.definition.uuid.uuidString.lowercased()]
     var environment = ProcessInfo.processInfo.environment
     environment["VMCTL_HOME"] = registry.home
-    let words = arguments.map { strdup($0) } + [nil]
-    let variables = environment.map { strdup("\($0.key)=\($0.value)") } + [nil]
-    defer { for text in words + variables { free(text) } }
-    var process = pid_t()
-    let code = posix_spawn(&process, program, &actions, &attributes, words, variables)
-    guard code == 0 else { throw ManagementError.system("cannot start \(program)", code) }
-    return process
+    do {
+      // A session of its own: neither ^C nor the end of the terminal reaches it.
+      return try ChildProcess.spawn(
+        program, words, environment: environment, output: .null, descriptors: [report] + (owner.map { [$0] } ?? []),
+        group: .ownSession)
+    } catch {
+      throw ManagementError.system("cannot start \(program)", error.code)
+    }
   }
 
   /// The life of a VM process, from its first instruction to its exit status.
@@ -182,8 +155,7 @@ public final class OwnedProcess {
   /// Waits until the machine has ended by itself. Once.
   /// - Returns: as `end`.
   public func wait() -> Int32? {
-    var status: Int32 = 0
-    while waitpid(process, &status, 0) < 0 { if errno != EINTR { return nil } }
+    let status = ChildProcess.wait(process)
     return status & 0x7F == 0 ? status >> 8 & 0xFF : nil
   }
 }

@@ -96,7 +96,7 @@ extension VMProcess {
     return claim
   }
 
-  private func step(
+  func step(
     _ verb: String, from allowed: [VMState], to state: VMState?, _ body: (VirtualMachine) throws -> Void
   ) throws {
     guard let state else {
@@ -115,11 +115,6 @@ extension VMProcess {
       settle(claim.before)
       throw error
     }
-  }
-
-  /// For what must not happen in the middle of a teleport or of saving.
-  func whileStill(_ verb: String, _ body: (VirtualMachine) throws -> Void) throws {
-    try step(verb, from: [.running, .paused], to: nil, body)
   }
 
   private func powerOff() throws -> ControlReply {

@@ -1,4 +1,5 @@
 import Foundation
+import HostNetwork
 import Teleport
 
 /// A program of the host's that is run to its end, or to a time-out.
@@ -29,11 +30,13 @@ enum Program {
     defer { close(ends[0]) }
     let process: pid_t
     do {
-      process = try spawn(path, words, environment, output: ends[1])
-      close(ends[1])
+      defer { close(ends[1]) }
+      // A group of its own, so that all of it can be killed.
+      process = try ChildProcess.spawn(
+        path, [path] + words, environment: ProcessInfo.processInfo.environment.merging(environment) { $1 },
+        output: .descriptor(ends[1]), group: .own)
     } catch {
-      close(ends[1])
-      throw error
+      throw ManagementError.system("cannot run \(path)", error.code)
     }
     var outcome = Outcome(status: 0, output: "")
     var bytes: [UInt8] = []
@@ -48,7 +51,7 @@ enum Program {
         outcome.hasTimedOut = true
         kill(-process, SIGKILL)
         kill(process, SIGKILL)
-        while waitpid(process, &raw, 0) < 0 && errno == EINTR {}
+        raw = ChildProcess.wait(process)
         break
       }
       var wish = pollfd(fd: isOpen ? ends[0] : -1, events: Int16(POLLIN), revents: 0)
@@ -64,35 +67,6 @@ enum Program {
     outcome.status = raw & 0x7F == 0 ? (raw >> 8) & 0xFF : 128 + (raw & 0x7F)
     outcome.output = String(decoding: bytes, as: UTF8.self)
     return outcome
-  }
-
-  private static func spawn(_ path: String, _ words: [String], _ more: [String: String], output: Int32) throws -> pid_t
-  {
-    var attributes = posix_spawnattr_t()
-    posix_spawnattr_init(&attributes)
-    defer { posix_spawnattr_destroy(&attributes) }
-    var signals = sigset_t()
-    sigfillset(&signals)
-    posix_spawnattr_setsigdefault(&attributes, &signals)
-    sigemptyset(&signals)
-    posix_spawnattr_setsigmask(&attributes, &signals)
-    // A group of its own, so that all of it can be killed.
-    posix_spawnattr_setflags(
-      &attributes, Int16(POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK))
-    var actions = posix_spawn_file_actions_t()
-    posix_spawn_file_actions_init(&actions)
-    defer { posix_spawn_file_actions_destroy(&actions) }
-    posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0)
-    posix_spawn_file_actions_adddup2(&actions, output, 1)
-    posix_spawn_file_actions_adddup2(&actions, output, 2)
-    let environment = ProcessInfo.processInfo.environment.merging(more) { $1 }
-    let arguments = ([path] + words).map { strdup($0) } + [nil]
-    let variables = environment.map { strdup("\($0.key)=\($0.value)") } + [nil]
-    defer { for text in arguments + variables { free(text) } }
-    var process = pid_t()
-    let code = posix_spawnp(&process, path, &actions, &attributes, arguments, variables)
-    guard code == 0 else { throw ManagementError.system("cannot run \(path)", code) }
-    return process
   }
 
   /// This program's own file.

@@ -44,9 +44,9 @@ public struct Services {
   /// - Throws: `ManagementError` when a script or another machine is not there, or units cannot be written.
   public func add(_ entry: VMEntry, _ changes: Changes) throws -> [String] {
     try store.whileAlone(entry) {
-      var settings =
-        try store.settings(entry) ?? ServiceSettings(name: entry.name, scope: geteuid() == 0 ? .system : .user)
-      if let old = try store.settings(entry), old.name != entry.name || (changes.scope ?? old.scope) != old.scope {
+      let old = try store.settings(entry)
+      var settings = old ?? ServiceSettings(name: entry.name, scope: geteuid() == 0 ? .system : .user)
+      if let old, old.name != entry.name || (changes.scope ?? old.scope) != old.scope {
         throw ManagementError(
           "the service of \"\(entry.name)\" is \(old.scope.rawValue)'s by the name \"\(old.name)\"",
           remedy: "remove it first with vmctl service remove \"\(entry.name)\"")

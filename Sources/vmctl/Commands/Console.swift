@@ -18,7 +18,7 @@ struct Console: ParsableCommand {
     // Whoever reads that it is connected may type: the terminal is the guest's by then.
     let saved = isTerminal ? RawTerminal() : nil
     if isTerminal { Terminal.error("connected to \"\(entry.name)\"; Ctrl-] leaves\r") }
-    let left = ConsoleLink.join(client.descriptor, escape: isTerminal ? 0x1D : nil)
+    let left = ConsoleLink(client.descriptor, keys: isTerminal ? .escape(0x1D) : .none).join() == .left
     saved?.restore()
     if isTerminal {
       Terminal.error(left ? "\r\nleft the console; the machine runs on" : "\r\nthe machine has ended or moved away")

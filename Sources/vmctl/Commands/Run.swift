@@ -51,15 +51,16 @@ struct Run: ParsableCommand {
     let console = try machine.start(endsAtReset: onReboot == .exit)
     let isTerminal = isatty(0) == 1
     let saved = isTerminal ? RawTerminal() : nil
-    var link = RunConsole(
-      console.descriptor, stop: stop.descriptor, expect: expect, seconds: timeout, hasKeys: isTerminal)
+    var link = ConsoleLink(console.descriptor, keys: isTerminal ? .prefixed : .none)
+    (link.stop, link.expect, link.timeout) = (stop.descriptor, expect, timeout)
+    link.endsWithInput = false
     let why = link.join()
     saved?.restore()
     let end = machine.end(off: why != .machineEnded)
     throw ExitCode(status(why, end))
   }
 
-  private func status(_ why: RunConsole.End, _ end: PassingMachine.End) -> Int32 {
+  private func status(_ why: ConsoleLink.End, _ end: PassingMachine.End) -> Int32 {
     switch why {
     case .found: return 0
     case .timedOut:

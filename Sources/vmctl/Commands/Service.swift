@@ -1,5 +1,6 @@
 import ArgumentParser
 import Foundation
+import HostNetwork
 import Management
 
 extension ServiceSettings.StopMode: ExpressibleByArgument {}
@@ -168,9 +169,7 @@ struct ServiceStatus: ParsableCommand {
       })
     else { throw ManagementError("\"\(entry.name)\" cannot be read", remedy: "see vmctl list vms") }
     if format == .json { return try Terminal.json(row) }
-    for (label, value) in ServiceTable.details(row) {
-      Terminal.line((label + ":").padding(toLength: 16, withPad: " ", startingAt: 0) + value)
-    }
+    ServiceTable.printDetails(row)
   }
 }
 
@@ -187,9 +186,7 @@ struct ServiceListCommand: ParsableCommand {
     if long {
       for row in list.machines {
         Terminal.line("")
-        for (label, value) in ServiceTable.details(row) {
-          Terminal.line((label + ":").padding(toLength: 16, withPad: " ", startingAt: 0) + value)
-        }
+        ServiceTable.printDetails(row)
       }
     } else {
       Terminal.table(
@@ -216,7 +213,13 @@ enum ServiceTable {
     ]
   }
 
-  static func details(_ row: ServiceList.Row) -> [(String, String)] {
+  static func printDetails(_ row: ServiceList.Row) {
+    for (label, value) in details(row) {
+      Terminal.line((label + ":").padding(toLength: 16, withPad: " ", startingAt: 0) + value)
+    }
+  }
+
+  private static func details(_ row: ServiceList.Row) -> [(String, String)] {
     [
       ("Name", row.name + (row.isCurrent ? " *" : "")), ("Configuration", row.configuration), ("CPUs", row.cpus),
       ("Memory", row.memoryMB.map { "\($0) MB" } ?? "-"),
@@ -266,19 +269,11 @@ struct ServiceConfig: ParsableCommand {
     let services = try ServiceArgument.services
     let entry = try machine.entry(services)
     let changed = try services.edit(entry) { path in
-      var action = posix_spawn_file_actions_t()
-      posix_spawn_file_actions_init(&action)
-      defer { posix_spawn_file_actions_destroy(&action) }
       let editor = ProcessInfo.processInfo.environment["EDITOR"].flatMap { $0.isEmpty ? nil : $0 } ?? "vi"
       // As other programs do, so that EDITOR may have words.
-      let texts = ["sh", "-c", "exec \(editor) \"$1\"", "sh", path]
-      let words: [UnsafeMutablePointer<CChar>?] = texts.map { strdup($0) } + [nil]
-      defer { for word in words { free(word) } }
-      var process = pid_t()
-      guard posix_spawnp(&process, "sh", &action, nil, words, environ) == 0 else { return false }
-      var raw: Int32 = 0
-      while waitpid(process, &raw, 0) < 0 && errno == EINTR {}
-      return raw == 0
+      let words = ["sh", "-c", "exec \(editor) \"$1\"", "sh", path]
+      guard let process = try? ChildProcess.spawn("sh", words, input: .inherited) else { return false }
+      return ChildProcess.wait(process) == 0
     }
     Terminal.line(changed ? "the definition of \"\(entry.name)\" is changed" : "nothing is changed")
   }

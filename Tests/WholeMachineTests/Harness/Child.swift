@@ -21,6 +21,13 @@ func poll<T>(_ what: String, within seconds: Double = patience, _ ask: () throws
   }
 }
 
+/// A new folder that is the caller's to remove. Its path is short: that of a Unix socket has 107 bytes.
+func makeTemporaryFolder(_ prefix: String) throws -> String {
+  var template = Array((FileManager.default.temporaryDirectory.path + "/\(prefix)-XXXXXX").utf8CString)
+  guard let made = mkdtemp(&template) else { throw Failure("cannot make a temporary folder") }
+  return String(cString: made)
+}
+
 /// A process of the test, with its output in files.
 final class Child {
   let pid: pid_t

@@ -16,9 +16,7 @@ final class SystemdLab {
   }()
 
   init() throws {
-    var template = Array((FileManager.default.temporaryDirectory.path + "/lab-XXXXXX").utf8CString)
-    guard let made = mkdtemp(&template) else { throw Failure("cannot make a temporary folder") }
-    folder = String(cString: made)
+    folder = try makeTemporaryFolder("lab")
     try makeProgram(folder + "/vmctl", from: TestHost.vmctl)
   }
 

@@ -24,10 +24,7 @@ final class TestHost {
   }()
 
   init() throws {
-    // Short: the path of a Unix socket has 107 bytes.
-    var template = Array((FileManager.default.temporaryDirectory.path + "/vmctl-XXXXXX").utf8CString)
-    guard let made = mkdtemp(&template) else { throw Failure("cannot make a temporary folder") }
-    folder = String(cString: made)
+    folder = try makeTemporaryFolder("vmctl")
     home = folder + "/home"
     scratch = folder + "/outputs"
     try FileManager.default.createDirectory(atPath: scratch, withIntermediateDirectories: true)
