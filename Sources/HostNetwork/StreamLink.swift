@@ -136,10 +136,10 @@ public final class StreamLink: NetworkLink, @unchecked Sendable {
       guard let socket = obtain(&isTold) else { continue }
       isTold = false
       Descriptors.setNonBlocking(socket)
+      // Of before the connection: who is told of that may send.
+      discard()
       state.withLock { $0.isConnected = true }
       log("stream \(place.text): connected")
-      // Of before the connection.
-      discard()
       serve(socket)
       close(socket)
       state.withLock { $0.isConnected = false }
