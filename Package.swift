@@ -11,7 +11,10 @@ let hotPath: [SwiftSetting] = [
 let package = Package(
   name: "vmctl",
   products: [
-    .executable(name: "vmctl", targets: ["vmctl"])
+    .executable(name: "vmctl", targets: ["vmctl"]),
+    .executable(name: "vmctl-vnc", targets: ["vmctl-vnc"]),
+    .executable(name: "vmctl-view", targets: ["vmctl-view"]),
+    .library(name: "VMCtlKit", targets: ["VMCtlKit"]),
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
@@ -24,12 +27,16 @@ let package = Package(
     .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
     .systemLibrary(name: "CSlirp", pkgConfig: "slirp", providers: [.apt(["libslirp-dev"])]),
     .systemLibrary(name: "CSodium", pkgConfig: "libsodium", providers: [.apt(["libsodium-dev"])]),
+    .target(name: "CScreen"),
     .target(name: "CTLS", linkerSettings: [.linkedLibrary("ssl"), .linkedLibrary("crypto")]),
+    .systemLibrary(name: "CCurses", providers: [.apt(["libncurses-dev"])]),
+    .systemLibrary(name: "CSDL", providers: [.apt(["libsdl2-dev"])]),
+    .systemLibrary(name: "CVNC", pkgConfig: "libvncserver", providers: [.apt(["libvncserver-dev"])]),
     .systemLibrary(name: "CZydis", providers: [.apt(["libzydis-dev"])]),
     .target(name: "GuestMemory", dependencies: ["CHost"], swiftSettings: hotPath),
     .target(name: "SavedState", dependencies: ["CZstd", "CSodium"], swiftSettings: hotPath),
     .target(name: "X86", dependencies: ["CHost", "CZydis", "GuestMemory", "SavedState"], swiftSettings: hotPath),
-    .target(name: "DiskImages", dependencies: ["SavedState"]),
+    .target(name: "DiskImages", dependencies: ["CZlib", "CZstd", "SavedState"], swiftSettings: hotPath),
     .target(name: "Devices", dependencies: ["GuestMemory", "SavedState", "DiskImages", "CZlib"]),
     .target(name: "HostNetwork", dependencies: ["CSlirp", "CSodium", "Devices"]),
     .target(
@@ -38,10 +45,12 @@ let package = Package(
       resources: [.embedInCode("Resources/vmctl-boot.bin")]),
     .target(
       name: "Teleport", dependencies: ["CSodium", "CTLS", "Machine", "X86", "SavedState", "GuestMemory", "DiskImages"]),
+    .target(name: "Debugger", dependencies: ["Machine", "X86", "GuestMemory"]),
     .target(
       name: "Management",
       dependencies: [
-        "CHost", "Machine", "Teleport", "DiskImages", "GuestMemory", "HostNetwork", "SavedState", "X86",
+        "CHost", "CScreen", "Debugger", "Devices", "Machine", "Teleport", "DiskImages", "GuestMemory", "HostNetwork",
+        "SavedState", "X86",
         .product(name: "NIOConcurrencyHelpers", package: "swift-nio"),
         .product(name: "NIOCore", package: "swift-nio"),
         .product(name: "NIOPosix", package: "swift-nio"),
@@ -50,9 +59,16 @@ let package = Package(
     .executableTarget(
       name: "vmctl",
       dependencies: [
-        "Management", "Machine", "HostNetwork", "SavedState",
+        "CCurses", "Management", "Machine", "HostNetwork", "SavedState",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ]),
+    // Programs of their own, so that hosts without their libraries run all the rest.
+    .executableTarget(name: "vmctl-vnc", dependencies: ["CVNC", "Management"]),
+    .executableTarget(name: "vmctl-view", dependencies: ["CSDL", "Management"]),
+    // For other programs: nothing of the project is below it.
+    .target(name: "VMCtlKit"),
+    .systemLibrary(
+      name: "CVNCClient", path: "Tests/CVNCClient", pkgConfig: "libvncclient", providers: [.apt(["libvncserver-dev"])]),
     .target(name: "CNativeOracle", path: "Tests/CNativeOracle"),
     .target(name: "GuestAssembly", path: "Tests/GuestAssembly"),
     .testTarget(
@@ -64,9 +80,13 @@ let package = Package(
     .testTarget(name: "GuestMemoryTests", dependencies: ["GuestMemory"]),
     .testTarget(
       name: "MachineTests", dependencies: ["Machine", "Devices", "DiskImages", "HostNetwork", "SavedState", "X86"]),
+    .testTarget(name: "DebuggerTests", dependencies: ["Debugger", "GuestAssembly", "Machine"]),
     .testTarget(name: "TeleportTests", dependencies: ["Teleport", "DiskImages"]),
-    .testTarget(name: "ManagementTests", dependencies: ["Management", "Machine", "Teleport", "DiskImages"]),
-    .testTarget(name: "WholeMachineTests", dependencies: ["CHost", "CZlib", "GuestAssembly"]),
+    .testTarget(
+      name: "ManagementTests",
+      dependencies: ["Management", "Machine", "Teleport", "DiskImages", "HostNetwork"]),
+    .testTarget(
+      name: "WholeMachineTests", dependencies: ["CHost", "CVNCClient", "CZlib", "GuestAssembly", "VMCtlKit"]),
     .testTarget(name: "TidyTests"),
   ],
   swiftLanguageModes: [.v6]
@@ -92,7 +112,11 @@ if Context.environment["VMCTL_FUZZ"] != nil {
 
 // scripts/sanitize --short builds the floors below Management and their tests, without the packages that only those above use.
 if Context.environment["VMCTL_SANITIZE_SHORT"] != nil {
-  let left = ["Management", "vmctl", "ManagementTests", "WholeMachineTests", "TidyTests", "X86Tests", "CNativeOracle"]
+  let left = [
+    "Management", "vmctl", "vmctl-vnc", "vmctl-view", "VMCtlKit", "ManagementTests", "WholeMachineTests", "TidyTests",
+    "X86Tests",
+    "CNativeOracle",
+  ]
   package.products = []
   package.dependencies = []
   package.targets.removeAll { left.contains($0.name) }

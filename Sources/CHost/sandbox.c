@@ -232,7 +232,7 @@ static void write_program(struct program *program, int work) {
   ALLOW_VALUES(program, SYS_ioctl, 1, 0x541B, 0x5421, 0x5401, 0x5413);
   ALLOW_VALUES(
     program, SYS_fcntl, 1, F_DUPFD, F_DUPFD_CLOEXEC, F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_GETLK, F_SETLK, F_SETLKW,
-    F_OFD_GETLK, F_OFD_SETLK, F_OFD_SETLKW);
+    F_OFD_GETLK, F_OFD_SETLK, F_OFD_SETLKW, F_ADD_SEALS);
   ALLOW_VALUES(program, SYS_prctl, 0, PR_SET_NAME, PR_GET_NAME, PR_SET_VMA);
   // Itself only; limits are read, not set.
   ALLOW_VALUES(program, SYS_kill, 0, (uint32_t)getpid());

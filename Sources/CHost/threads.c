@@ -5,6 +5,8 @@
 
 void vm_name_thread(const char *name) { prctl(PR_SET_NAME, name, 0, 0, 0); }
 
+void vm_set_timer_slack(uint32_t nanoseconds) { prctl(PR_SET_TIMERSLACK, (unsigned long)nanoseconds, 0, 0, 0); }
+
 uint64_t vm_monotonic_nanoseconds(void) {
   struct timespec now;
   clock_gettime(CLOCK_MONOTONIC, &now);

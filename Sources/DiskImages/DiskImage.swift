@@ -36,11 +36,19 @@ public protocol DiskImage: AnyObject, Sendable {
   /// Writes a number, which is not 0, into the locks of the file, where whoever has opened the same file finds it in his
   /// `identity`; nil takes it away, as `unlock` does. Nothing of the medium is changed.
   func setMark(_ mark: UInt64?) throws(DiskImageError)
+  /// Has each request that fails from now on told, on the thread that did it.
+  func onFailure(_ body: @escaping @Sendable (DiskImageError) -> Void)
+  /// A request of the guest's has failed on the host.
+  func note(failure: DiskImageError)
   /// Takes over what `recentlyWritten` was in another process.
   func noteWritten(blocks: [UInt64])
 }
 
 extension DiskImage {
+  /// Nobody is told.
+  public func onFailure(_ body: @escaping @Sendable (DiskImageError) -> Void) {}
+  /// Nobody is told.
+  public func note(failure: DiskImageError) {}
   /// Keeps what is there.
   public func discard(at offset: UInt64, count: UInt64) throws(DiskImageError) {}
 
@@ -85,6 +93,16 @@ public enum DiskImageError: Error, Equatable, CustomStringConvertible, Sendable 
   case outOfRange(path: String, offset: UInt64, length: Int)
   /// It is an image, but not a raw one.
   case foreign(path: String, format: ForeignFormat)
+  /// The image's own tables cannot be right.
+  case corrupt(path: String, what: String)
+  /// The image needs something that is not there.
+  case unsupported(path: String, feature: String)
+  /// What the image is based on cannot be used.
+  case backing(path: String, of: String, reason: String)
+  /// What the image is based on has no format written down, and looks like one that is not raw.
+  case backingFormat(path: String, of: String, format: ForeignFormat)
+  /// It is not what it was when it was opened.
+  case replaced(path: String)
   case host(path: String, operation: String, reason: String)
 
   public var description: String {
@@ -102,6 +120,13 @@ public enum DiskImageError: Error, Equatable, CustomStringConvertible, Sendable 
       "\(length) bytes at \(offset) lie outside of \(path)"
     case .foreign(let path, let format):
       "\(path) is in the format \(format.name), and a guest that took it as a raw disk would destroy it"
+    case .corrupt(let path, let what): "\(path) is damaged: \(what); see qemu-img check \(ShellWord.quote(path))"
+    case .unsupported(let path, let feature): "\(path) has \(feature), which is not supported here"
+    case .backing(let path, let image, let reason): "\(image) is based on \(path), which cannot be used: \(reason)"
+    case .backingFormat(let path, let image, let format):
+      "\(image) is based on \(path) and does not say in which format that is; if it is to be read as \(format.name), say so with "
+        + "qemu-img rebase -u -F \(format.rawValue) -b \(ShellWord.quote(path)) \(ShellWord.quote(image))"
+    case .replaced(let path): "\(path) is based on another image now than when it was opened; start again"
     case .host(let path, let operation, let reason): "cannot \(operation) \(path): \(reason)"
     }
   }

@@ -28,6 +28,10 @@ public struct MediumIdentity: Codable, Equatable, Sendable {
   public var mark: UInt64?
   /// Where they have been taken.
   public var samples: MediumSamples?
+  /// The format as which it is read, where that is not raw.
+  public var format: String?
+  /// What it is based on, the nearest first, each with samples; nil: nothing.
+  public var bases: [MediumIdentity]?
 
   public init(path: String, size: UInt64, device: UInt64, inode: UInt64) {
     self.path = path
@@ -46,6 +50,23 @@ public struct MediumIdentity: Codable, Equatable, Sendable {
   /// - Returns: nil, or what is different or stays unproved.
   public func doubt(about theirs: MediumIdentity, isWritten: Bool) -> String? {
     guard size == theirs.size else { return "it has \(theirs.size) bytes instead of \(size)" }
+    guard format == theirs.format else {
+      return "it is read as \(theirs.format ?? "raw") instead of \(format ?? "raw")"
+    }
+    return ownDoubt(about: theirs, isWritten: isWritten) ?? basesDoubt(about: theirs)
+  }
+
+  /// What an image is based on is only read: it may be a copy.
+  private func basesDoubt(about theirs: MediumIdentity) -> String? {
+    let (ours, others) = (bases ?? [], theirs.bases ?? [])
+    guard ours.count == others.count else { return "it stands on \(others.count) images instead of \(ours.count)" }
+    for (one, other) in zip(ours, others) {
+      if let doubt = one.doubt(about: other, isWritten: false) { return "what it is based on, \(other.path): \(doubt)" }
+    }
+    return nil
+  }
+
+  private func ownDoubt(about theirs: MediumIdentity, isWritten: Bool) -> String? {
     if let mark, mark == theirs.mark { return nil }
     if let names = deviceNames, let others = theirs.deviceNames, !Set(names).isDisjoint(with: others) { return nil }
     guard isWritten else {
@@ -81,6 +102,12 @@ public struct MediumIdentity: Codable, Equatable, Sendable {
     }
     if (modified == nil) != (saved.modified == nil) {
       return "it is a \(modified == nil ? "block device" : "file") now"
+    }
+    guard format == saved.format else { return "it is read as \(format ?? "raw") instead of \(saved.format ?? "raw")" }
+    let (ours, before) = (bases ?? [], saved.bases ?? [])
+    guard ours.count == before.count else { return "it stands on \(ours.count) images instead of \(before.count)" }
+    for (now, old) in zip(ours, before) {
+      if let change = now.change(since: old) { return "what it is based on, \(now.path): \(change)" }
     }
     return nil
   }

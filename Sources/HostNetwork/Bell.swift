@@ -1,13 +1,13 @@
 import Foundation
 
 /// Wakes a thread that waits in poll(2).
-final class Bell: Sendable {
+package final class Bell: Sendable {
   /// Readable when it has been rung.
-  let descriptor: Int32
+  package let descriptor: Int32
   private let rope: Int32
 
   /// - Throws: `HostNetworkError` when the host has no descriptors left.
-  init() throws(HostNetworkError) {
+  package init() throws(HostNetworkError) {
     (descriptor, rope) = try Descriptors.pair()
     Descriptors.setNonBlocking(descriptor)
     Descriptors.setNonBlocking(rope)
@@ -19,9 +19,10 @@ final class Bell: Sendable {
   }
 
   /// Never waits: a bell that is rung already stays so.
-  func ring() { _ = Descriptors.write(rope, [1]) }
+  package func ring() { _ = Descriptors.write(rope, [1]) }
 
-  func hear() {
+  /// Takes all that has been rung.
+  package func hear() {
     var buffer = [UInt8](repeating: 0, count: 256)
     _ = Descriptors.read(descriptor, into: &buffer)
   }

@@ -47,7 +47,7 @@ package enum DescriptorPassing {
     return (bytes, descriptors)
   }
 
-  enum Outcome {
+  package enum Outcome {
     case moved([UInt8], [Int32])
     /// Nothing now; poll(2) will tell.
     case wouldBlock
@@ -56,7 +56,7 @@ package enum DescriptorPassing {
   }
 
   /// As `receive`, also of a socket that does not wait.
-  static func receiveNow(_ socket: Int32) -> Outcome {
+  package static func receiveNow(_ socket: Int32) -> Outcome {
     var bytes = [UInt8](repeating: 0, count: 4096)
     var control = [UInt64](repeating: 0, count: (header + most * 4 + 7) / 8)
     var descriptors: [Int32] = []

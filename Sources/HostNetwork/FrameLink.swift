@@ -14,11 +14,13 @@ protocol FrameDevice: AnyObject {
   var sendAtOnce: (@Sendable ([UInt8]) -> Void)? { get }
   /// The next frame; nil: there is none now.
   func receive() -> [UInt8]?
+  /// What comes for a machine that stands still is left in the kernel, from where it can be sent after the machine.
+  var waitsForMachine: Bool { get }
 }
 
 /// A card's cable to a network of datagrams: a tap, or an internal network. What the guest does not take waits in the kernel,
 /// which drops what finds no room there.
-final class FrameLink: NetworkLink, @unchecked Sendable {
+final class FrameLink: ForwardingLink, @unchecked Sendable {
   private struct State {
     var pipe: FramePipe?
     var isEnding = false
@@ -30,6 +32,9 @@ final class FrameLink: NetworkLink, @unchecked Sendable {
   private let bell: Bell
   private var thread: Thread?
   private let ended = DispatchSemaphore(value: 0)
+  private let left = DispatchGroup()
+  /// The connection to the host that the machine has left, between `join` and `connect`.
+  private var arrival: (link: AnchorLink, address: MACAddress, log: @Sendable (String) -> Void)?
   /// Frames that the pipe has not taken yet, from `heldStart` on.
   private var held: [[UInt8]] = []
   private var heldStart = 0
@@ -68,6 +73,7 @@ final class FrameLink: NetworkLink, @unchecked Sendable {
     }
     pipe.toDevice.onRoom { [bell] in bell.ring() }
     bell.ring()
+    receiveLate(pipe)
   }
 
   func stop() {
@@ -81,15 +87,20 @@ final class FrameLink: NetworkLink, @unchecked Sendable {
 
   private func turn() {
     let pipe = state.withLock { $0.pipe }
+    var reads = false
     if let pipe {
       // Few at a time: who closes the pipe waits for them.
-      pipe.toHost.whileOpen { device.send(pipe.toHost.take(Self.batch)) }
-      deliver(pipe)
+      let isOpen: Void? = pipe.toHost.whileOpen {
+        device.send(pipe.toHost.take(Self.batch))
+        if device.waitsForMachine { deliver(pipe) }
+      }
+      reads = isOpen != nil || !device.waitsForMachine
+      if !device.waitsForMachine { deliver(pipe) }
     }
     let hasMore = pipe.map { $0.toHost.whileOpen { true } != nil && $0.toHost.count > 0 } ?? false
     var descriptors = [
       pollfd(fd: bell.descriptor, events: Int16(POLLIN), revents: 0),
-      pollfd(fd: device.descriptor, events: pipe != nil && held.isEmpty ? Int16(POLLIN) : 0, revents: 0),
+      pollfd(fd: device.descriptor, events: reads && held.isEmpty ? Int16(POLLIN) : 0, revents: 0),
     ]
     guard poll(&descriptors, 2, hasMore ? 0 : -1) > 0 else { return }
     if descriptors[0].revents != 0 { bell.hear() }
@@ -110,5 +121,44 @@ final class FrameLink: NetworkLink, @unchecked Sendable {
     guard !held.isEmpty else { return }
     heldStart += pipe.toDevice.offer(held[heldStart...])
     if heldStart == held.count { held.removeAll(keepingCapacity: true) }
+  }
+
+  // MARK: A machine that has gone, or come
+
+  func leave(_ socket: Int32, key: [UInt8]?, address: MACAddress) {
+    stop()
+    let link = AnchorLink(socket, key: key, isAnchor: true, now: NATStack.milliseconds)
+    guard device.waitsForMachine else { return }
+    // The thread has both from here on.
+    nonisolated(unsafe) let (mine, rest) = (link, held.isEmpty ? [] : Array(held[heldStart...]))
+    left.enter()
+    let thread = Thread { [self] in
+      LateFrames.send(rest, device, mine, address)
+      left.leave()
+    }
+    thread.name = "late frames"
+    thread.start()
+  }
+
+  func waitUntilLeft() { left.wait() }
+
+  func join(_ socket: Int32, key: [UInt8]?, address: MACAddress, log: @escaping @Sendable (String) -> Void) {
+    let link = AnchorLink(socket, key: key, isAnchor: false, now: NATStack.milliseconds)
+    arrival = (link, address, log)
+  }
+
+  private func receiveLate(_ pipe: FramePipe) {
+    guard let arrival else { return }
+    self.arrival = nil
+    nonisolated(unsafe) let link = arrival.link
+    let (address, log, hasHeaders) = (arrival.address, arrival.log, device.hasHeaders)
+    let thread = Thread { [weak self] in
+      let count = LateFrames.receive(link, for: address, to: pipe, hasHeaders: hasHeaders) {
+        self.map { cable in cable.state.withLock { !$0.isEnding } } ?? false
+      }
+      if count > 0 { log("frames that the host sent on which the machine has left: \(count)") }
+    }
+    thread.name = "late frames"
+    thread.start()
   }
 }

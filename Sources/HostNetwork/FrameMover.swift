@@ -5,12 +5,18 @@ import Foundation
 struct FrameMover {
   /// Frames that are offered at once.
   private static let batch = 128
+  /// Bytes that wait for the socket, beyond which no frame joins them.
+  static let outputLimit = 1 << 17
 
   private var input = FrameStream.Decoder()
-  private var output = OutputBuffer()
+  /// What goes out, which other threads use too.
+  private let output: FrameOutput
   private var held: [[UInt8]] = []
   /// Kept: an array of this size would come from the kernel, page by page, each time.
   private var buffer = [UInt8](repeating: 0, count: 1 << 17)
+
+  /// - Parameter output: the socket's.
+  init(_ output: FrameOutput) { self.output = output }
 
   /// What to wait for, for poll(2). `sends`: what `send` said. While the pipe is closed nothing is read either.
   func events(_ pipe: FramePipe?, sends: Bool?) -> Int16 {
@@ -18,15 +24,14 @@ struct FrameMover {
     return (held.isEmpty ? Int16(POLLIN) : 0) | (output.isEmpty || !sends ? 0 : Int16(POLLOUT))
   }
 
-  /// Sends what the pipe has and the socket takes.
+  /// Sends what the pipe has and the socket takes. Frames are left in the pipe only while there is something for the socket to
+  /// take first, so that who waits for that (`events`) comes back for them.
   /// - Returns: false when the other side is gone, nil while the pipe is closed.
-  mutating func send(_ pipe: FramePipe?, _ socket: Int32) -> Bool? {
+  mutating func send(_ pipe: FramePipe?) -> Bool? {
     pipe?.toHost.whileOpen {
-      if output.count < 1 << 17, let pipe {
-        let frames = pipe.toHost.take()
-        output.append { bytes in for frame in frames { FrameStream.encode(frame, to: &bytes) } }
-      }
-      return output.flush(socket)
+      guard output.send([]) else { return false }
+      guard output.count < Self.outputLimit else { return true }
+      return output.send(pipe?.toHost.take() ?? [])
     }
   }
 

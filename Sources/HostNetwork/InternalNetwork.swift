@@ -10,6 +10,9 @@ public final class InternalNetwork: FrameDevice {
   private static let limit = 1024
   /// Members of a network, at most.
   private static let mostMembers = 256
+
+  /// Its networks end at the host's edge.
+  var waitsForMachine: Bool { false }
   /// Tenths of a millisecond that a member whose queue is full gets to read. Linux lets some ten frames wait
   /// (net.unix.max_dgram_qlen).
   private static let patience = 200

@@ -33,12 +33,13 @@ public final class NATHelper: NetworkLink, @unchecked Sendable {
   private let launch: NATLauncher
   private let log: @Sendable (String) -> Void
   private let bell: Bell
+  private let output: FrameOutput
   private var thread: Thread?
   private let ended = DispatchSemaphore(value: 0)
 
   // Of the thread.
   var connection: NATConnection?
-  var mover = FrameMover()
+  var mover: FrameMover
   private var replies = JSONLines()
   var requests = OutputBuffer()
   private var triedAt = ContinuousClock.now
@@ -55,6 +56,8 @@ public final class NATHelper: NetworkLink, @unchecked Sendable {
     self.launch = launch
     self.log = log
     bell = try Bell()
+    output = FrameOutput()
+    mover = FrameMover(output)
   }
 
   public var description: String { "nat \(state.withLock { $0.configuration.text })" }
@@ -71,7 +74,9 @@ public final class NATHelper: NetworkLink, @unchecked Sendable {
 
   public func connect(_ pipe: FramePipe) {
     state.withLock { $0.pipe = pipe }
-    pipe.toHost.onItems { [bell] in bell.ring() }
+    pipe.toHost.onItems { [bell, output, unowned queue = pipe.toHost] in
+      if !output.sendAtOnce(from: queue) { bell.ring() }
+    }
     pipe.toDevice.onRoom { [bell] in bell.ring() }
     bell.ring()
   }
@@ -93,6 +98,7 @@ public final class NATHelper: NetworkLink, @unchecked Sendable {
     state.withLock { $0.isLeaving = true }
     bell.ring()
     ended.wait()
+    output.detach()
     defer { connection = nil }
     return connection
   }
@@ -184,7 +190,8 @@ public final class NATHelper: NetworkLink, @unchecked Sendable {
     Descriptors.setNonBlocking(made.frames)
     Descriptors.setNonBlocking(made.control)
     connection = made
-    (mover, replies, requests) = (.init(), .init(), .init())
+    (mover, replies, requests) = (FrameMover(output), .init(), .init())
+    output.attach(made.frames)
     let configuration = state.withLock { state in
       state.process = made.process
       return state.configuration
@@ -207,6 +214,7 @@ public final class NATHelper: NetworkLink, @unchecked Sendable {
       return
     }
     if let connection {
+      output.detach()
       close(connection.frames)
       close(connection.control)
       // It would end by itself; it has nothing to put in order.
@@ -229,6 +237,7 @@ public final class NATHelper: NetworkLink, @unchecked Sendable {
 
   /// The NAT process has gone: what is known of its connections went with it.
   private func endProcess(_ connection: NATConnection) {
+    output.detach()
     close(connection.frames)
     close(connection.control)
     self.connection = nil
@@ -266,7 +275,7 @@ public final class NATHelper: NetworkLink, @unchecked Sendable {
       log("NAT: \(error)")
       return false
     }
-    let sends = mover.send(pipe, connection.frames)
+    let sends = mover.send(pipe)
     guard sends != false else { return false }
     var descriptors = [
       pollfd(fd: bell.descriptor, events: Int16(POLLIN), revents: 0),

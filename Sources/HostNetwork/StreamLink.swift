@@ -64,6 +64,7 @@ public final class StreamLink: NetworkLink, @unchecked Sendable {
   private let log: @Sendable (String) -> Void
   private let state = Mutex(State())
   private let bell: Bell
+  private let output = FrameOutput()
   private var thread: Thread?
   private let ended = DispatchSemaphore(value: 0)
 
@@ -112,7 +113,9 @@ public final class StreamLink: NetworkLink, @unchecked Sendable {
 
   public func connect(_ pipe: FramePipe) {
     state.withLock { $0.pipe = pipe }
-    pipe.toHost.onItems { [bell] in bell.ring() }
+    pipe.toHost.onItems { [bell, output, unowned queue = pipe.toHost] in
+      if !output.sendAtOnce(from: queue) { bell.ring() }
+    }
     pipe.toDevice.onRoom { [bell] in bell.ring() }
     bell.ring()
   }
@@ -138,9 +141,11 @@ public final class StreamLink: NetworkLink, @unchecked Sendable {
       Descriptors.setNonBlocking(socket)
       // Of before the connection: who is told of that may send.
       discard()
+      output.attach(socket)
       state.withLock { $0.isConnected = true }
       log("stream \(place.text): connected")
       serve(socket)
+      output.detach()
       close(socket)
       state.withLock { $0.isConnected = false }
       if !isEnding { log("stream \(place.text): the connection has ended") }
@@ -189,7 +194,7 @@ public final class StreamLink: NetworkLink, @unchecked Sendable {
   }
 
   private func serve(_ socket: Int32) {
-    var mover = FrameMover()
+    var mover = FrameMover(output)
     while !isEnding {
       let pipe = state.withLock { $0.pipe }
       do throws(HostNetworkError) {
@@ -198,7 +203,7 @@ public final class StreamLink: NetworkLink, @unchecked Sendable {
         log("stream \(place.text): \(error)")
         return
       }
-      let sends = mover.send(pipe, socket)
+      let sends = mover.send(pipe)
       guard sends != false else { return }
       var descriptors = [
         pollfd(fd: bell.descriptor, events: Int16(POLLIN), revents: 0),

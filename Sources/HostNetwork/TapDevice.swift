@@ -20,22 +20,23 @@ public final class TapDevice: FrameDevice, @unchecked Sendable {
   static let bridgeHelper = "/usr/lib/qemu/qemu-bridge-helper"
 
   /// A link to a tap that the user may open, or to a new one on a bridge.
+  /// - Parameter leavesWork: the host may leave checksums and the cutting of segments to this side. Otherwise a tap's
+  ///   offloads are switched off, as far as this process may do that.
   /// - Throws: `HostNetworkError` for an interface that is not there, is neither, or is not the user's.
-  public static func link(_ name: String) throws(HostNetworkError) -> any NetworkLink {
-    // /sys may be that of another network namespace.
-    guard isName(name), if_nametoindex(name) != 0 else {
+  public static func link(_ name: String, leavesWork: Bool = true) throws(HostNetworkError) -> any NetworkLink {
+    guard let interface = HostInterface(name) else {
       throw HostNetworkError(
         "there is no interface \(name) on this host",
         remedy: "make a tap, as root: ip tuntap add \(name) mode tap user $USER; or name a bridge")
     }
-    if access("/sys/class/net/\(name)/bridge", F_OK) == 0 {
+    if interface.kind == .bridge {
       return try FrameLink("bridged \(name)", TapDevice(askHelper(bridge: name)))
     }
-    return try FrameLink("bridged \(name)", TapDevice(open(tap: name)))
+    return try FrameLink("bridged \(name)", TapDevice(open(tap: name), leavesWork: leavesWork, name: name))
   }
 
-  /// - Parameter descriptor: of a tap, whose frames have headers if it says so.
-  init(_ descriptor: Int32) {
+  /// - Parameters: descriptor: of a tap, whose frames have headers if it says so. leavesWork, name: as `link`.
+  init(_ descriptor: Int32, leavesWork: Bool = true, name: String = "") {
     self.descriptor = descriptor
     Descriptors.setNonBlocking(descriptor)
     // TUNGETIFF is _IOR('T', 210, unsigned int).
@@ -45,7 +46,9 @@ public final class TapDevice: FrameDevice, @unchecked Sendable {
     // of IP and with ECN. A tap keeps both when who had it before has gone: without headers nothing may be left to do.
     var length = Int32(FrameOffload.paddedHeaderLength)
     if hasHeaders { _ = ioctl(descriptor, 0x4004_54D8, &length) }
-    _ = ioctl(descriptor, 0x4004_54D0, hasHeaders ? 0x0F : 0)
+    _ = ioctl(descriptor, 0x4004_54D0, hasHeaders && leavesWork ? 0x0F : 0)
+    // What the kernel does by itself. Who may not change that has it done before, or lives with it.
+    if !leavesWork { try? HostInterface(name)?.want([]) }
   }
 
   deinit { close(descriptor) }
@@ -113,6 +116,8 @@ public final class TapDevice: FrameDevice, @unchecked Sendable {
   func send(_ frames: [[UInt8]]) {
     for frame in frames { _ = frame.withUnsafeBytes { write(descriptor, $0.baseAddress, $0.count) } }
   }
+
+  var waitsForMachine: Bool { true }
 
   var sendAtOnce: (@Sendable ([UInt8]) -> Void)? {
     // It keeps the descriptor open.

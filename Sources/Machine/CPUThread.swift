@@ -19,7 +19,13 @@ final class CPUThread: @unchecked Sendable {
   /// Called on the thread, with no lock held, when the CPU leaves `run` for a reason the machine must look at.
   var onExit: @Sendable (RunExit) -> Void = { _ in }
 
-  init(cpu: CPU) { self.cpu = cpu }
+  /// Of a deterministic machine.
+  private let pacer: InstructionPacer?
+
+  init(cpu: CPU, pacer: InstructionPacer? = nil) {
+    self.cpu = cpu
+    self.pacer = pacer
+  }
 
   func start() {
     thread = HostThread(name: "cpu\(cpu.index)") { [self] in loop() }
@@ -48,11 +54,15 @@ final class CPUThread: @unchecked Sendable {
       // A request that came between the check and the withdrawal must not be lost.
       if monitor.withLock({ restRequests > 0 || isEnding || isAsked }) { continue }
 
-      switch cpu.run(budget: Self.budget) {
-      case .halted: sleep { [cpu] in cpu.hasWork }
+      switch pacer?.run() ?? cpu.run(budget: Self.budget) {
+      case .halted:
+        if let pacer, let nap = pacer.untilNextTimer { sleep(nap, pacer) } else { sleep { [cpu] in cpu.hasWork } }
       case .stopped, .budget: break
       case .shutdown:
         onExit(.shutdown)
+        sleep { false }
+      case .debugger:
+        onExit(.debugger)
         sleep { false }
       }
     }
@@ -68,6 +78,27 @@ final class CPUThread: @unchecked Sendable {
     }
     isAsleep = false
     monitor.unlock()
+  }
+
+  /// Waits until the next timer is due, or for what comes from outside. What the machine wants for itself takes no time.
+  private func sleep(_ nap: UInt64, _ pacer: InstructionPacer) {
+    let start = DispatchTime.now().uptimeNanoseconds
+    var elapsed: UInt64 = 0
+    monitor.lock()
+    isAsleep = true
+    while restRequests == 0 && !isEnding && !cpu.hasWork && elapsed < nap {
+      monitor.wait(nanoseconds: nap - elapsed)
+      answer()
+      elapsed = DispatchTime.now().uptimeNanoseconds - start
+    }
+    isAsleep = false
+    let isDisturbed = restRequests > 0 || isEnding
+    monitor.unlock()
+    if elapsed >= nap {
+      pacer.slept(nap)
+    } else if cpu.hasInterrupt && !isDisturbed {
+      pacer.slept(elapsed)
+    }
   }
 
   /// Monitor held.
@@ -143,6 +174,9 @@ extension CPU {
     VM_PENDING_INTERRUPT, VM_PENDING_NMI, VM_PENDING_SECOND_NMI, VM_PENDING_INIT, VM_PENDING_SIPI, VM_PENDING_STOP,
     VM_PENDING_TLB_FLUSH, VM_PENDING_CODE,
   ].reduce(0) { $0 | UInt32($1) }
+
+  /// What a halted CPU wakes for by itself.
+  var hasInterrupt: Bool { vm_load_relaxed(&s.pointee.pending) & Self.wakingBits & ~UInt32(VM_PENDING_STOP) != 0 }
 
   var hasWork: Bool { vm_load_relaxed(&s.pointee.pending) & Self.wakingBits != 0 }
 }

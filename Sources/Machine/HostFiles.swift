@@ -1,3 +1,5 @@
+import DiskImages
+
 /// A file of the host's that a machine opens while it is built.
 public struct HostFile: Equatable, Sendable {
   /// A file, or a folder in which several may be.
@@ -18,8 +20,12 @@ extension MachineConfiguration {
   public var hostFiles: [HostFile] {
     let modules = initrd.map { BootModule.list($0).map(\.path) } ?? []
     let read = FirmwareImages.folders + [FirmwareImages.cardFolder] + [firmware, kernel].compactMap { $0 } + modules
-    let media = storageControllers.flatMap(\.attachments).compactMap { attachment in
-      attachment.medium.map { HostFile($0, isWritten: attachment.kind == .hdd && attachment.mode == .normal) }
+    let media = storageControllers.flatMap(\.attachments).flatMap { attachment -> [HostFile] in
+      guard let medium = attachment.medium else { return [] }
+      // What an image is based on is only read.
+      let files = ImageChain.files(of: medium, format: attachment.format)
+      let isWritten = attachment.kind == .hdd && attachment.mode == .normal
+      return [HostFile(medium, isWritten: isWritten)] + files.dropFirst().map { HostFile($0) }
     }
     return read.map { HostFile($0) } + media
   }

@@ -1,3 +1,5 @@
+import DiskImages
+
 /// The hardware of a machine and how the host runs it. A definition (TOML) holds one of these; `VirtualMachine` builds a
 /// board from it. What is to be said of each setting (its name, its values, whether a guest can notice it) is said once, in
 /// `MachineConfiguration.settings`.
@@ -10,6 +12,8 @@ public struct MachineConfiguration: Codable, Equatable, Sendable {
   public var cpus: Int = 1
   /// The name of a `CPUProfile`.
   public var cpuProfile: String = "x86-64-v2"
+  /// How much of the profile is left out, so that a guest does not depend on it: 0 nothing, 3 the most.
+  public var cpuidPortabilityLevel: Int = 0
   /// What is different from the profile.
   public var cpuidOverrides: [CPUIDOverride] = []
   #if arch(x86_64)
@@ -21,6 +25,8 @@ public struct MachineConfiguration: Codable, Equatable, Sendable {
   #endif
   /// Whether each CPU proves of the host code that it makes of guest code that it cannot leave the guest, before it runs.
   public var verifyCode: Bool = false
+  /// The same run twice is the same, instruction by instruction: one CPU, interpreted, whose time is what it has executed.
+  public var deterministic: Bool = false
   /// Path of a ROM image, or nil for the distribution's SeaBIOS.
   public var firmware: String?
   /// Boot devices in order.
@@ -39,10 +45,16 @@ public struct MachineConfiguration: Codable, Equatable, Sendable {
   public var hpet: Bool = true
   /// There are the ports of test programs: 0xE9 (log), 0xF4 (exit).
   public var debugPorts: Bool = false
+  /// There is the port by which guests say that they have panicked.
+  public var pvpanic: Bool = false
   /// There is the PCI device for tests of accesses.
   public var testDevice: Bool = false
   /// A virtio device that gives random numbers.
   public var virtioEntropy: Bool = false
+  /// A virtio console.
+  public var virtioConsole: Bool = false
+  /// What it is connected to.
+  public var virtioConsoleMode: UartMode = .disconnected
   /// The UARTs' interrupts pass the gate that OUT2 opens, as on a PC; without it they reach systems that leave the modem
   /// control register alone.
   public var uartStrict: Bool = false
@@ -53,6 +65,14 @@ public struct MachineConfiguration: Codable, Equatable, Sendable {
 
   /// A machine with every setting as it is without a word about it.
   public init() {}
+
+  /// The place of the virtio console among the serial ports, which have 1 to 4.
+  public static let virtioConsoleSlot = 5
+
+  /// What has a console on the host: the serial ports, and behind them the virtio console.
+  public var consoles: [(slot: Int, mode: UartMode)] {
+    uarts.map { ($0.slot, $0.mode) } + (virtioConsole ? [(Self.virtioConsoleSlot, virtioConsoleMode)] : [])
+  }
 
   /// The NE2000s on the ISA bus, in order, with the ports and interrupts that they have.
   public var isaAdapters: [(slot: Int, ioBase: UInt16, irq: Int)] {
@@ -159,7 +179,7 @@ public struct MachineConfiguration: Codable, Equatable, Sendable {
     /// nil: raw, unless the file looks like another format, and then it is refused.
     public var format: Format?
     /// Formats of images.
-    public enum Format: String, Codable, CaseIterable, Sendable { case raw }
+    public typealias Format = ImageFormat
     /// A drive at a place; without a medium it is empty.
     public init(port: Int, device: Int, kind: Kind, medium: String?, mode: Mode = .normal, format: Format? = nil) {
       self.port = port

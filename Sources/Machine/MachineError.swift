@@ -13,6 +13,14 @@ public enum MachineError: Error, Equatable, CustomStringConvertible, Sendable {
   /// A list of modules for a Linux kernel.
   case severalInitrds(text: String, count: Int)
   case tooManyModules(count: Int, limit: Int)
+  /// Of a boot protocol older than 2.02, or not loaded high.
+  case linuxTooOld
+  /// For a Linux kernel, which would get a part of it.
+  case commandLineTooLong(characters: Int, limit: Int)
+  /// A kernel's file has fewer bytes than its header says.
+  case kernelCutShort(bytes: Int, of: Int)
+  /// With its initial RAM disk; in bytes.
+  case kernelDoesNotFit(bytes: UInt64, memory: UInt64)
   /// A file that a setting names.
   case fileUnreadable(setting: String, what: String, path: String, exists: Bool)
   case firmwareSize(path: String, bytes: Int)
@@ -44,6 +52,13 @@ public enum MachineError: Error, Equatable, CustomStringConvertible, Sendable {
     case .severalInitrds(let text, let count): "a Linux kernel takes one initrd, and \(text) names \(count) files"
     case .tooManyModules(let count, let limit):
       "\(count) modules are more than the \(limit) that a kernel may have"
+    case .linuxTooOld: "this Linux kernel is too old: boot protocol 2.02 is needed"
+    case .commandLineTooLong(let characters, let limit):
+      "the command line has \(characters) characters, and this kernel takes \(limit)"
+    case .kernelCutShort(let bytes, let size):
+      "the kernel's file is cut short: it has \(bytes) bytes, and its header speaks of \(size)"
+    case .kernelDoesNotFit(let bytes, let memory):
+      "the kernel and its initrd need \((bytes + (1 << 20) - 1) >> 20) MB, and the machine has \(memory >> 20) MB for them"
     case .fileUnreadable(_, let what, let path, let exists):
       "\(what) \(path) \(exists ? "cannot be read" : "does not exist")"
     case .firmwareSize(let path, let bytes):

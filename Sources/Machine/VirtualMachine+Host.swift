@@ -6,19 +6,30 @@ import X86
 extension VirtualMachine {
   // MARK: Serial ports
 
-  /// Sends what the guest writes on UART `slot` (1 to 4) to `output`, which must not block.
+  /// Sends what the guest writes on serial port `slot` (`MachineConfiguration.consoles`) to `output`, which must not block.
   public func connectSerial(slot: Int, _ output: @escaping @Sendable ([UInt8]) -> Void) {
-    board.uarts[slot]?.connect(output)
+    serialGate.connect(slot, output)
+    board.serialPorts[slot]?.connect { [serialGate] in serialGate.pass($0, slot) }
   }
 
-  /// Types into UART `slot`, as much as there is room for. A UART that is not there takes everything.
+  /// Types into serial port `slot`, as much as there is room for. One that is not there takes everything.
   /// - Returns: how many bytes were taken; the caller keeps the rest until `onSerialRoom`.
   public func serialInput(slot: Int, _ bytes: [UInt8]) -> Int {
-    board.uarts[slot].map { $0.input.offer(bytes) } ?? bytes.count
+    board.serialPorts[slot].map { $0.input.offer(bytes) } ?? bytes.count
   }
 
-  /// - Parameter body: called when UART `slot` could not take all that was typed and has room again. It must not block.
-  public func onSerialRoom(slot: Int, _ body: @escaping @Sendable () -> Void) { board.uarts[slot]?.input.onRoom(body) }
+  /// The other side of UART `slot` holds the line in a break (SysRq on a Linux console). A virtio console has none.
+  public func serialBreak(slot: Int) { lock.withLock { board.serialPorts[slot]?.receiveBreak() } }
+
+  /// The terminal of a console has another size, in characters. Only a virtio console can tell its guest.
+  public func resizeConsole(slot: Int, columns: UInt16, rows: UInt16) {
+    lock.withLock { board.serialPorts[slot]?.resize(columns: columns, rows: rows) }
+  }
+
+  /// - Parameter body: called when serial port `slot` could not take all that was typed and has room again. It must not block.
+  public func onSerialRoom(slot: Int, _ body: @escaping @Sendable () -> Void) {
+    board.serialPorts[slot]?.input.onRoom(body)
+  }
 
   // MARK: Screen and keyboard
 
@@ -32,11 +43,27 @@ extension VirtualMachine {
   /// The lines of a text mode, or nil in a graphics mode.
   public func textScreen() -> [String]? { lock.withLock { board.vga.textScreen() } }
 
+  /// A copy of the screen, of which nothing is taken yet. There is one at a time.
+  public func makeScreenCopy() -> ScreenCopy { lock.withLock { board.vga.makeScreenCopy() } }
+
+  /// Takes what has changed on the screen into its copy. The machine waits for a moment at a time.
+  public func take(into copy: ScreenCopy) {
+    while !lock.withLock({ board.vga.take(into: copy) }) {}
+  }
+
+  /// Moves the pointer (right, down and towards the user positive) and says which buttons are down: left 1, right 2, middle 4.
+  public func movePointer(dx: Int, dy: Int, wheel: Int, buttons: UInt8) {
+    lock.withLock { board.keyboard.mouseEvent(dx: dx, dy: dy, dz: wheel, buttons: buttons) }
+  }
+
   /// Make and break codes of set 1, as `keyboardputscancode` takes them.
   /// - Throws: `MachineError` when too many keys wait for the guest already; then none is taken.
   public func pressKeys(scancodes: [UInt8]) throws {
     guard lock.withLock({ board.keyboard.key(scancodes) }) else { throw MachineError.keysWaiting }
   }
+
+  /// Whether a US keyboard has a key for a character.
+  public static func canType(_ character: Character) -> Bool { ScanCodes.type(character) != nil }
 
   /// Types `text` on a US keyboard.
   /// - Throws: `MachineError` for characters that keyboard has no key for, and when too many keys wait already; then nothing
@@ -97,6 +124,14 @@ extension VirtualMachine {
   private static func line(of section: StateSection) -> String {
     let fields = String(decoding: section.fields, as: UTF8.self)
     return "\(section.name) (\(section.kind) \(section.version)): \(fields)"
+  }
+
+  /// What is logged when the BIOS has found nothing to boot.
+  public static let nothingBootable = "the BIOS has found nothing to boot"
+
+  /// Whether the first CPU has paging on.
+  public var usesPaging: Bool {
+    inspect { $0.first.map { $0.debuggerRead(.control(0))[3] & 0x80 != 0 } ?? false }
   }
 
   // MARK: Warming up

@@ -40,6 +40,20 @@ extension VirtualMachine {
     media.release()
   }
 
+  /// The media that the guest only reads and this machine could not take, each with why, in words of `DiskImageError`. What it
+  /// writes is another machine's until that has shared it, and not tried.
+  public func mediaObstacles() -> [String] {
+    board.media.filter { !$0.slot.isWritten && $0.image.hold == .none }.compactMap { _, image in
+      do throws(DiskImageError) {
+        try image.share()
+        image.unlock()
+        return nil
+      } catch {
+        return error.description
+      }
+    }
+  }
+
   // MARK: Which media they are
 
   /// Writes a number into the locks of each medium that the guest writes: what `hardwareDescription` tells of them then is seen

@@ -9,7 +9,7 @@ extension VirtualMachine {
     /// Guest time in nanoseconds.
     var guestTime: UInt64
     var cpus: Int
-    /// What was typed into a UART that had no room for it yet, by slot.
+    /// What was typed into a serial port that had no room for it yet, by slot.
     var typed: [Int: [UInt8]]?
   }
 
@@ -23,15 +23,18 @@ extension VirtualMachine {
     guard runState != .running else {
       throw MachineError.running
     }
-    return try lock.withLock { () throws -> [StateSection] in
-      let typed = board.uarts.mapValues(\.input.waiting).filter { !$0.value.isEmpty }
-      let own = MachineState(
-        guestTime: board.clock.now, cpus: board.cpus.count, typed: typed.isEmpty ? nil : typed)
-      var sections = [try StateSection(name: Self.machineSection, kind: Self.machineKind, version: 1, state: own)]
-      for cpu in board.cpus { sections.append(try cpu.save()) }
-      for device in board.devices { sections.append(try device.save()) }
-      return sections
-    }
+    return try lock.withLock { try sections() }
+  }
+
+  /// At a safe point, with the devices paused.
+  func sections() throws -> [StateSection] {
+    let typed = board.serialPorts.mapValues(\.input.waiting).filter { !$0.value.isEmpty }
+    let own = MachineState(
+      guestTime: board.clock.now, cpus: board.cpus.count, typed: typed.isEmpty ? nil : typed)
+    var sections = [try StateSection(name: Self.machineSection, kind: Self.machineKind, version: 1, state: own)]
+    for cpu in board.cpus { sections.append(try cpu.save()) }
+    for device in board.devices { sections.append(try device.save()) }
+    return sections
   }
 
   /// Loads what `saveState` gave. The machine must not have been started; when this throws it is of no use any more.
@@ -56,10 +59,11 @@ extension VirtualMachine {
       board.clock.set(own.guestTime)
       for device in board.devices { try device.load(take(device.name)) }
       for cpu in board.cpus { try cpu.load(take("cpu\(cpu.index)")) }
+      board.instructionClock?.follow(board.cpus[0])
       let most = own.typed?.values.map(\.count).max() ?? 0
       guard most <= Self.mostTyped else { throw SavedStateError.corrupt("\(most) bytes that were typed") }
       // It comes when the machine runs and the UART has room.
-      for (slot, bytes) in own.typed ?? [:] { board.uarts[slot]?.restore(typed: bytes) }
+      for (slot, bytes) in own.typed ?? [:] { board.serialPorts[slot]?.restore(typed: bytes) }
       guard byName.isEmpty else {
         throw SavedStateError.unsupported("section \(byName.keys.sorted().joined(separator: ", ")) is not known here")
       }

@@ -11,9 +11,17 @@ public enum MachineEvent: Sendable {
   case guestReset
   /// A bare-metal test program asked for the end through the debug exit port.
   case exited(status: Int32)
+  /// The host could not do what the guest wanted of a disk, for the first time in a minute; `before`: how often since it was
+  /// told last.
+  case diskFailed(DiskImageError, before: Int)
+  /// The guest's kernel has panicked, and goes on with its crash kernel where it has one. Its CPUs stand behind the instruction
+  /// that said so until `goOn` is called.
+  case guestPanicked(hasCrashKernel: Bool, goOn: @Sendable () -> Void)
   /// The machine cannot go on by itself.
   case gurumeditation(String)
   case log(String)
+  /// A CPU has come to a debugger's breakpoint or watchpoint and waits there; the others run on until `pause`.
+  case debuggerStop
 }
 
 /// A virtual PC: a board and its CPUs, running, resting or off.
@@ -45,7 +53,10 @@ public final class VirtualMachine: @unchecked Sendable {
   private let events = EventRelay()
   /// Serialises pause, resume, reset and the end. Never taken with the machine lock held.
   private let lifecycle = MachineLock()
-  private let requests = DispatchQueue(label: "vmctl.machine.requests")
+  let requests = DispatchQueue(label: "vmctl.machine.requests")
+  /// Asked for by the guest and not done yet. Under the machine lock.
+  private(set) var requestCount = 0
+  let serialGate = SerialGate()
   private var state = RunState.stopped
   private var hasEnded = false
   private var guestEnd = false
@@ -59,14 +70,16 @@ public final class VirtualMachine: @unchecked Sendable {
     lock = MachineLock()
     board = try Board(configuration, identity: identity, lock: lock)
     media = MachineMedia(board.images)
-    threads = board.cpus.map { CPUThread(cpu: $0) }
+    let pacer = board.instructionClock.map { [board, lock] in InstructionPacer(board, $0, lock: lock) }
+    threads = board.cpus.map { CPUThread(cpu: $0, pacer: pacer) }
     timers = TimerThread(clock: board.clock, lock: lock)
     brake = CPUThrottle(threads: threads)
     for (thread, environment) in zip(threads, board.environments) {
       environment.wake = { [unowned thread] in thread.wake() }
-      thread.onExit = { [events] _ in events.send(.log("cpu: triple fault")) }
+      thread.onExit = { [events] in events.send($0 == .debugger ? .debuggerStop : .log("cpu: triple fault")) }
     }
     board.onRequest = { [weak self] in self?.serve($0) }
+    board.onDiskFailure = { [events] in events.send(.diskFailed($0, before: $1)) }
     board.log = { [events] in events.send(.log($0)) }
   }
 
@@ -90,7 +103,7 @@ public final class VirtualMachine: @unchecked Sendable {
   public func start(paused: Bool = false) {
     lifecycle.withLock {
       guard state == .stopped, !hasEnded else { return }
-      timers.start()
+      if board.instructionClock == nil { timers.start() }
       for thread in threads { thread.start() }
       state = .paused
       if !paused { run() }
@@ -103,12 +116,7 @@ public final class VirtualMachine: @unchecked Sendable {
     lifecycle.withLock {
       guard state == .running else { return }
       rest()
-      closeNetwork()
-      lock.withLock {
-        board.disks.drain()
-        board.clock.stop()
-        for device in board.devices { device.pause() }
-      }
+      stopDevices()
       state = .paused
     }
     requests.sync {}
@@ -124,12 +132,36 @@ public final class VirtualMachine: @unchecked Sendable {
 
   /// The CPUs rest already (at birth or by `pause`).
   private func run() {
+    startDevices()
+    state = .running
+    for thread in threads { thread.go() }
+  }
+
+  private func startDevices() {
     lock.withLock {
       for device in board.devices { device.resume() }
       board.clock.start()
     }
-    state = .running
-    for thread in threads { thread.go() }
+  }
+
+  private func stopDevices() {
+    closeNetwork()
+    lock.withLock {
+      board.disks.drain()
+      board.clock.stop()
+      for device in board.devices { device.pause() }
+    }
+  }
+
+  /// Of a paused machine: devices and clock go on while `body` is done, the CPUs stay at rest. False when it is not paused.
+  func whileDevicesRun(_ body: () -> Void) -> Bool {
+    lifecycle.withLock {
+      guard state == .paused, !hasEnded else { return false }
+      startDevices()
+      body()
+      stopDevices()
+      return true
+    }
   }
 
   /// Nothing leaves a machine that does not run. Machine lock not held: who sends may want it.
@@ -173,6 +205,7 @@ public final class VirtualMachine: @unchecked Sendable {
         timers.end()
       }
       closeNetwork()
+      board.environments.first?.trace?.finish()
       lock.withLock {
         board.disks.drain()
         board.clock.stop()
@@ -192,24 +225,34 @@ public final class VirtualMachine: @unchecked Sendable {
   public func injectNMI() { lock.withLock { board.injectNMI() } }
 
   /// Runs `body` with every CPU between two instructions and the machine lock held. For short work: the guest stalls.
-  public func atSafePoint<T>(_ body: () throws -> T) rethrows -> T {
+  public func atSafePoint<T>(_ body: () throws -> T) rethrows -> T { try whileCPUsRest { try lock.withLock(body) } }
+
+  /// The same without the machine lock.
+  func whileCPUsRest<T>(_ body: () throws -> T) rethrows -> T {
     try lifecycle.withLock {
       rest()
       defer { for thread in threads { thread.go() } }
-      return try lock.withLock(body)
+      return try body()
     }
+  }
+
+  /// Soon, on a thread on which nothing of the machine waits; not when it has gone by then.
+  func later(_ body: @escaping @Sendable (VirtualMachine) -> Void) {
+    requests.async { [weak self] in if let self { body(self) } }
   }
 
   // MARK: Requests of the board
 
   /// What the board asks for in the middle of an access, to be done as soon as the CPUs rest.
-  enum Request: Sendable { case reset, powerOff, exit(Int32), tripleFault }
+  enum Request: Sendable { case reset, powerOff, exit(Int32), tripleFault, panic(hasCrashKernel: Bool) }
 
   /// Machine lock held, on a CPU's thread.
   private func serve(_ request: Request) {
     // The CPUs stop after the running instruction, as they would on a board whose reset line is pulled.
     for thread in threads { thread.rest() }
+    requestCount += 1
     requests.async { [self] in
+      defer { lock.withLock { requestCount -= 1 } }
       switch request {
       case .reset, .tripleFault:
         lifecycle.withLock { resetBoard() }
@@ -217,6 +260,9 @@ public final class VirtualMachine: @unchecked Sendable {
       case .powerOff:
         lifecycle.withLock { guestEnd = true }
         events.send(.poweredOff)
+      case .panic(let hasCrashKernel):
+        let threads = threads
+        return events.send(.guestPanicked(hasCrashKernel: hasCrashKernel) { for thread in threads { thread.go() } })
       case .exit(let status):
         lifecycle.withLock { guestEnd = true }
         events.send(.exited(status: status))

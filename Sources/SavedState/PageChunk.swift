@@ -127,14 +127,15 @@ public final class PageChunkEncoder {
     writer.put(bytes: present[..<bitmapBytes])
     writer.put(bytes: zero[..<bitmapBytes])
     let pages = UnsafeRawBufferPointer(start: buffer, count: dataPages * PageChunk.pageSize)
-    writer.put(bytes: compresses ? try compressor.compress(pages) : ZstdCompressor.store(pages))
+    var chunk = writer.bytes
+    if compresses { chunk += try compressor.compress(pages) } else { ZstdCompressor.store(pages, appendingTo: &chunk) }
     for index in present.indices {
       present[index] = 0
       zero[index] = 0
     }
     count = 0
     dataPages = 0
-    try emit(writer.bytes)
+    try emit(chunk)
   }
 }
 
@@ -152,7 +153,7 @@ public final class PageChunkDecoder {
   /// What becomes of a run of pages.
   public enum Content {
     case zero
-    /// The page's 4096 bytes, valid during the call.
+    /// The page's 4096 bytes, at any address, valid during the call.
     case data(UnsafeRawPointer)
   }
 
@@ -185,18 +186,26 @@ public final class PageChunkDecoder {
         }
         if !bit(zero, index) { dataPages += 1 }
       }
-      let rest = try reader.take(reader.remaining)
-      let target = UnsafeMutableRawBufferPointer(start: buffer, count: dataPages * PageChunk.pageSize)
-      try rest.withUnsafeBytes {
-        try decompressor.decompress($0, into: target, subject: "memory chunk at page \(first)")
-      }
-      var source = UnsafeRawPointer(buffer)
-      for index in 0..<count where bit(present, index) {
-        if bit(zero, index) {
-          try body(first + index, .zero)
-        } else {
-          try body(first + index, .data(source))
-          source += PageChunk.pageSize
+      try reader.take(reader.remaining).withUnsafeBytes { frame in
+        let size = dataPages * PageChunk.pageSize
+        // Pages that were not compressed are taken from where they are; a page lies within a block.
+        let isStored = StoredFrame.isStored(frame, size)
+        if !isStored {
+          try decompressor.decompress(
+            frame, into: UnsafeMutableRawBufferPointer(start: buffer, count: size),
+            subject: "memory chunk at page \(first)")
+        }
+        var offset = 0
+        for index in 0..<count where bit(present, index) {
+          if bit(zero, index) {
+            try body(first + index, .zero)
+          } else if isStored, let base = frame.baseAddress {
+            try body(first + index, .data(base + StoredFrame.place(of: offset)))
+            offset += PageChunk.pageSize
+          } else {
+            try body(first + index, .data(buffer + offset))
+            offset += PageChunk.pageSize
+          }
         }
       }
     default: throw SavedStateError.corrupt("memory chunk of kind \(kind)")

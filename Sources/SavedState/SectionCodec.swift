@@ -17,6 +17,7 @@ public enum SectionCodec {
     guard section.fields.count <= maxFieldBytes, section.blob.count <= maxBlobBytes else {
       throw .unsupported("section \(section.name) is too large")
     }
+    guard !section.fields.isEmpty else { throw .unsupported("section \(section.name) cannot be encoded") }
     guard section.version >= 0, section.version <= Int(UInt32.max) else {
       throw .unsupported("section \(section.name) has version \(section.version)")
     }

@@ -28,8 +28,12 @@ public struct StateSection: Equatable, Sendable {
   public var kind: String
   /// Of what `fields` mean; grows with each change of them.
   public var version: Int
-  /// The state's properties as JSON.
-  public var fields: Data
+  /// The state's properties as JSON; empty: they cannot be encoded.
+  public var fields: Data {
+    get { contents.data }
+    set { contents = Contents(newValue) }
+  }
+  private var contents: Contents
   /// Large contents as they are, such as video memory.
   public var blob: Data
 
@@ -37,15 +41,25 @@ public struct StateSection: Equatable, Sendable {
     self.name = name
     self.kind = kind
     self.version = version
-    self.fields = fields
+    contents = Contents(fields)
     self.blob = blob
   }
 
-  /// Encodes a state; throws what its own `encode` throws.
+  /// A state, which is a value, and which is encoded when somebody wants to read it: a machine that is saved stands still for
+  /// less than that takes. It throws nothing itself; `SectionCodec` throws for a state that cannot be encoded.
   public init(name: String, kind: String, version: Int, state: some Encodable, blob: Data = Data()) throws {
-    let encoder = JSONEncoder()
-    encoder.outputFormatting = [.sortedKeys]
-    self.init(name: name, kind: kind, version: version, fields: try encoder.encode(state), blob: blob)
+    self.init(name: name, kind: kind, version: version, fields: Data(), blob: blob)
+    contents = Contents {
+      let encoder = JSONEncoder()
+      encoder.outputFormatting = [.sortedKeys]
+      return (try? encoder.encode(state)) ?? Data()
+    }
+  }
+
+  /// What is encoded counts, not whether it has been.
+  public static func == (one: StateSection, other: StateSection) -> Bool {
+    one.name == other.name && one.kind == other.kind && one.version == other.version && one.blob == other.blob
+      && (one.contents === other.contents || one.fields == other.fields)
   }
 
   /// The fields as a `State`, when this is a section of that kind and of a version up to `version`;
@@ -62,6 +76,25 @@ public struct StateSection: Equatable, Sendable {
       return try JSONDecoder().decode(type, from: fields)
     } catch {
       throw SavedStateError.corrupt("section \(name): \(error)")
+    }
+  }
+}
+
+/// Bytes that are made when they are wanted, once.
+private final class Contents: @unchecked Sendable {
+  private let lock = NSLock()
+  private var known: Data?
+  private var make: (() -> Data)?
+
+  init(_ data: Data) { known = data }
+  init(_ make: @escaping () -> Data) { self.make = make }
+
+  var data: Data {
+    lock.withLock {
+      if let known { return known }
+      let data = make?() ?? Data()
+      (known, make) = (data, nil)
+      return data
     }
   }
 }

@@ -35,28 +35,62 @@ public final class ZstdCompressor {
   /// A frame that any decoder takes and nobody has compressed: RFC 8878, 3.1.1, raw blocks. For a connection that is
   /// faster than the compressor.
   public static func store(_ bytes: UnsafeRawBufferPointer) -> [UInt8] {
-    let blockBytes = 128 << 10
-    let blocks = max(1, (bytes.count + blockBytes - 1) / blockBytes)
-    let size = 9 + blocks * 3 + bytes.count
-    return [UInt8](unsafeUninitializedCapacity: size) { buffer, count in
-      let target = UnsafeMutableRawBufferPointer(buffer)
-      target.storeBytes(of: UInt32(0xFD2F_B528).littleEndian, toByteOffset: 0, as: UInt32.self)
-      // A single segment, whose size follows in four bytes.
-      target[4] = 0b1010_0000
-      target.storeBytes(of: UInt32(bytes.count).littleEndian, toByteOffset: 5, as: UInt32.self)
-      var position = 9
-      for block in 0..<blocks {
-        let piece = bytes[block * blockBytes..<min((block + 1) * blockBytes, bytes.count)]
-        let head = UInt32(piece.count) << 3 | (block == blocks - 1 ? 1 : 0)
-        for byte in 0..<3 { target[position + byte] = UInt8(truncatingIfNeeded: head >> UInt32(byte * 8)) }
-        position += 3
-        let place = UnsafeMutableRawBufferPointer(rebasing: target[position...])
-        place.copyMemory(from: UnsafeRawBufferPointer(rebasing: piece))
-        position += piece.count
-      }
-      count = position
+    var result: [UInt8] = []
+    store(bytes, appendingTo: &result)
+    return result
+  }
+
+  /// The same, behind what is there.
+  static func store(_ bytes: UnsafeRawBufferPointer, appendingTo result: inout [UInt8]) {
+    let blocks = StoredFrame.blocks(bytes.count)
+    result.reserveCapacity(result.count + StoredFrame.size(of: bytes.count))
+    result += StoredFrame.header(of: bytes.count)
+    for block in 0..<blocks {
+      let start = block * StoredFrame.blockBytes
+      let piece = bytes[start..<min(start + StoredFrame.blockBytes, bytes.count)]
+      result += StoredFrame.blockHeader(piece.count, isLast: block == blocks - 1)
+      result.append(contentsOf: UnsafeRawBufferPointer(rebasing: piece))
     }
   }
+}
+
+/// The frame that `ZstdCompressor.store` makes.
+enum StoredFrame {
+  static let blockBytes = 128 << 10
+  private static let headerBytes = 9
+  private static let blockHeaderBytes = 3
+
+  static func blocks(_ count: Int) -> Int { max(1, (count + blockBytes - 1) / blockBytes) }
+
+  /// Of the frame, in bytes.
+  static func size(of count: Int) -> Int { headerBytes + blocks(count) * blockHeaderBytes + count }
+
+  /// Magic number; a single segment, whose size follows in four bytes.
+  static func header(of count: Int) -> [UInt8] {
+    [0x28, 0xB5, 0x2F, 0xFD, 0b1010_0000] + (0..<4).map { UInt8(truncatingIfNeeded: count >> ($0 * 8)) }
+  }
+
+  static func blockHeader(_ count: Int, isLast: Bool) -> [UInt8] {
+    let head = count << 3 | (isLast ? 1 : 0)
+    return (0..<3).map { UInt8(truncatingIfNeeded: head >> ($0 * 8)) }
+  }
+
+  /// Whether a frame is one of these, of `count` bytes: then byte N of them is at `place(of: N)`, and nothing need be
+  /// decompressed.
+  static func isStored(_ frame: UnsafeRawBufferPointer, _ count: Int) -> Bool {
+    guard frame.count == size(of: count), frame.prefix(headerBytes).elementsEqual(header(of: count)) else {
+      return false
+    }
+    let blocks = blocks(count)
+    return (0..<blocks).allSatisfy { block in
+      let start = block * blockBytes
+      let place = place(of: start) - blockHeaderBytes
+      let expected = blockHeader(min(blockBytes, count - start), isLast: block == blocks - 1)
+      return frame[place..<place + blockHeaderBytes].elementsEqual(expected)
+    }
+  }
+
+  static func place(of offset: Int) -> Int { headerBytes + (offset / blockBytes + 1) * blockHeaderBytes + offset }
 }
 
 /// For one thread at a time.

@@ -73,6 +73,26 @@ struct PasswordExchange {
   }
 }
 
+extension Connection {
+  /// The target's side of it: who knows the password talks on through TLS.
+  /// - Parameter password: as `PasswordExchange.stretched` makes it.
+  /// - Returns: whether the source knows it.
+  func admit(
+    _ password: [UInt8], sourceHello: [UInt8], targetHello: [UInt8], _ deadline: Deadline
+  ) throws(TeleportError) -> Bool {
+    let exchange = try PasswordExchange(
+      .target, password: password, sourceHello: sourceHello, targetHello: targetHello)
+    let share = try receive(timeoutMS: deadline.remainingMS, "password").expect(.proof)
+    let keys = try exchange.keys(share.payload)
+    try send(.proof, exchange.share, timeoutMS: max(deadline.remainingMS, 1))
+    let proof = try receive(timeoutMS: deadline.remainingMS, "password").expect(.proof)
+    guard keys.check(proof.payload, of: .source) else { return false }
+    try send(.proof, keys.proof(of: .target), timeoutMS: max(deadline.remainingMS, 1))
+    try secure(key: keys.channel, isClient: false, timeoutMS: max(deadline.remainingMS, 1))
+    return true
+  }
+}
+
 /// The key of a connection that settles a transfer, from the transfer's name, which only its two sides know.
 enum SettlementKey {
   /// What the name is called before a stranger's ears.

@@ -191,27 +191,36 @@ final class Connection {
   }
 
   /// Some of the bytes.
+  /// - Parameter more: others follow at once.
   /// - Returns: how many, or why none.
-  private func write(_ bytes: UnsafeRawBufferPointer) -> Result<Int, SecureChannel.Failed> {
+  private func write(_ bytes: UnsafeRawBufferPointer, more: Bool) -> Result<Int, SecureChannel.Failed> {
     if let channel { return channel.write(bytes) }
+    let flags = Int32(MSG_NOSIGNAL) | (more ? Int32(MSG_MORE) : 0)
     while true {
-      let count = Foundation.send(descriptor, bytes.baseAddress, bytes.count, Int32(MSG_NOSIGNAL))
+      let count = Foundation.send(descriptor, bytes.baseAddress, bytes.count, flags)
       if count > 0 { return .success(count) }
       if errno == EAGAIN { return .failure(.init(why: .wantsWrite)) }
       if errno != EINTR { return .failure(.init(why: .socket(errno))) }
     }
   }
 
+  /// Gives the decoder some of the bytes.
+  /// - Returns: how many, or why none.
   private func readSome() -> Result<Int, SecureChannel.Failed> {
-    scratch.withUnsafeMutableBytes { bytes in
-      if let channel { return channel.read(into: bytes) }
-      while true {
-        let count = Foundation.recv(descriptor, bytes.baseAddress, bytes.count, 0)
-        if count > 0 { return .success(count) }
-        if count == 0 { return .failure(.init(why: .closed)) }
-        if errno == EAGAIN { return .failure(.init(why: .wantsRead)) }
-        if errno != EINTR { return .failure(.init(why: .socket(errno))) }
-      }
+    if let result = decoder.fill({ read(into: $0) }) { return result }
+    let result = scratch.withUnsafeMutableBytes { read(into: $0) }
+    if case .success(let count) = result { decoder.feed(scratch[..<count]) }
+    return result
+  }
+
+  private func read(into bytes: UnsafeMutableRawBufferPointer) -> Result<Int, SecureChannel.Failed> {
+    if let channel { return channel.read(into: bytes) }
+    while true {
+      let count = Foundation.recv(descriptor, bytes.baseAddress, bytes.count, 0)
+      if count > 0 { return .success(count) }
+      if count == 0 { return .failure(.init(why: .closed)) }
+      if errno == EAGAIN { return .failure(.init(why: .wantsRead)) }
+      if errno != EINTR { return .failure(.init(why: .socket(errno))) }
     }
   }
 
@@ -219,21 +228,39 @@ final class Connection {
 
   /// Queues a frame; it goes out with `flush`, or when much is queued.
   func queue(_ frame: Wire.Frame, timeoutMS: Int) throws(TeleportError) {
-    outgoing += Wire.encode(frame)
-    if outgoing.count >= 256 << 10 { try flush(timeoutMS: timeoutMS) }
+    outgoing += Wire.header(of: frame)
+    guard frame.payload.count >= Self.largeBytes else {
+      outgoing += frame.payload
+      if outgoing.count >= Self.largeBytes { try flush(timeoutMS: timeoutMS) }
+      return
+    }
+    // Memory goes out from where it is.
+    try flush(timeoutMS: timeoutMS, more: true)
+    try write(frame.payload, Deadline(milliseconds: timeoutMS))
   }
+
+  private static let largeBytes = 256 << 10
 
   func send(_ type: Wire.FrameType, _ payload: [UInt8] = [], timeoutMS: Int) throws(TeleportError) {
     try queue(Wire.Frame(type, payload), timeoutMS: timeoutMS)
     try flush(timeoutMS: timeoutMS)
   }
 
-  func flush(timeoutMS: Int) throws(TeleportError) {
-    let deadline = Deadline(milliseconds: timeoutMS)
+  /// - Parameter more: others follow at once.
+  func flush(timeoutMS: Int, more: Bool = false) throws(TeleportError) {
+    guard !outgoing.isEmpty else { return }
+    let bytes = outgoing
+    outgoing = []
+    try write(bytes, Deadline(milliseconds: timeoutMS), more: more)
+  }
+
+  /// What is left when it fails goes out before anything else: a frame is whole, also one that somebody has interrupted.
+  private func write(_ bytes: [UInt8], _ deadline: Deadline, more: Bool = false) throws(TeleportError) {
     var done = 0
-    defer { outgoing.removeFirst(done) }
-    while done < outgoing.count {
-      switch outgoing.withUnsafeBytes({ write(UnsafeRawBufferPointer(rebasing: $0[done...])) }) {
+    defer { if done < bytes.count { outgoing = Array(bytes[done...]) + outgoing } }
+    while done < bytes.count {
+      let result = bytes.withUnsafeBytes { write(UnsafeRawBufferPointer(rebasing: $0[done...]), more: more) }
+      switch result {
       case .success(let count):
         done += count
         bytesSent += UInt64(count)
@@ -260,9 +287,7 @@ final class Connection {
     while true {
       if let frame = try decoder.next() { return frame }
       switch readSome() {
-      case .success(let count):
-        decoder.feed(scratch[..<count])
-        bytesReceived += UInt64(count)
+      case .success(let count): bytesReceived += UInt64(count)
       case .failure(let failed) where failed.why == .wantsRead || failed.why == .wantsWrite: return nil
       case .failure(let failed): throw failure(failed.why)
       }

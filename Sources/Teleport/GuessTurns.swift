@@ -5,6 +5,10 @@ import Synchronization
 /// than the last. Few wait for theirs; more are sent away before anything is looked at, so that nothing is learned by asking
 /// often. Who comes from elsewhere waits for none of it.
 final class GuessTurns: Sendable {
+  /// Whether a wrong password is worth a word, by how many there were: the first ones each, then powers of two. So a guesser
+  /// does not fill the disk.
+  static func isTold(_ count: Int) -> Bool { count <= 4 || count & (count - 1) == 0 }
+
   /// How many of one address wait at a time.
   static let waiting = 4
   /// How many addresses are remembered; then who guessed longest ago is forgotten.

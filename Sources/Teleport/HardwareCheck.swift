@@ -93,7 +93,7 @@ public enum HardwareCheck {
   ) -> [HardwareMismatch] {
     var check = Comparison(media: media)
     check.settings(source.settings, target.settings)
-    check.processor(source, target) { CPUProfile.named($0)?.leaves }
+    check.processor(source, target)
     check.contents(source.roms, target.roms)
     check.contents(source.boot, target.boot)
     check.storage(source, target)
@@ -120,10 +120,18 @@ private struct Comparison {
     }
   }
 
-  /// - Parameter known: the leaves of a profile that this build has.
-  mutating func processor(
-    _ source: HardwareDescription, _ target: HardwareDescription, known: (String) -> [CPUIDLeaf]?
-  ) {
+  /// What of the settings makes the leaves.
+  private struct Model: Equatable {
+    var profile: String?
+    var level: String
+
+    init(_ settings: [String: String]) {
+      profile = settings["cpu-profile"]
+      level = settings["cpuid-portability-level"] ?? "0"
+    }
+  }
+
+  mutating func processor(_ source: HardwareDescription, _ target: HardwareDescription) {
     struct Place: Hashable {
       var leaf: UInt32
       var subleaf: UInt32
@@ -136,11 +144,11 @@ private struct Comparison {
       Dictionary(leaves.map { (Place($0), $0) }) { first, _ in first }
     }
     var ours = table(target.cpuidLeaves)
-    if let theirName = source.settings["cpu-profile"], let ourName = target.settings["cpu-profile"],
-      theirName != ourName
-    {
+    if Model(source.settings) != Model(target.settings) {
       // The leaves differ for that reason; what counts is what is left when it is gone. The target's own changes stay.
-      guard let wanted = known(theirName), let present = known(ourName) else { return }
+      guard let wanted = HardwareDescription.cpuidLeaves(of: source.settings),
+        let present = HardwareDescription.cpuidLeaves(of: target.settings)
+      else { return }
       let plain = table(present)
       let changed = ours.filter { plain[$0.key] != $0.value }
       let removed = plain.keys.filter { ours[$0] == nil }

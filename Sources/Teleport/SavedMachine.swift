@@ -29,13 +29,15 @@ public func saveMachine(
 /// Loads what `saveMachine` wrote into a machine that is fresh from its initialiser and has locked its media. The hardware
 /// and the media are compared before anything is taken in; all differences are told at once. When this throws, the machine
 /// is to be thrown away.
-/// - Parameter force: goes on with disks that have changed since the state was saved.
+/// - Parameters:
+///   - force: goes on with disks that have changed since the state was saved.
+///   - hasOtherDisks: those that the guest writes are other files than then, with the same content.
 /// - Returns: what the user should know: discs that are others, disks that have changed and were forced.
 /// - Throws: `SavedHardwareDiffers` with every difference, `ChangedMediaError` for disks that have changed, or
 ///   `SavedStateError`.
 @discardableResult
 public func loadMachine(
-  _ vm: some TeleportableMachine, from path: String, force: Bool = false,
+  _ vm: some TeleportableMachine, from path: String, force: Bool = false, hasOtherDisks: Bool = false,
   progress: (_ pages: Int, _ of: Int) throws -> Void = { _, _ in }
 ) throws -> [String] {
   try StateFile.read(path) { source in
@@ -48,7 +50,7 @@ public func loadMachine(
     let mismatches = HardwareCheck.compare(source: saved, target: present, media: .sized)
     guard mismatches.isEmpty else { throw SavedHardwareDiffers(mismatches: mismatches) }
     let media = SavedMedia(saved: saved.storage, present: present.storage)
-    let changes = try media.changedDisks(in: vm)
+    let changes = try media.changedDisks(in: vm, areOthers: hasOtherDisks)
     guard changes.isEmpty || force else { throw ChangedMediaError(changes: changes) }
     try SavedMachine.takeIn(vm, reader, progress)
     let discs = media.replacedDiscs

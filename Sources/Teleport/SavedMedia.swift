@@ -13,7 +13,8 @@ struct SavedMedia {
   }
 
   /// The hard disks that are not as the guest left them, each with what shows it.
-  func changedDisks(in vm: some TeleportableMachine) throws -> [String] {
+  /// - Parameter areOthers: they are other files with the same content; that alone is looked at.
+  func changedDisks(in vm: some TeleportableMachine, areOthers: Bool) throws -> [String] {
     var changes: [String] = []
     var samples: [MediumSample] = []
     for (saved, now) in pairs({ $0.kind == .hdd }) {
@@ -22,7 +23,7 @@ struct SavedMedia {
       if before.modified == nil && before.writes == nil && before.samples == nil {
         // A state of an older build says no more than this.
         if before.inode != medium.inode && before.path != medium.path { changes.append("\(place) is another file") }
-      } else if let change = medium.change(since: before) {
+      } else if !areOthers || !saved.isWritten, let change = medium.change(since: before) {
         changes.append("\(place) has changed: \(change)")
       } else if !saved.isWritten, let old = before.samples, let new = medium.samples,
         let offset = new.firstDifference(from: old)

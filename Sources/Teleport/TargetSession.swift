@@ -5,16 +5,17 @@ import SavedState
 
 /// One connection to a target, from its first byte to its last.
 final class TargetSession<Machine: TeleportableMachine> {
-  private let target: TeleportTarget<Machine>
-  private let link: Connection
-  private let options: TeleportTarget<Machine>.Options
-  private let transfer = Authentication.transferName()
+  let target: TeleportTarget<Machine>
+  let link: Connection
+  let options: TeleportTarget<Machine>.Options
+  let transfer = Authentication.transferName()
   private var isPaused = false
-  private var sourceName = ""
+  private(set) var sourceName = ""
+  private var isCheck = false
   private var progress = TeleportProgress()
   private var sinceReport = Stopwatch()
   private let clock = Stopwatch()
-  private let seat: StrangerSeats.Seat
+  let seat: StrangerSeats.Seat
 
   init(target: TeleportTarget<Machine>, link: Connection, seat: StrangerSeats.Seat) {
     self.target = target
@@ -34,6 +35,7 @@ final class TargetSession<Machine: TeleportableMachine> {
       case .settle: try settle()
       case .teleport: try receive()
       case .anchor: try seatAnchor()
+      case .protect: try standBy()
       }
     } catch TeleportError.version(let message) {
       refuse(.version, message)
@@ -44,7 +46,7 @@ final class TargetSession<Machine: TeleportableMachine> {
     }
   }
 
-  private func refuse(_ code: Message.Refusal.Code, _ message: String, _ mismatches: [HardwareMismatch]? = nil) {
+  func refuse(_ code: Message.Refusal.Code, _ message: String, _ mismatches: [HardwareMismatch]? = nil) {
     let refusal = Message.Refusal(
       code: code, message: message, differences: mismatches, machine: options.name)
     link.ignoreWake()
@@ -58,7 +60,7 @@ final class TargetSession<Machine: TeleportableMachine> {
     let deadline = Deadline(milliseconds: options.greetingMS)
     let frame = try link.receive(timeoutMS: deadline.remainingMS, "greeting").expect(.hello)
     let theirs = try Message.decodeText(Message.Hello.self, frame)
-    let settled = theirs.intent != .teleport ? theirs.transfer.flatMap(target.desk.name) : nil
+    let settled = !theirs.intent.bringsMachine ? theirs.transfer.flatMap(target.desk.name) : nil
     let mine = Message.encode(
       Message.Hello(
         minVersion: Wire.versions.lowerBound, maxVersion: Wire.versions.upperBound, build: StateFormat.build,
@@ -67,6 +69,7 @@ final class TargetSession<Machine: TeleportableMachine> {
     try link.send(.hello, mine, timeoutMS: max(deadline.remainingMS, 1))
     let version = try Message.agree(Wire.versions, theirs, who: "source")
     isPaused = theirs.paused
+    isCheck = theirs.check == true
     sourceName = theirs.name
     seat.hasGreeted()
     if let settled {
@@ -74,7 +77,7 @@ final class TargetSession<Machine: TeleportableMachine> {
         key: SettlementKey.channel(of: settled), isClient: false, timeoutMS: max(deadline.remainingMS, 1))
       seat.leave()
     }
-    guard theirs.intent == .teleport, let password = options.password else { return theirs.intent }
+    guard theirs.intent.bringsMachine, let password = options.password else { return theirs.intent }
     let turn = try awaitTurn()
     defer { target.guesses.end(turn) }
     let patience = Deadline(milliseconds: options.greetingMS)
@@ -85,7 +88,7 @@ final class TargetSession<Machine: TeleportableMachine> {
     }
     target.guesses.wasRight(seat.address)
     seat.leave()
-    return .teleport
+    return theirs.intent
   }
 
   /// Guessing costs time.
@@ -106,19 +109,14 @@ final class TargetSession<Machine: TeleportableMachine> {
   private static var now: Double { ProcessInfo.processInfo.systemUptime }
 
   private func exchangePassword(sourceHello: [UInt8], targetHello: [UInt8], _ deadline: Deadline) throws {
-    let exchange = try PasswordExchange(
-      .target, password: target.stretchedPassword, sourceHello: sourceHello, targetHello: targetHello)
-    let share = try link.receive(timeoutMS: deadline.remainingMS, "password").expect(.proof)
-    let keys = try exchange.keys(share.payload)
-    try link.send(.proof, exchange.share, timeoutMS: max(deadline.remainingMS, 1))
-    let proof = try link.receive(timeoutMS: deadline.remainingMS, "password").expect(.proof)
-    guard keys.check(proof.payload, of: .source) else { throw wrongPassword() }
-    try link.send(.proof, keys.proof(of: .target), timeoutMS: max(deadline.remainingMS, 1))
-    try link.secure(key: keys.channel, isClient: false, timeoutMS: max(deadline.remainingMS, 1))
+    let isRight = try link.admit(
+      target.stretchedPassword, sourceHello: sourceHello, targetHello: targetHello, deadline)
+    guard isRight else { throw wrongPassword() }
   }
 
   private func wrongPassword() -> TeleportError {
-    target.onWrongPassword(target.guesses.wasWrong(seat.address, now: Self.now))
+    let count = target.guesses.wasWrong(seat.address, now: Self.now)
+    if GuessTurns.isTold(count) { target.onWrongPassword(count) }
     let message = "the password is not the target's"
     refuse(.password, message)
     return .password(message)
@@ -198,6 +196,7 @@ final class TargetSession<Machine: TeleportableMachine> {
       return refuse(.busy, "it is receiving or has received a machine; try again later or use another target")
     }
     seat.leave()
+    if isCheck { return check(hardware) }
     target.anchors.begin(transfer)
     target.sessionWake.clear()
     link.setWake(target.sessionWake)
@@ -235,6 +234,16 @@ final class TargetSession<Machine: TeleportableMachine> {
       return
     }
     decide(machine)
+  }
+
+  /// Who has heard the answer may come at once.
+  private func check(_ hardware: HardwareDescription) {
+    do {
+      let report = try report(on: hardware)
+      try link.send(.report, Message.encode(report), timeoutMS: options.timeoutMS)
+    } catch {
+      refuse(.machine, "the check failed: \(error)")
+    }
   }
 
   private func checkHardware(_ machine: Machine, _ source: HardwareDescription) throws {
@@ -343,7 +352,7 @@ final class TargetSession<Machine: TeleportableMachine> {
     try link.send(.prepared, timeoutMS: options.timeoutMS)
   }
 
-  private func record(_ step: TeleportRecord.Step) -> TeleportRecord {
+  func record(_ step: TeleportRecord.Step) -> TeleportRecord {
     TeleportRecord(role: .target, step: step, transfer: transfer, host: "", port: 0)
   }
 
@@ -406,7 +415,7 @@ final class TargetSession<Machine: TeleportableMachine> {
 
   /// Behind the guest's back, and not in its first moments: all that it touches comes in anew just then, and each join
   /// keeps page faults waiting.
-  private func enlargePages(of memory: PhysicalMemory) {
+  func enlargePages(of memory: PhysicalMemory) {
     let thread = Thread {
       Thread.sleep(forTimeInterval: 0.5)
       memory.useLargePages(true)

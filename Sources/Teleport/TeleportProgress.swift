@@ -116,6 +116,10 @@ public enum TeleportState: Equatable, Sendable {
   case dropped(reason: String)
   /// Target: the machine is about to run here.
   case arrived(paused: Bool)
+  /// Target: it has a copy of a machine that runs at the source, and is to go on with it when that is lost (`standby`).
+  case standby(from: String)
+  /// Target: the other side is lost, or has asked for it; the machine goes on here from its last checkpoint.
+  case takingOver(epoch: UInt64)
 }
 
 /// The steps at which a process can be made to stop, so that tests can kill it exactly there: the environment variable

@@ -9,42 +9,8 @@ import SavedState
 /// Runs on the caller's thread. The machine keeps running or, when it was paused, stays paused, unless `run` returns:
 /// then it is the target's, rests here for good and is to be ended with `powerOff`.
 public final class TeleportSource: @unchecked Sendable {
-  /// Where to, and how.
-  public struct Options: Sendable {
-    /// The target's name or address.
-    public var host: String
-    /// The target's TCP port.
-    public var port: Int
-    /// Milliseconds that the machine may stand still; more is accepted only if it cannot be kept.
-    public var maxDowntimeMS = 250
-    /// What the target asks for; nil: nothing is offered.
-    public var password: String?
-    /// How long the other side may be silent.
-    public var timeoutMS = 10_000
-    public var name: String
-    /// The machine's, which the target compares.
-    public var uuid: String
-    /// The network cards whose flows are carried on from here when the machine has gone, if the target wants it.
-    public var anchors: [Int] = []
-
-    public init(host: String, port: Int, name: String, uuid: String) {
-      self.host = host
-      self.port = port
-      self.name = name
-      self.uuid = uuid
-    }
-  }
-
-  /// How the user ends a doubt.
-  public enum Resolution: Sendable {
-    /// The user vouches that the target does not run it: the machine goes on here.
-    case takeBack
-    /// The machine counts as handed over.
-    case giveUp
-  }
-
-  private let machine: any TeleportableMachine
-  private let options: Options
+  let machine: any TeleportableMachine
+  let options: Options
   private let records: @Sendable (TeleportRecord) throws -> Void
   private let onState: @Sendable (TeleportState) -> Void
   private let onProgress: @Sendable (TeleportProgress) -> Void
@@ -64,6 +30,12 @@ public final class TeleportSource: @unchecked Sendable {
   var relockMS = TestPoint.patienceMS ?? 30_000
 
   private var wasPaused = false
+  /// Whether the target is only asked.
+  private var isCheck = false
+  /// What the connection is for.
+  var intent = Message.Intent.teleport
+  /// What the target has consented to.
+  private(set) var accepted: Message.Accept?
   private var isLogging = false
   private var mediaShared = false
   private var transfer = ""
@@ -71,6 +43,10 @@ public final class TeleportSource: @unchecked Sendable {
   private var pendingNote: Note?
 
   private var anchors: AnchorLinks?
+  /// The port on which the machine waits, which is another than the one that was named where a receiver made it.
+  private var port: Int
+  /// To a receiver, which keeps what it has made for as long as this is open.
+  private var reception: Connection?
 
   /// - Parameters: records: writes durably or throws; called one at a time. state, progress: called on the thread of `run`.
   ///   anchors: called when the machine is the target's, with a connection to it for each card that both sides want an
@@ -84,6 +60,7 @@ public final class TeleportSource: @unchecked Sendable {
   ) {
     machine = vm
     self.options = options
+    port = options.port
     self.records = records
     onState = state
     onProgress = progress
@@ -105,12 +82,24 @@ public final class TeleportSource: @unchecked Sendable {
   /// From any thread, while the state is `inDoubt`.
   public func resolve(_ resolution: Resolution) { lock.withLock { self.resolution = resolution } }
 
+  /// Connects and greets, and ends the connection afterwards.
+  func whileConnected<Result>(toCheck: Bool, _ body: (Connection) throws -> Result) throws -> Result {
+    defer { reception?.close() }
+    isCheck = toCheck
+    wasPaused = machine.teleportState == .paused
+    var link = try Connection.connect(host: options.host, port: port, timeoutMS: options.timeoutMS, wake: wake)
+    defer { link.close() }
+    if try greet(link) == .receiver { link = try introduce(to: link) }
+    return try body(link)
+  }
+
   // MARK: The phases
 
   /// - Returns: the final figures.
   /// - Throws: `TeleportError` and what machine and records throw: the machine goes on here.
   @discardableResult
   public func run() throws -> TeleportProgress {
+    defer { reception?.close() }
     guard machine.teleportState != .stopped else { throw TeleportError.machineStopped }
     // They may still be shared with a target of an earlier transfer.
     try machine.lockMedia()
@@ -120,11 +109,13 @@ public final class TeleportSource: @unchecked Sendable {
     show(.connecting)
     var connection: Connection?
     do {
-      let link = try Connection.connect(
-        host: options.host, port: options.port, timeoutMS: options.timeoutMS, wake: wake)
+      var link = try Connection.connect(host: options.host, port: port, timeoutMS: options.timeoutMS, wake: wake)
       connection = link
       try testPoint(.sourceConnected)
-      try greet(link)
+      if try greet(link) == .receiver {
+        link = try introduce(to: link)
+        connection = link
+      }
       try testPoint(.sourceGreeted)
       let sender = try checkHardware(link)
       try testPoint(.sourceAgreed)
@@ -149,14 +140,17 @@ public final class TeleportSource: @unchecked Sendable {
   /// The parts of the downtime.
   private var watch = Stopwatch()
 
-  private func greet(_ link: Connection) throws {
+  private enum Listener { case target, receiver }
+
+  private func greet(_ link: Connection) throws -> Listener {
     show(.greeting)
     let versions = Wire.sourceVersions(withPassword: options.password != nil)
     let mine = Message.encode(
       Message.Hello(
         minVersion: versions.lowerBound, maxVersion: versions.upperBound,
-        build: StateFormat.build, name: options.name, uuid: options.uuid, intent: .teleport,
-        nonce: Authentication.nonce(), password: options.password != nil, paused: wasPaused))
+        build: StateFormat.build, name: options.name, uuid: options.uuid, intent: intent,
+        nonce: Authentication.nonce(), password: options.password != nil, paused: wasPaused,
+        check: isCheck ? true : nil))
     try link.send(.hello, mine, timeoutMS: options.timeoutMS)
     let frame = try link.receive(timeoutMS: options.timeoutMS, "greeting").expect(.hello)
     let theirs = try Message.decodeText(Message.Hello.self, frame)
@@ -166,7 +160,8 @@ public final class TeleportSource: @unchecked Sendable {
       throw theirs.password ? TeleportError.passwordNeeded : .passwordNotAsked(machine: theirs.name)
     }
     _ = try Message.agree(versions, theirs, who: "target")
-    guard let password = options.password else { return }
+    let listener = theirs.receives == true ? Listener.receiver : .target
+    guard let password = options.password else { return listener }
     let exchange = try PasswordExchange(
       .source, password: try PasswordExchange.stretched(password), sourceHello: mine, targetHello: frame.payload)
     try link.send(.proof, exchange.share, timeoutMS: options.timeoutMS)
@@ -179,9 +174,26 @@ public final class TeleportSource: @unchecked Sendable {
       throw TeleportError.password("the target does not know the password it asks for; check host and port")
     }
     try link.secure(key: keys.channel, isClient: true, timeoutMS: options.timeoutMS)
+    return listener
   }
 
-  private func checkHardware(_ link: Connection) throws -> MemorySender {
+  /// Who listens makes a machine of the definition, and says where that waits.
+  private func introduce(to receiver: Connection) throws -> Connection {
+    guard receiver.isSecure, let definition = options.definition else {
+      throw TeleportError.refused("it waits for a definition, which goes nowhere without a password")
+    }
+    reception = receiver
+    try receiver.send(.definition, Array(definition.utf8), timeoutMS: options.timeoutMS)
+    // It starts a process for it.
+    let frame = try receiver.receive(timeoutMS: max(options.timeoutMS, 60_000), "making the machine").expect(.place)
+    port = try Message.decode(Message.Place.self, frame).port
+    guard (1...65535).contains(port) else { throw TeleportError.damaged("a place that is none") }
+    let link = try Connection.connect(host: options.host, port: port, timeoutMS: options.timeoutMS, wake: wake)
+    guard try greet(link) == .target else { throw TeleportError.refused("a receiver sends to another one") }
+    return link
+  }
+
+  func checkHardware(_ link: Connection) throws -> MemorySender {
     show(.checkingHardware)
     // Only who has the same files open sees the marks.
     try machine.markMedia()
@@ -191,6 +203,7 @@ public final class TeleportSource: @unchecked Sendable {
     let accept = try link.receive(timeoutMS: options.timeoutMS, "hardware check").expect(.accept)
     let consent = try Message.decode(Message.Accept.self, accept)
     transfer = consent.transfer
+    accepted = consent
     openAnchors(consent.anchors ?? [])
     return MemorySender(machine: machine, connection: link, timeoutMS: options.timeoutMS, clock: clock) {
       [unowned self] in
@@ -343,7 +356,7 @@ public final class TeleportSource: @unchecked Sendable {
 
   private func record(_ step: TeleportRecord.Step) -> TeleportRecord {
     TeleportRecord(
-      role: .source, step: step, transfer: transfer, host: options.host, port: options.port,
+      role: .source, step: step, transfer: transfer, host: options.host, port: port,
       isSecure: options.password != nil ? true : nil)
   }
 
@@ -433,7 +446,7 @@ public final class TeleportSource: @unchecked Sendable {
   }
 
   private func reconnect() throws -> Connection {
-    let link = try Connection.connect(host: options.host, port: options.port, timeoutMS: 3000, wake: nil)
+    let link = try Connection.connect(host: options.host, port: port, timeoutMS: 3000, wake: nil)
     try Settlement.open(
       link, record(.committing), name: options.name, uuid: options.uuid, timeoutMS: min(options.timeoutMS, 3000))
     return link
@@ -555,7 +568,7 @@ public final class TeleportSource: @unchecked Sendable {
       } catch {
         guard deadline.remainingMS > 0 else { throw error }
         // The connection may have broken, so that the target does not know yet.
-        if let link = try? Connection.connect(host: options.host, port: options.port, timeoutMS: 500, wake: nil) {
+        if let link = try? Connection.connect(host: options.host, port: port, timeoutMS: 500, wake: nil) {
           if (try? Settlement.open(
             link, record(.keptHere), name: options.name, uuid: options.uuid, timeoutMS: 500)) != nil
           {
@@ -568,68 +581,9 @@ public final class TeleportSource: @unchecked Sendable {
   }
 
   private func show(_ phase: TeleportProgress.Phase) {
+    // Who only asks does nothing that progresses.
+    guard !isCheck else { return }
     last.phase = phase
     onProgress(last)
-  }
-}
-
-/// A connection that asks about a transfer, delivers its decision or is to be an anchor's; the transfer's name, which only its
-/// two sides know, is the key: the connection's, where the transfer was encrypted.
-enum Settlement {
-  /// Who listens there does not know the transfer.
-  struct Unknown: Error {}
-
-  /// - Throws: `Unknown` where that could be said without the transfer's name; `TeleportError`.
-  static func open(
-    _ link: Connection, _ record: TeleportRecord, name: String, uuid: String, timeoutMS: Int,
-    intent: Message.Intent = .settle
-  ) throws {
-    let isSecure = record.isSecure ?? false
-    let hello = Message.Hello(
-      minVersion: Wire.versions.lowerBound, maxVersion: Wire.versions.upperBound, build: StateFormat.build,
-      name: name, uuid: uuid, intent: intent, nonce: Authentication.nonce(), password: false, paused: false,
-      transfer: isSecure ? SettlementKey.alias(of: record.transfer) : nil)
-    try link.send(.hello, Message.encode(hello), timeoutMS: timeoutMS)
-    let theirs = try Message.decode(
-      Message.Hello.self, try link.receive(timeoutMS: timeoutMS, "greeting").expect(.hello))
-    _ = try Message.agree(Wire.versions, theirs, who: "target")
-    guard isSecure else { return }
-    guard theirs.knows == true else { throw Unknown() }
-    try link.secure(key: SettlementKey.channel(of: record.transfer), isClient: true, timeoutMS: timeoutMS)
-  }
-}
-
-/// Asks a target what became of a transfer whose source process died before it had the answer.
-public enum TeleportInquiry {
-  /// What the other side says of the transfer.
-  public enum Answer: Equatable, Sendable {
-    /// It runs there, or ran there: the machine here is `teleported`.
-    case runs
-    /// It never ran there and never will: the machine here is `aborted` and may start.
-    case discarded
-    /// The process that listens there knows nothing of it, or none listens.
-    case unknown
-    case unreachable(String)
-  }
-
-  /// Asks the other side; one that does not answer within the time-out is `unreachable`.
-  public static func ask(_ record: TeleportRecord, timeoutMS: Int = 3000) -> Answer {
-    do {
-      let link = try Connection.connect(host: record.host, port: record.port, timeoutMS: timeoutMS, wake: nil)
-      try Settlement.open(link, record, name: "inquiry", uuid: "", timeoutMS: timeoutMS)
-      // The source is dead: whatever is merely prepared there must go.
-      try link.send(.abort, Array(record.transfer.utf8), timeoutMS: timeoutMS)
-      switch try link.receive(timeoutMS: timeoutMS, "inquiry").type {
-      case .running: return .runs
-      case .discarded: return .discarded
-      default: return .unknown
-      }
-    } catch TeleportError.nobodyListens {
-      return .unknown
-    } catch is Settlement.Unknown {
-      return .unknown
-    } catch {
-      return .unreachable("\(error)")
-    }
   }
 }

@@ -28,6 +28,8 @@ public final class TeleportTarget<Machine: TeleportableMachine>: @unchecked Send
     public var greetingMS = TestPoint.patienceMS ?? 10_000
     /// How long a prepared machine waits for a source whose connection was cut.
     public var graceMS = TestPoint.patienceMS ?? 10_000
+    /// The primary of a machine that is protected here is not taken for lost before it has been silent for so long.
+    public var silenceMS = TestPoint.patienceMS ?? Heartbeat.leastSilenceMS
     /// What the VM's folder says of an earlier process's transfer.
     public var previous: TeleportRecord?
     /// The network cards whose flows the source's host may carry on.
@@ -60,6 +62,16 @@ public final class TeleportTarget<Machine: TeleportableMachine>: @unchecked Send
   public var onWrongPassword: @Sendable (Int) -> Void = { _ in }
   /// Called when a source has shown that it knows the password, of a version that does not encrypt.
   public var onOldSource: @Sendable () -> Void = {}
+  /// What a source that asks is told besides what the machine itself says. To be set before `listen`.
+  public var obstacles: @Sendable () -> [TeleportObstacle] = { [] }
+  /// Called when a source has asked, with its machine's name and how many obstacles there were.
+  public var onCheck: @Sendable (_ source: String, _ count: Int) -> Void = { _, _ in }
+  /// What a machine that is protected here is decided by; without it none is taken. To be set before `listen`.
+  public var protection: ProtectionDuty?
+  /// How a machine that is protected here stands.
+  public var onProtection: @Sendable (ProtectionProgress) -> Void = { _ in }
+  private let wishLock = NSLock()
+  private var isTakeOverWanted = false
   /// Made when it begins to listen.
   private(set) var stretchedPassword: [UInt8] = []
 
@@ -104,7 +116,7 @@ public final class TeleportTarget<Machine: TeleportableMachine>: @unchecked Send
     try rehearse(machine)
     condition.withLock { spare = machine }
     if let password = options.password { stretchedPassword = try PasswordExchange.stretched(password) }
-    try openListener()
+    (listener, port) = try Listener.open(address: options.address ?? "127.0.0.1", port: options.port)
     onState(.waiting(port: port))
     let thread = Thread { [self] in acceptConnections() }
     thread.name = "teleport"
@@ -144,6 +156,20 @@ public final class TeleportTarget<Machine: TeleportableMachine>: @unchecked Send
     finish(.failure(TeleportError.cancelled))
   }
 
+  /// Asks for the machine that is protected here: it goes on here if the witness lets it. From any thread.
+  public func takeOver() {
+    wishLock.withLock { isTakeOverWanted = true }
+    sessionWake.wake()
+  }
+
+  /// Whether somebody has asked for it since the last call.
+  func takeWish() -> Bool {
+    wishLock.withLock {
+      defer { isTakeOverWanted = false }
+      return isTakeOverWanted
+    }
+  }
+
   func finish(_ result: Result<Machine, any Error>) {
     condition.withLock {
       if outcome == nil { outcome = result }
@@ -168,63 +194,9 @@ public final class TeleportTarget<Machine: TeleportableMachine>: @unchecked Send
 
   // MARK: Listening
 
-  private func openListener() throws {
-    func fail(_ code: Int32) -> TeleportError {
-      .cannotListen(
-        address: options.address ?? "127.0.0.1", port: options.port, reason: String(cString: strerror(code)))
-    }
-    var hints = addrinfo()
-    hints.ai_family = AF_UNSPEC
-    hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
-    hints.ai_flags = AI_PASSIVE | AI_NUMERICSERV
-    var list: UnsafeMutablePointer<addrinfo>?
-    let found = getaddrinfo(options.address ?? "127.0.0.1", String(options.port), &hints, &list)
-    guard found == 0, let info = list else {
-      throw TeleportError.cannotListen(
-        address: options.address ?? "", port: options.port, reason: String(cString: gai_strerror(found)))
-    }
-    defer { freeaddrinfo(list) }
-    let descriptor = socket(info.pointee.ai_family, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
-    guard descriptor >= 0 else { throw fail(errno) }
-    var one: Int32 = 1
-    setsockopt(descriptor, SOL_SOCKET, SO_REUSEADDR, &one, socklen_t(MemoryLayout<Int32>.size))
-    guard bind(descriptor, info.pointee.ai_addr, info.pointee.ai_addrlen) == 0,
-      Foundation.listen(descriptor, 16) == 0
-    else {
-      let code = errno
-      close(descriptor)
-      throw fail(code)
-    }
-    _ = fcntl(descriptor, F_SETFL, fcntl(descriptor, F_GETFL) | O_NONBLOCK)
-    listener = descriptor
-    var name = sockaddr_storage()
-    var length = socklen_t(MemoryLayout<sockaddr_storage>.size)
-    let known = withUnsafeMutablePointer(to: &name) {
-      $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { getsockname(descriptor, $0, &length) }
-    }
-    // Both families keep the port in the same place, in network order.
-    let bytes = withUnsafeBytes(of: name) { (Int($0[2]), Int($0[3])) }
-    port = known == 0 ? bytes.0 << 8 | bytes.1 : options.port
-  }
-
   private func acceptConnections() {
     defer { close(listener) }
-    while true {
-      var entries = [
-        pollfd(fd: listener, events: Int16(POLLIN), revents: 0),
-        pollfd(fd: listenerWake.readEnd, events: Int16(POLLIN), revents: 0),
-      ]
-      let ready = poll(&entries, 2, -1)
-      if ready < 0 && errno != EINTR { return }
-      if entries[1].revents != 0 { return }
-      guard ready > 0, entries[0].revents != 0 else { continue }
-      let descriptor = accept(listener, nil, nil)
-      guard descriptor >= 0 else {
-        // Out of descriptors: let others end first.
-        if errno == EMFILE || errno == ENFILE { Thread.sleep(forTimeInterval: 0.1) }
-        continue
-      }
-      _ = fcntl(descriptor, F_SETFD, FD_CLOEXEC)
+    while let descriptor = Listener.accept(listener, until: listenerWake) {
       let connection = Connection(descriptor: descriptor, peer: "the source", wake: nil)
       let seat = seats.take(descriptor)
       let box = UncheckedBox(connection)

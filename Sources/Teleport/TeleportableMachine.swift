@@ -25,6 +25,8 @@ public protocol TeleportableMachine: AnyObject, Sendable {
   func shareMedia() throws
   /// For this machine alone as soon as nobody else holds them; it may run meanwhile.
   func claimMedia()
+  /// What keeps it from taking the media that the guest only reads, while another machine has the others.
+  func mediaObstacles() -> [String]
   /// Brings what the guest has written to stable storage, while it runs on.
   func flushMedia()
   /// With everything that was written on stable storage.
@@ -46,6 +48,7 @@ public protocol TeleportableMachine: AnyObject, Sendable {
 
 extension TeleportableMachine {
   public func rehearse() {}
+  public func mediaObstacles() -> [String] { [] }
 }
 
 extension VirtualMachine: TeleportableMachine {

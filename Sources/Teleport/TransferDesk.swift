@@ -39,6 +39,17 @@ final class TransferDesk: @unchecked Sendable {
     }
   }
 
+  /// Ends one that was none: a question.
+  func forget(_ transfer: String) {
+    condition.withLock {
+      fates[transfer] = nil
+      if current == transfer { current = nil }
+    }
+  }
+
+  /// How many transfers it remembers.
+  var transferCount: Int { condition.withLock { fates.count } }
+
   var isStopping: Bool { condition.withLock { stopping } }
 
   func stop() {

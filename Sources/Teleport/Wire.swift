@@ -42,18 +42,32 @@ public enum Wire {
     case done = 19
     case abort = 20
     case anchor = 21
+    case definition = 22
+    case place = 23
+    case report = 24
+    case protect = 25
+    case ready = 26
+    case disk = 27
+    case console = 28
+    case epoch = 29
+    case epochDone = 30
+    case beat = 31
+    case takeOver = 32
+    case unprotect = 33
 
     /// Longer payloads are not believed.
     var maxPayload: Int {
       switch self {
       case .hello: 16 << 10
       case .hardware: 4 << 20
-      case .refuse: 1 << 20
+      case .refuse, .report: 1 << 20
       case .pages: PageChunk.maxEncodedBytes
       case .devices: Wire.devicePieceBytes + 1
-      case .abort: 4 << 10
+      case .abort, .unprotect: 4 << 10
+      case .disk, .console: 2 * EpochContents.runBytes + 4096
+      case .protect: 64 << 10
       case .anchor: 1 << 10
-      case .prepare: 256 << 10
+      case .prepare, .definition: 256 << 10
       default: 256
       }
     }
@@ -76,12 +90,14 @@ public enum Wire {
     }
   }
 
-  public static func encode(_ frame: Frame) -> [UInt8] {
+  public static func encode(_ frame: Frame) -> [UInt8] { header(of: frame) + frame.payload }
+
+  /// What goes before the payload.
+  static func header(of frame: Frame) -> [UInt8] {
     var writer = ByteWriter()
     writer.put(UInt32(frame.type.rawValue))
     writer.put(UInt32(frame.payload.count))
     writer.put(Checksum.of(frame.payload, seed: UInt64(frame.type.rawValue)))
-    writer.put(bytes: frame.payload)
     return writer.bytes
   }
 
@@ -91,8 +107,29 @@ public enum Wire {
     private var start = 0
     private var hasPreface = false
     private var failure: TeleportError?
+    /// A frame of memory whose payload is on its way, with the checksum that it must have: it is read into its place.
+    private var large: (type: FrameType, checksum: UInt64)?
+    private var largePayload: [UInt8] = []
+    private var largeCount = 0
+
+    /// Payloads of so many bytes are not gathered in the buffer.
+    private static let largeBytes = 16 << 10
 
     public init() {}
+
+    /// Room for the next bytes of a large payload, if it is one that they belong to.
+    /// - Parameter read: fills the front of it and returns how many bytes.
+    /// - Returns: nil: they are for `feed`.
+    mutating func fill<Failed: Error>(
+      _ read: (UnsafeMutableRawBufferPointer) -> Result<Int, Failed>
+    ) -> Result<Int, Failed>? {
+      guard large != nil, start == buffer.count, largeCount < largePayload.count else { return nil }
+      let result = largePayload.withUnsafeMutableBytes {
+        read(UnsafeMutableRawBufferPointer(rebasing: $0[largeCount...]))
+      }
+      if case .success(let count) = result { largeCount += count }
+      return result
+    }
 
     /// Adds bytes as they came; `next` gives the frames that they complete.
     public mutating func feed(_ bytes: some Collection<UInt8>) {
@@ -125,6 +162,7 @@ public enum Wire {
         hasPreface = true
         start += Wire.preface.count
       }
+      if large != nil { return try endLarge() }
       guard buffer.count - start >= Wire.headerBytes else { return nil }
       let head = UInt32(littleEndian: number(at: start))
       let length = Int(UInt32(littleEndian: number(at: start + 4)))
@@ -133,6 +171,14 @@ public enum Wire {
         throw .damaged("a frame of unknown type \(head)")
       }
       guard length <= type.maxPayload else { throw .damaged("a frame \(type) of \(length) bytes") }
+      // Only memory: of other frames a stranger may announce one, and send nothing.
+      if type == .pages && length >= Self.largeBytes {
+        large = (type, checksum)
+        largePayload = [UInt8](repeating: 0, count: length)
+        largeCount = 0
+        start += Wire.headerBytes
+        return try endLarge()
+      }
       guard buffer.count - start - Wire.headerBytes >= length else { return nil }
       let payload = Array(buffer[start + Wire.headerBytes..<start + Wire.headerBytes + length])
       guard Checksum.of(payload, seed: UInt64(head)) == checksum else {
@@ -142,12 +188,36 @@ public enum Wire {
       return Frame(type, payload)
     }
 
+    /// Takes what has come of the payload; a frame when that is all of it.
+    private mutating func endLarge() throws(TeleportError) -> Frame? {
+      guard let large else { return nil }
+      let count = min(buffer.count - start, largePayload.count - largeCount)
+      if count > 0 {
+        let (from, to) = (start, largeCount)
+        buffer.withUnsafeBytes { source in
+          largePayload.withUnsafeMutableBytes {
+            $0[to..<to + count].copyBytes(from: source[from..<from + count])
+          }
+        }
+        start += count
+        largeCount += count
+      }
+      guard largeCount == largePayload.count else { return nil }
+      let frame = Frame(large.type, largePayload)
+      self.large = nil
+      largePayload = []
+      guard Checksum.of(frame.payload, seed: UInt64(large.type.rawValue)) == large.checksum else {
+        throw .damaged("a frame \(large.type) whose checksum does not match")
+      }
+      return frame
+    }
+
     private func number<T: FixedWidthInteger>(at offset: Int) -> T {
       buffer.withUnsafeBytes { $0.loadUnaligned(fromByteOffset: offset, as: T.self) }
     }
 
     /// Whether a frame has begun to arrive.
-    public var isWithinFrame: Bool { start < buffer.count }
+    public var isWithinFrame: Bool { start < buffer.count || large != nil }
 
     private static func describe(_ bytes: ArraySlice<UInt8>) -> String {
       let text = bytes.prefix(24).map { (32..<127).contains($0) ? String(UnicodeScalar($0)) : "." }.joined()
@@ -158,7 +228,11 @@ public enum Wire {
 
 /// What frames carry.
 enum Message {
-  enum Intent: String, Codable { case teleport, settle, anchor }
+  enum Intent: String, Codable {
+    case teleport, settle, anchor, protect
+    /// Whether it brings a machine, which takes the password.
+    var bringsMachine: Bool { self == .teleport || self == .protect }
+  }
 
   struct Hello: Codable, Equatable {
     var minVersion: Int
@@ -177,13 +251,52 @@ enum Message {
     var transfer: String?
     /// The target's answer to that: whether it knows the transfer. Then TLS follows.
     var knows: Bool?
+    /// The source: it only asks what stands against the machine's coming. An older target takes it for one that gives up.
+    var check: Bool?
+    /// The target: it has no machine, and makes one of the definition that it is sent after the password.
+    var receives: Bool?
   }
+
+  /// What a target says to a source that asks only.
+  struct Report: Codable, Equatable {
+    var obstacles: [TeleportObstacle]
+    /// The target's name for its machine.
+    var machine: String
+  }
+
+  /// Where a receiver has made a machine wait.
+  struct Place: Codable, Equatable { var port: Int }
 
   /// The target's consent, with the transfer's name.
   struct Accept: Codable, Equatable {
     var transfer: String
     /// The network cards whose flows the target lets the source carry on. nil: an older target, which lets it carry none.
     var anchors: [Int]?
+    /// For a protection: the disks which both sides have the same files of.
+    var shared: [HardwareDescription.StorageSlot.Place]?
+  }
+
+  /// What a machine's protection is to be.
+  struct Protect: Codable, Equatable {
+    /// A name for it that no other has.
+    var session: String
+    /// The machine's UUID at the source.
+    var machine: String
+    /// The witness, in words of whoever made it.
+    var witness: String
+    /// The disks whose writes cross, in the order in which they are numbered.
+    var disks: [HardwareDescription.StorageSlot.Place]
+    /// Their sizes in bytes.
+    var sizes: [UInt64]
+  }
+
+  /// The end of a checkpoint.
+  struct Epoch: Codable, Equatable {
+    var number: UInt64
+    /// The digest of all of memory.
+    var memory: UInt64
+    /// The checksum of the device state's bytes.
+    var devices: UInt64
   }
 
   /// What a connection with the intent `anchor` is for, and the target's consent.

@@ -36,6 +36,8 @@ public final class CPU {
   let tlbUse: UnsafeMutablePointer<UInt64>
   /// What Memory and System remember between instructions and can rebuild from the architectural state.
   var latches = SystemLatches()
+  /// Where a debugger wants this CPU to stop.
+  var debugger = DebuggerStops()
 
   let code: CodeCache
   /// The CPUs of the same machine, itself among them.
@@ -124,4 +126,6 @@ public enum RunExit: Equatable, Sendable {
   case shutdown
   /// The instruction budget is used up.
   case budget
+  /// A debugger's breakpoint is next, or its watchpoint was hit: see `CPU.takeDebuggerHit`.
+  case debugger
 }

@@ -35,6 +35,10 @@ open class CPUEnvironment {
   open func tripleFault() {}
   /// FERR#: an unmasked x87 error with CR0.NE clear raises IRQ 13.
   open func floatingPointError() {}
+  /// The CPU is about to run its next instruction. Called while `CPU.tracesInstructions` alone.
+  open func willExecute() {}
+  /// The CPU is about to deliver an exception, a software interrupt, or an interrupt from outside.
+  open func willDeliver(_ vector: UInt8, errorCode: UInt32?, isExternal: Bool) {}
   /// Something worth a line in the machine's log.
   open func log(_ message: String) {}
 }

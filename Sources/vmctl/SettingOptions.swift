@@ -12,6 +12,7 @@ enum CPUSection: SettingSection { static let group = SettingGroup.cpu }
 enum BootSection: SettingSection { static let group = SettingGroup.boot }
 enum SerialSection: SettingSection { static let group = SettingGroup.serial }
 enum NetworkSection: SettingSection { static let group = SettingGroup.network }
+enum ScreenSection: SettingSection { static let group = SettingGroup.screen }
 enum TeleporterSection: SettingSection { static let group = SettingGroup.teleporter }
 
 /// The options of `modifyvm` for the settings of one group, made from the table of settings.

@@ -5,6 +5,12 @@ enum Terminal {
   static var outputIsTerminal: Bool { isatty(1) == 1 }
   static var errorIsTerminal: Bool { isatty(2) == 1 }
 
+  /// Standard input, output and error that whoever started this had closed lead nowhere: else the next file or socket would be
+  /// taken for them.
+  static func openMissing() {
+    for descriptor in Int32(0)...2 where fcntl(descriptor, F_GETFD) < 0 { _ = open("/dev/null", O_RDWR) }
+  }
+
   static func error(_ text: String) { write(2, text + "\n") }
 
   /// Text for the user to read at once, also in a pipe.
@@ -71,7 +77,8 @@ final class ProgressLine {
 final class RawTerminal {
   private var before = termios()
 
-  init?() {
+  /// - Parameter interruption: what signals do in the meantime: one that ended the program would leave the terminal as it is.
+  init?(until interruption: Interruption) {
     guard tcgetattr(0, &before) == 0 else { return nil }
     var raw = before
     cfmakeraw(&raw)

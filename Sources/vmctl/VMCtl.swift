@@ -17,22 +17,33 @@ struct VMCtl: ParsableCommand {
     groupedSubcommands: [
       CommandGroup(
         name: "Machines",
-        subcommands: [CreateVM.self, RegisterVM.self, UnregisterVM.self, ModifyVM.self, List.self, ShowVMInfo.self]),
+        subcommands: [
+          CreateVM.self, CloneVM.self, RegisterVM.self, UnregisterVM.self, ModifyVM.self, List.self, ShowVMInfo.self,
+          SnapshotCommand.self,
+        ]),
       CommandGroup(
-        name: "Media", subcommands: [CreateMedium.self, ShowMediumInfo.self, StorageCtl.self, StorageAttach.self]),
+        name: "Media",
+        subcommands: [CreateMedium.self, ShowMediumInfo.self, ModifyMedium.self, StorageCtl.self, StorageAttach.self]),
       CommandGroup(
         name: "Running",
-        subcommands: [StartVM.self, Run.self, ControlVM.self, DiscardState.self, Console.self, DebugVM.self]),
-      CommandGroup(name: "Services", subcommands: [Service.self, Status.self, Metrics.self]),
+        subcommands: [
+          StartVM.self, Run.self, ControlVM.self, Receive.self, DiscardState.self, AdoptState.self, Console.self,
+          Remus.self,
+          View.self,
+          Events.self, DebugVM.self,
+        ]),
+      CommandGroup(name: "Services", subcommands: [Service.self, Menu.self, Top.self, Status.self, Metrics.self]),
       CommandGroup(
         name: "Internal",
         subcommands: [
-          VMProcessCommand.self, NATProcessCommand.self, NATKeeperCommand.self, ServiceProcessCommand.self,
+          VMProcessCommand.self, NATProcessCommand.self, NATKeeperCommand.self, WitnessProcessCommand.self,
+          ServiceProcessCommand.self,
           ServiceStopCommand.self, ServiceStartedCommand.self, ServiceEndedCommand.self, ServiceFailedCommand.self,
         ]),
     ])
 
   static func main() {
+    Terminal.openMissing()
     // Writing where nobody reads, or over a limit on the size of files, fails with an error: nobody dies of it.
     signal(SIGPIPE, SIG_IGN)
     signal(SIGXFSZ, SIG_IGN)

@@ -12,6 +12,6 @@ struct FuzzTarget: Sendable {
 }
 
 let allTargets = [
-  wireTarget, sectionTarget, machineTarget, definitionTarget, controlTarget, telnetTarget, imageTarget, decoderTarget,
-  frameTarget, forwardTarget,
+  wireTarget, sectionTarget, machineTarget, definitionTarget, controlTarget, telnetTarget, imageTarget, qcow2Target,
+  decoderTarget, frameTarget, forwardTarget, receptionTarget, screenTarget,
 ]

@@ -1,7 +1,7 @@
-import DiskImages
 import Foundation
 import X86
 
+@testable import DiskImages
 @testable import Machine
 
 /// A medium of any size, read and written at its edges; and a kernel image as a machine is made with it.
@@ -23,6 +23,45 @@ let imageTarget = FuzzTarget(name: "image") { bytes in
   configuration.memoryMB = 1
   configuration.kernel = path
   _ = try? BootItems.files(of: configuration)
+}
+
+/// A qcow2 image, read, written, counted.
+let qcow2Target = FuzzTarget(
+  name: "qcow2",
+  seeds: {
+    let path = NSTemporaryDirectory() + "/vmctl-fuzz-seed-\(getpid())"
+    defer { unlink(path) }
+    return try [(9, 2), (9, 3), (12, 3)].map { bits, version in
+      unlink(path)
+      var header = Qcow2Header()
+      (header.clusterBits, header.version, header.virtualSize) = (bits, UInt32(version), 1 << 16)
+      try Qcow2Volume.create(header, on: MediumFile.create(path: path))
+      let image = try Qcow2Image(path: path)
+      let sector = [UInt8](repeating: 7, count: 1024)
+      try sector.withUnsafeBytes { try image.write(at: 1024, from: $0) }
+      try image.flush()
+      return Array(try Data(contentsOf: URL(fileURLWithPath: path)))
+    }
+  }
+) { bytes in
+  let path = NSTemporaryDirectory() + "/vmctl-fuzz-\(getpid())"
+  defer { unlink(path) }
+  // What it may be based on is what is there on this computer: only itself.
+  guard (try? Data(bytes).write(to: URL(fileURLWithPath: path))) != nil,
+    let file = try? MediumFile(path: path, readOnly: true),
+    let header = try? Qcow2Header(readFrom: file), header.backingFile == nil,
+    let image = try? Qcow2Image(path: path)
+  else { return }
+  var sectors = [UInt8](repeating: 0, count: 4096)
+  for offset in [0, 512, image.size / 2 & ~511, image.size &- 4096, .max - 100] as [UInt64] {
+    sectors.withUnsafeMutableBytes { try? image.read(at: offset, into: $0) }
+    try? sectors.withUnsafeBytes { try image.write(at: offset, from: $0) }
+    try? image.discard(at: offset, count: 4096)
+    try? image.writeZeroes(at: offset, count: 1024, mayUnmap: false)
+    try? image.flush()
+  }
+  _ = try? image.problems()
+  try? image.grow(to: image.size + 512)
 }
 
 /// Instructions: a first byte for the mode, then code.

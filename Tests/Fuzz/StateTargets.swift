@@ -13,7 +13,7 @@ let wireTarget = FuzzTarget(
       intent: .teleport, nonce: String(repeating: "0", count: 64), password: false, paused: false)
     let frames = [
       Wire.Frame(.hello, Message.encode(hello)), Wire.Frame(.roundEnd),
-      Wire.Frame(.pages, PageChunk.encodeZeroRun(first: 0, count: 5)),
+      Wire.Frame(.pages, PageChunk.encodeZeroRun(first: 0, count: 5)), try storedPages(),
       Wire.Frame(
         .devices, try SectionCodec.encodeAll([StateSection(name: "a", kind: "b", version: 1, state: ["c": 1])])),
     ]
@@ -37,6 +37,21 @@ let wireTarget = FuzzTarget(
       open(Wire.Frame(type, Array(bytes.dropFirst())))
     }
   })
+
+/// Memory that is read into its place and taken from there.
+private func storedPages() throws -> Wire.Frame {
+  let encoder = PageChunkEncoder()
+  encoder.compresses = false
+  let memory = (0..<6 * PageChunk.pageSize).map { UInt8(truncatingIfNeeded: $0 &* 7 + 1) }
+  var frame = Wire.Frame(.pages)
+  try memory.withUnsafeBytes { bytes in
+    for page in 0..<6 {
+      try encoder.add(page: page, at: bytes.baseAddress! + page * PageChunk.pageSize) { frame.payload = $0 }
+    }
+    try encoder.flush { frame.payload = $0 }
+  }
+  return frame
+}
 
 private func open(_ frame: Wire.Frame) {
   _ = try? Message.decode(Message.Hello.self, frame)

@@ -35,6 +35,29 @@ import Testing
 
   // MARK: Streams
 
+  @Test("whoever moves frames waits for room in the socket as long as some are left in the cable")
+  func leavesNothingBehind() throws {
+    let (socket, other) = try Descriptors.pair()
+    defer { for end in [socket, other] { close(end) } }
+    for end in [socket, other] { Descriptors.setNonBlocking(end) }
+    let output = FrameOutput()
+    output.attach(socket)
+    var mover = FrameMover(output)
+    let pipe = FramePipe(capacity: 8)
+    // Full, and as much waits before it as may.
+    while output.count < FrameMover.outputLimit {
+      pipe.toHost.send([UInt8](repeating: 1, count: 10_000))
+      #expect(mover.send(pipe) == true)
+    }
+    pipe.toHost.send([2])
+    // Then all that waits finds room at once.
+    var buffer = [UInt8](repeating: 0, count: 1 << 17)
+    while case .moved = Descriptors.read(other, into: &buffer) {}
+    let sends = mover.send(pipe)
+    #expect(sends == true)
+    #expect(pipe.toHost.count == 0 || mover.events(pipe, sends: sends) & Int16(POLLOUT) != 0)
+  }
+
   private static func stream(_ place: StreamPlace) throws -> (StreamLink, FramePipe) {
     let link = try StreamLink(
       place,
@@ -254,6 +277,97 @@ import Testing
     }
     #expect(try Self.next(a) == packet, "the second of the last")
     #expect(a.toDevice.count == 0)
+  }
+
+  // MARK: A machine that goes from one bridge to another
+
+  private static func bridged() throws -> (link: FrameLink, network: Int32) {
+    var ends: [Int32] = [0, 0]
+    guard socketpair(AF_UNIX, Int32(SOCK_DGRAM.rawValue), 0, &ends) == 0 else { throw HostNetworkError("no sockets") }
+    let link = try FrameLink("bridged test", TapDevice(ends[0]))
+    try link.start()
+    return (link, ends[1])
+  }
+
+  @Test(arguments: [nil, [UInt8](repeating: 7, count: 32)])
+  func whatItsNetworkSendsToTheHostItHasLeftComesAfterAMachine(key: [UInt8]?) throws {
+    let address = try #require(MACAddress("020000000001"))
+    let (source, before) = try Self.bridged()
+    let (target, after) = try Self.bridged()
+    defer {
+      source.stop()
+      target.stop()
+      for descriptor in [before, after] { close(descriptor) }
+    }
+    func send(_ frame: [UInt8], _ network: Int32) { #expect(write(network, frame, frame.count) == frame.count) }
+    let (here, there) = (FramePipe(capacity: 8), FramePipe(capacity: 8))
+    source.connect(here)
+    send(Self.frame(9, to: 1, "while it runs"), before)
+    #expect(try Self.next(here) == Self.frame(9, to: 1, "while it runs"))
+    // It stands still: its state has been taken, and what comes now is in no state.
+    here.toHost.close()
+    send(Self.frame(9, to: 1, "while it stands still"), before)
+    send(Self.everyone + Self.frame(9, to: 1, "to everyone").dropFirst(6), before)
+    send(Self.frame(9, to: 3, "to another"), before)
+    // Of before the machine came: not for it.
+    send(Self.frame(9, to: 1, "too early"), after)
+
+    var sockets: [Int32] = [0, 0]
+    #expect(socketpair(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0, &sockets) == 0)
+    target.join(sockets[1], key: key, address: address) { _ in }
+    target.connect(there)
+    source.leave(sockets[0], key: key, address: address)
+    send(Self.frame(9, to: 1, "when it has gone"), before)
+    #expect(try Self.next(there) == Self.frame(9, to: 1, "while it stands still"))
+    #expect(try Self.next(there) == Self.frame(9, to: 1, "when it has gone"))
+    send(Self.frame(9, to: 1, "where it is"), after)
+    #expect(try Self.next(there) == Self.frame(9, to: 1, "where it is"))
+    source.waitUntilLeft()
+    #expect(here.toDevice.count == 0 && there.toDevice.count == 0)
+  }
+
+  @Test func aCardThatTakesLittleAtATimeGetsAllThatIsSentAfterItsMachine() throws {
+    let address = try #require(MACAddress("020000000001"))
+    let (source, before) = try Self.bridged()
+    let (target, after) = try Self.bridged()
+    defer {
+      source.stop()
+      target.stop()
+      for descriptor in [before, after] { close(descriptor) }
+    }
+    let (here, there) = (FramePipe(capacity: 8), FramePipe(capacity: 2))
+    source.connect(here)
+    here.toHost.close()
+    let frames = (0..<12).map { Self.frame(9, to: 1, "frame \($0)") }
+    for frame in frames { #expect(write(before, frame, frame.count) == frame.count) }
+    var sockets: [Int32] = [0, 0]
+    #expect(socketpair(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0, &sockets) == 0)
+    target.join(sockets[1], key: nil, address: address) { _ in }
+    target.connect(there)
+    source.leave(sockets[0], key: nil, address: address)
+    for frame in frames { #expect(try Self.next(there) == frame) }
+    source.waitUntilLeft()
+  }
+
+  @Test func aHostThatIsLostWhileItSendsAfterAMachineIsNoMatter() throws {
+    let address = try #require(MACAddress("020000000001"))
+    let (target, network) = try Self.bridged()
+    defer {
+      target.stop()
+      close(network)
+    }
+    var sockets: [Int32] = [0, 0]
+    #expect(socketpair(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0, &sockets) == 0)
+    // Nothing that an anchor says.
+    let nonsense: [UInt8] = [0xFF, 0xFF, 0xFF, 0xFF, 1, 2, 3]
+    #expect(write(sockets[0], nonsense, nonsense.count) == nonsense.count)
+    close(sockets[0])
+    target.join(sockets[1], key: nil, address: address) { _ in }
+    let pipe = FramePipe(capacity: 8)
+    target.connect(pipe)
+    let frame = Self.frame(9, to: 1, "goes on")
+    #expect(write(network, frame, frame.count) == frame.count)
+    #expect(try Self.next(pipe) == frame)
   }
 
   @Test(arguments: ["", "a/b", "..", "a b", "ü", "-a", String(repeating: "a", count: 33)])

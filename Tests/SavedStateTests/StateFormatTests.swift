@@ -162,6 +162,32 @@ private func read(_ bytes: [UInt8]) throws -> (sections: [StateSection], memory:
     #expect(stored.count <= count + count / 1000 + 12, "no more than it takes")
   }
 
+  @Test func storedPagesThatAreDamagedAreRefused() throws {
+    let memory = (0..<40 * 4096).map { UInt8(truncatingIfNeeded: $0 &* 7 &+ 1) }
+    let encoder = PageChunkEncoder()
+    encoder.compresses = false
+    var chunks: [[UInt8]] = []
+    try memory.withUnsafeBytes { bytes in
+      for page in 0..<40 { try encoder.add(page: page, at: bytes.baseAddress! + page * 4096) { chunks.append($0) } }
+    }
+    try encoder.flush { chunks.append($0) }
+    let chunk = try #require(chunks.first)
+    #expect(chunks.count == 1)
+    // Header and bitmaps; then the frame's header, and that of its second block.
+    let frame = 13 + 2 * 5
+    let second = frame + 9 + 3 + (128 << 10)
+    for position in Array(frame..<frame + 12) + Array(second..<second + 3) {
+      var damaged = chunk
+      damaged[position] ^= 0x84
+      #expect(throws: SavedStateError.self, "at \(position)") {
+        try PageChunkDecoder().decode(damaged, pageCount: 40) { _, _ in }
+      }
+    }
+    for short in [chunk.dropLast(), chunk + [0]] {
+      #expect(throws: SavedStateError.self) { try PageChunkDecoder().decode(Array(short), pageCount: 40) { _, _ in } }
+    }
+  }
+
   @Test(arguments: [true, false])
   func scatteredPagesCrossInChunks(compressed: Bool) throws {
     var random = Random(seed: 9)

@@ -161,6 +161,21 @@ func sampleMedium(mark: UInt64?, inode: UInt64 = 5) -> MediumIdentity {
       ])
   }
 
+  @Test func anotherPortabilityLevelIsOneDifferenceAndNotItsLeaves() throws {
+    var source = sampleHardware()
+    var target = sampleHardware()
+    source.settings["cpuid-portability-level"] = "1"
+    source.cpuidLeaves = try #require(HardwareDescription.cpuidLeaves(of: source.settings))
+    target.cpuidLeaves = try #require(HardwareDescription.cpuidLeaves(of: target.settings))
+    #expect(source.cpuidLeaves != target.cpuidLeaves)
+    #expect(compare(source, target) == [.setting(name: "cpuid-portability-level", source: "1", target: "0")])
+    // A build that does not know the setting has the default.
+    target.settings["cpuid-portability-level"] = nil
+    source.settings["cpuid-portability-level"] = "0"
+    source.cpuidLeaves = target.cpuidLeaves
+    #expect(compare(source, target).isEmpty)
+  }
+
   @Test func aNewerBuildReadsAnOlderOnesDevicesAndNotTheReverse() {
     var newer = sampleHardware()
     newer.devices[0].version = 2

@@ -10,6 +10,9 @@ final class Relay: Sendable {
 
   private struct State {
     var heard: [[UInt8]] = [[], []]
+    /// Sockets of connections that are open, by one of them.
+    var open: [Int32: Int32] = [:]
+    var isCut = false
   }
 
   let port: Int
@@ -18,13 +21,17 @@ final class Relay: Sendable {
   private let change: @Sendable (_ way: Way, _ before: Int, _ bytes: inout [UInt8]) -> Void
   private let state = Mutex(State())
 
-  /// - Parameter change: is given each piece with how many bytes have gone that way before, on all connections.
+  private let remembers: Bool
+
+  /// - Parameters: remembers: what has gone through, all of it. change: is given each piece with how many bytes have gone that
+  ///   way before, on all connections, as far as they are remembered.
   init(
-    to target: Int,
+    to target: Int, remembers: Bool = true,
     change: @escaping @Sendable (_ way: Way, _ before: Int, _ bytes: inout [UInt8]) -> Void = { _, _, _ in }
   ) {
     self.target = target
     self.change = change
+    self.remembers = remembers
     let file = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
     var address = Self.loopback(0)
     var length = socklen_t(MemoryLayout<sockaddr_in>.size)
@@ -47,6 +54,14 @@ final class Relay: Sendable {
   func end() {
     shutdown(listener, Int32(SHUT_RDWR))
     close(listener)
+  }
+
+  /// Ends every connection, and lets none begin.
+  func cut() {
+    state.withLock { state in
+      state.isCut = true
+      for (one, other) in state.open { for end in [one, other] { shutdown(end, Int32(SHUT_RDWR)) } }
+    }
   }
 
   /// All that has gone that way.
@@ -73,6 +88,11 @@ final class Relay: Sendable {
         connect(other, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
       }
     }
+    let isCut = state.withLock { state in
+      if !state.isCut { state.open[one] = other }
+      return state.isCut
+    }
+    guard !isCut else { return [one, other].forEach { close($0) } }
     let group = DispatchGroup()
     for (from, to, way) in [(one, other, Way.toTarget), (other, one, .toSource)] {
       group.enter()
@@ -84,7 +104,7 @@ final class Relay: Sendable {
           guard count > 0 else { break }
           var bytes = Array(piece[..<count])
           let before = state.withLock { state in
-            defer { state.heard[way.rawValue] += bytes }
+            defer { if remembers { state.heard[way.rawValue] += bytes } }
             return state.heard[way.rawValue].count
           }
           change(way, before, &bytes)
@@ -100,6 +120,11 @@ final class Relay: Sendable {
         for end in [one, other] { shutdown(end, Int32(SHUT_RDWR)) }
       }.start()
     }
-    group.notify(queue: .global()) { for end in [one, other] { close(end) } }
+    group.notify(queue: .global()) { [self] in
+      state.withLock { state in
+        state.open[one] = nil
+        for end in [one, other] { close(end) }
+      }
+    }
   }
 }

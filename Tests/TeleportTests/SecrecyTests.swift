@@ -90,23 +90,23 @@ import Testing
       let (client, server) = connections()
       let box = UncheckedBox(server)
       // As greetings do, which come before any key.
-      try client.send(.done, timeoutMS: 20_000)
-      try server.send(.done, timeoutMS: 20_000)
-      for each in [client, server] { _ = try each.receive(timeoutMS: 20_000, "greeting").expect(.done) }
+      try client.send(.done, timeoutMS: 240_000)
+      try server.send(.done, timeoutMS: 240_000)
+      for each in [client, server] { _ = try each.receive(timeoutMS: 240_000, "greeting").expect(.done) }
       let other = Task {
         try await onThread { () -> [UInt8] in
-          try box.value.secure(key: Array(repeating: isSame ? 7 : 8, count: 32), isClient: false, timeoutMS: 20_000)
-          let frame = try box.value.receive(timeoutMS: 20_000, "test").expect(.pages)
-          try box.value.send(.done, timeoutMS: 20_000)
+          try box.value.secure(key: Array(repeating: isSame ? 7 : 8, count: 32), isClient: false, timeoutMS: 240_000)
+          let frame = try box.value.receive(timeoutMS: 240_000, "test").expect(.pages)
+          try box.value.send(.done, timeoutMS: 240_000)
           return frame.payload
         }
       }
       // More than the socket takes at once.
       let payload = (0..<1_000_000).map { UInt8(truncatingIfNeeded: $0 / 7) }
       let mine = Result {
-        try client.secure(key: Array(repeating: 7, count: 32), isClient: true, timeoutMS: 20_000)
-        try client.send(.pages, payload, timeoutMS: 20_000)
-        _ = try client.receive(timeoutMS: 20_000, "test").expect(.done)
+        try client.secure(key: Array(repeating: 7, count: 32), isClient: true, timeoutMS: 240_000)
+        try client.send(.pages, payload, timeoutMS: 240_000)
+        _ = try client.receive(timeoutMS: 240_000, "test").expect(.done)
       }
       let theirs = await other.result
       if isSame {

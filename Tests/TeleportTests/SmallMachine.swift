@@ -63,6 +63,10 @@ final class SmallMachine: TeleportableMachine, @unchecked Sendable {
   private var translations: Set<Int> = []
   /// Words by page: how often each was written, kept beside memory, sent as device state.
   private var counts: [UInt32]
+  /// How many steps it has done, as it tells the world.
+  let words = HeldWords()
+  /// What another machine's guest has said.
+  let shown = Log<String>()
   /// Breaks the promise on purpose: writes that are not marked.
   var forgetsToMark = false
 
@@ -116,7 +120,11 @@ final class SmallMachine: TeleportableMachine, @unchecked Sendable {
   /// Some writes; false when the machine is gone.
   private func turn() -> Bool {
     step.withLock {
-      if wanted { for _ in 0..<200 { write() } }
+      if wanted {
+        for _ in 0..<200 { write() }
+        // Not at each turn: what is held calls for a checkpoint.
+        if cpu.steps % 4000 == 0 { words.say(cpu.steps) }
+      }
     }
     let resting = throttled
     // Busy, but not with all of a processor: other tests run beside it.
@@ -188,16 +196,21 @@ final class SmallMachine: TeleportableMachine, @unchecked Sendable {
   }
   func stopDirtyLog() { step.withLock { memory.dirtyLog.stop() } }
   func takeDirtyPages(into bitmap: inout PageBitmap) -> Int {
-    step.withLock {
-      translations = []
-      defer { rave() }
-      return memory.dirtyLog.take(into: &bitmap)
-    }
+    step.withLock { takeDirtyPagesAtSafePoint(into: &bitmap) }
   }
+  func takeDirtyPagesAtSafePoint(into bitmap: inout PageBitmap) -> Int {
+    translations = []
+    defer { rave() }
+    return memory.dirtyLog.take(into: &bitmap)
+  }
+  func safePoint<Result>(_ body: () throws -> Result) rethrows -> Result { try step.withLock(body) }
 
-  func saveState() throws -> [StateSection] {
-    let blob = step.withLock { counts.withUnsafeBytes { Data($0) } }
-    return [try StateSection(name: "cpu0", kind: "small-cpu", version: 1, state: step.withLock { cpu }, blob: blob)]
+  func saveState() throws -> [StateSection] { try step.withLock { try sectionsAtSafePoint() } }
+  func sectionsAtSafePoint() throws -> [StateSection] {
+    [
+      try StateSection(
+        name: "cpu0", kind: "small-cpu", version: 1, state: cpu, blob: counts.withUnsafeBytes { Data($0) })
+    ]
   }
 
   func loadState(_ sections: [StateSection]) throws {

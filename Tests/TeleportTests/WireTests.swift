@@ -24,6 +24,49 @@ private var stream: [UInt8] { Wire.preface + frames.flatMap(Wire.encode) }
     #expect(!decoder.isWithinFrame)
   }
 
+  /// A decoder that is given its bytes in pieces of a size: what belongs to large payloads goes into its place where `fills`.
+  private func decode(_ stream: [UInt8], step: Int, fills: Bool) throws -> [Wire.Frame] {
+    struct Never: Error {}
+    var decoder = Wire.Decoder()
+    var seen: [Wire.Frame] = []
+    var position = 0
+    while position < stream.count {
+      let piece = stream[position..<min(position + step, stream.count)]
+      let filled: Result<Int, Never>? =
+        fills
+        ? decoder.fill { room in
+          let count = min(room.count, piece.count)
+          room.copyBytes(from: piece.prefix(count))
+          return .success(count)
+        } : nil
+      if case .success(let count)? = filled {
+        position += count
+      } else {
+        decoder.feed(piece)
+        position += piece.count
+      }
+      while let frame = try decoder.next() { seen.append(frame) }
+    }
+    #expect(!decoder.isWithinFrame)
+    return seen
+  }
+
+  @Test(arguments: [1, 16, 999, 16384, 100_000], [true, false])
+  func memoryIsReadIntoItsPlaceOrNotAndIsTheSame(step: Int, fills: Bool) throws {
+    func pages(_ count: Int) -> Wire.Frame {
+      Wire.Frame(.pages, (0..<count).map { UInt8(truncatingIfNeeded: $0 &* 31 &+ count) })
+    }
+    let frames = [pages(16 << 10), pages((16 << 10) - 1), Wire.Frame(.roundEnd), pages(70_000), pages(70_001)]
+    let stream = Wire.preface + frames.flatMap(Wire.encode)
+    #expect(try decode(stream, step: step, fills: fills) == frames)
+    // A byte of the last payload is another.
+    var damaged = stream
+    damaged[damaged.count - 9] ^= 1
+    #expect(throws: TeleportError.damaged("a frame pages whose checksum does not match")) {
+      try decode(damaged, step: step, fills: fills)
+    }
+  }
+
   @Test func everyTruncationYieldsAPrefixAndWaits() throws {
     for length in 0..<stream.count {
       var decoder = Wire.Decoder()

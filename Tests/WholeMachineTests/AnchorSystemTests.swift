@@ -197,12 +197,24 @@ extension SystemsTests {
     try expectProgress("last")
     try a.refused("startvm", "box", saying: ["port \(door)/tcp is held by this host's anchor", "--nat-anchor1 off"])
     try expectProgress("last")
-    try a.modify("box", ["--nat-anchor1", "off"])
+    let change = try a.attempt(["modifyvm", "box", "--nat-anchor1", "off"])
+    #expect(change.status == 0 && change.errors.contains("that this host carried for the machine at"), "\(change)")
+    #expect(change.errors.contains("end: 1 TCP (tcp 10.0.2.15:"), "which: \(change)")
     #expect(try anchors(a) == 0)
     try poll("the end of the connection", within: patience) { Int(try tell("last")) == nil ? () : nil }
     #expect(try tell("last") == "ECONNRESET")
     try b.waitForLog("box", "1 connection is reset")
     #expect(try b.fact("box", "natresets1") == "1")
-    try b.vmctl("controlvm", "box", "poweroff")
+
+    // What ends with the machine elsewhere is told.
+    try c.modify("box", ["--nat-anchor1", "on"])
+    try begin("final")
+    try hosts.hop(b, c)
+    try follow(c)
+    try expectProgress("final")
+    let end = try c.attempt(["controlvm", "box", "poweroff"])
+    #expect(end.status == 0 && end.errors.contains("other hosts carry for network card 1 end: 1 TCP by"), "\(end)")
+    #expect(end.errors.contains("(tcp 10.0.2.15:"), "which: \(end)")
+    try poll("the end of the anchor", within: patience) { try anchors(b) == 0 ? () : nil }
   }
 }

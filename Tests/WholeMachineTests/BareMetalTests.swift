@@ -24,6 +24,9 @@ import Testing
     let serial = host.folder + "/serial"
     var options = ["--debug-ports", "on", "--uart1", "0x3F8", "4", "--uart-mode1", "file", serial]
     options += [file.hasSuffix(".rom") ? "--firmware" : "--kernel", Guests.bareMetal(file)]
+    if let card = Self.cards.first(where: { name.hasPrefix($0.key) }) {
+      options += ["--nic1", "nat", "--nic-type1", card.value]
+    }
     if name.hasPrefix("walker") { options += ["--append", "limit=60 pages=3000 beats=4"] }
     if name.hasPrefix("multiboot") {
       let first = try host.write("module", Array("module content".utf8))
@@ -48,6 +51,28 @@ import Testing
     #expect(text.hasSuffix(expected), "\(Self.firstDifference(text, expected))\n\(host.log("guest").suffix(1500))")
     #expect(outcome.status == (name.hasPrefix("poweroff") ? 0 : 1), "\(outcome.errors)")
     #expect(try host.state("guest") == "poweroff")
+  }
+
+  /// Those with a network card, and which.
+  static let cards = [
+    "e1000-rings": "82540EM", "virtio-rings": "virtio", "pcnet-rings": "Am79C973", "ne2000-rings": "NE2000PCI",
+  ]
+
+  @Test("the rings of network cards are right by the interpreter as well", arguments: cards.keys.sorted())
+  func interpretedRings(_ guest: String) throws {
+    let host = try TestHost()
+    let serial = host.folder + "/serial"
+    try host.create(
+      "guest", memory: 64,
+      [
+        "--debug-ports", "on", "--uart1", "0x3F8", "4", "--uart-mode1", "file", serial, "--firmware",
+        Guests.bareMetal(guest + "32.rom"), "--nic1", "nat", "--nic-type1", try #require(Self.cards[guest]), "--accel",
+        "interpreter",
+      ])
+    let outcome = try host.attempt(["startvm", "guest", "--foreground"])
+    let text = try String(contentsOfFile: serial, encoding: .utf8).replacingOccurrences(of: "\r", with: "")
+    #expect(text == (try Guests.expected(guest + "32")))
+    #expect(outcome.status == 1, "\(outcome.errors)")
   }
 
   private static func firstDifference(_ text: String, _ expected: String) -> String {

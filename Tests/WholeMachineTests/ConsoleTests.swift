@@ -64,6 +64,46 @@ struct ConsoleTests {
     #expect(try host.state("box") == "running")
   }
 
+  @Test(
+    "vmctl console gives the terminal back when a signal ends it, and takes no descriptor that was closed for another")
+  func endings() throws {
+    let host = try TestHost()
+    _ = try host.startLinux("box")
+    for signal in [SIGTERM, SIGHUP, SIGQUIT] {
+      let terminal = try TerminalSession(TestHost.vmctl, ["console", "box"], environment: host.environment)
+      try terminal.expect("connected")
+      try poll("the guest's terminal") { terminal.echoes ? nil : () }
+      terminal.child.signal(signal)
+      #expect(try terminal.child.wait() == 128 + signal)
+      #expect(terminal.echoes)
+    }
+    // The control socket was taken for standard input: the guest's words were typed at its own shell.
+    for redirections in ["<&- >/dev/null", "</dev/null >&-", "<&- >&- 2>&-"] {
+      let child = try Child(
+        "sh", ["-c", "exec timeout 2 \(TestHost.vmctl) console box \(redirections)"], environment: host.environment,
+        streams: .files(folder: host.folder, input: nil))
+      try child.wait()
+    }
+    let console = try host.console("box")
+    try console.send("echo the-e''nd\n")
+    #expect(try !console.expect("the-end").contains("not found"))
+    #expect(try host.state("box") == "running")
+  }
+
+  @Test("all that a console says is in its record, whoever is connected")
+  func record() throws {
+    let host = try TestHost()
+    try host.create("box", memory: 256, Guests.linux() + ["--console-record", "on"])
+    try host.vmctl("startvm", "box")
+    let console = try host.console("box")
+    try console.expect("guest# ", within: 240)
+    #expect(try console.shell("echo re''cord-$((40 + 2))").contains("record-42"))
+    try host.vmctl("controlvm", "box", "poweroff")
+    let record = try String(contentsOfFile: host.home + "/machines/box/console1.log", encoding: .utf8)
+    #expect(
+      record.contains("VMCTL-BOOT-DONE") && record.contains("record-42") && !record.contains("somebody was connected"))
+  }
+
   @Test("several clients see the same, late ones what was before, and one that drops loses nothing for the others")
   func watchers() throws {
     let host = try TestHost()

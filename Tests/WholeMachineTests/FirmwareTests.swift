@@ -1,4 +1,3 @@
-import CZlib
 import Foundation
 import GuestAssembly
 import Testing
@@ -66,6 +65,30 @@ import Testing
     let disk = try host.write("disk.img", sector + Array(repeating: 0, count: (1 << 20) - 512))
     try host.attach("box", port: 0, disk)
     try host.attach("box", port: 1, type: "dvddrive", try Self.makeISO(host, exitingWith: 6))
+    let outcome = try host.attempt(["startvm", "box", "--foreground"])
+    #expect(outcome.status == Int32(expected) * 2 + 1, "\(outcome.errors)")
+  }
+
+  @Test(
+    "a machine boots from the network, by the card of the first priority or else the first, and by the next where that fails",
+    arguments: [
+      ("82540EM", "virtio", 0, true, UInt8(5)), ("82540EM", "virtio", 1, true, 6), ("virtio", "82540EM", 0, false, 6),
+    ])
+  func networkBoot(_ first: String, _ second: String, _ priority: Int, _ hasFirstFile: Bool, _ expected: UInt8) throws {
+    let host = try TestHost()
+    var options = ["--debug-ports", "on", "--boot1", "net", "--boot2", "none", "--nic-boot-prio2", "\(priority)"]
+    for (card, type) in [(1, first), (2, second)] {
+      let folder = host.folder + "/tftp\(card)"
+      try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+      if card == 2 || hasFirstFile {
+        _ = try host.write("tftp\(card)/loader", try Self.bootSector(exitingWith: UInt8(4 + card)))
+      }
+      options += [
+        "--nic\(card)", "nat", "--nic-type\(card)", type, "--nat-tftp-prefix\(card)", folder, "--nat-tftp-file\(card)",
+        "loader",
+      ]
+    }
+    try host.create("box", options)
     let outcome = try host.attempt(["startvm", "box", "--foreground"])
     #expect(outcome.status == Int32(expected) * 2 + 1, "\(outcome.errors)")
   }
@@ -146,45 +169,5 @@ import Testing
         separator: "\n", omittingEmptySubsequences: false)
       #expect(lines.count >= 50, "\(lines.count) lines of text")
     }
-  }
-}
-
-/// As much of a PNG file as tells whether anything is to be seen on it.
-private struct Picture {
-  var width = 0
-  var height = 0
-  /// Bytes of pixels, and those of them that are not 0 before or after filtering: black pictures have none.
-  var bytes = 0
-  var litBytes = 0
-
-  init(png: Data) throws {
-    let file = [UInt8](png)
-    guard file.starts(with: [0x89, 0x50, 0x4E, 0x47, 0x0D, 0x0A, 0x1A, 0x0A]) else { throw Failure("no PNG file") }
-    var compressed: [UInt8] = []
-    var bitsPerPixel = 0
-    var at = 8
-    func number(_ offset: Int) -> Int { file[offset..<offset + 4].reduce(0) { $0 << 8 | Int($1) } }
-    while at + 12 <= file.count {
-      let length = number(at)
-      let data = at + 8..<at + 8 + length
-      guard data.upperBound + 4 <= file.count else { throw Failure("the PNG file is cut off") }
-      switch String(decoding: file[at + 4..<at + 8], as: UTF8.self) {
-      case "IHDR":
-        (width, height) = (number(at + 8), number(at + 12))
-        let channels = [0: 1, 2: 3, 3: 1, 4: 2, 6: 4][Int(file[at + 17])] ?? 0
-        bitsPerPixel = Int(file[at + 16]) * channels
-      case "IDAT": compressed += file[data]
-      default: break
-      }
-      at = data.upperBound + 4
-    }
-    let stride = 1 + (width * bitsPerPixel + 7) / 8
-    var raw = [UInt8](repeating: 0, count: stride * height)
-    var size = uLong(raw.count)
-    guard uncompress(&raw, &size, compressed, uLong(compressed.count)) == Z_OK, size == raw.count else {
-      throw Failure("the PNG file's pixels cannot be read")
-    }
-    bytes = (stride - 1) * height
-    for (index, byte) in raw.enumerated() where index % stride != 0 && byte != 0 { litBytes += 1 }
   }
 }

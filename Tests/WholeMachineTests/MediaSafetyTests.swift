@@ -99,24 +99,25 @@ import Testing
   func foreignFormat() throws {
     let host = try TestHost()
     try host.create("box", memory: 32, ["--firmware", Guests.bareMetal("walker-dma32.rom"), "--debug-ports", "on"])
-    var header = [UInt8](repeating: 0, count: 8 << 20)
-    header.replaceSubrange(0..<8, with: [0x51, 0x46, 0x49, 0xFB, 0, 0, 0, 3])
-    let image = try host.write("disk.qcow2", header)
+    let image = host.folder + "/disk.cow"
+    try host.vmctl("createmedium", "disk", "--filename", image, "--size", "8", "--format", "qcow2")
+    #expect(truncate(image, 8 << 20) == 0)
+    let header = try Data(contentsOf: URL(fileURLWithPath: image))
     try host.vmctl("storagectl", "box", "--name", "IDE", "--add", "ide")
     let place = ["storageattach", "box", "--storagectl", "IDE", "--port", "0", "--type", "hdd", "--medium"]
     for type in [["--mtype", "normal"], ["--mtype", "readonly"]] {
       let outcome = try host.attempt(place + [image] + type)
       #expect(outcome.status == 1)
-      for text in ["qcow2", "qemu-img convert -f qcow2 -O raw \(image)", "--format raw"] {
+      for text in ["qcow2", "--medium \(image) --format qcow2", "--format raw"] {
         #expect(outcome.errors.contains(text), "\(outcome.errors)")
       }
     }
     #expect(try host.vmctl("showmediuminfo", image).contains("Format: qcow2"))
     let disk = try host.makeDisk("disk.img", megabytes: 8)
     try host.attach("box", port: 0, disk)
-    try Data(header).write(to: URL(fileURLWithPath: disk))
-    try host.refused("startvm", "box", saying: [disk, "qcow2", "qemu-img convert"])
-    #expect(try Data(contentsOf: URL(fileURLWithPath: disk)) == Data(header))
+    try header.write(to: URL(fileURLWithPath: disk))
+    try host.refused("startvm", "box", saying: [disk, "qcow2", "--format raw"])
+    #expect(try Data(contentsOf: URL(fileURLWithPath: disk)) == header)
     #expect(try host.attempt(place + [image, "--format", "raw"]).status == 0)
     try host.vmctl("startvm", "box")
     try host.waitForHeartbeat("box")
@@ -239,5 +240,51 @@ import Testing
     date.tm_min = fields[4]
     date.tm_sec = fields[5]
     return Int(timegm(&date))
+  }
+
+  // MARK: Disks that the host cannot write
+
+  /// A boot sector that writes 127 sectors behind itself and says through the exit port how that went, on a full file system.
+  @Test(
+    "a write that the host cannot do fails in the guest, and is told in the log and to the operator's script",
+    .enabled(if: geteuid() == 0, "needs root, for a small file system"))
+  func full() throws {
+    let host = try TestHost()
+    let code: [UInt8] = [
+      0x31, 0xC0, 0x8E, 0xD8, 0x8E, 0xC0,  // xor ax, ax; mov ds, ax; mov es, ax
+      0xB8, 0x7F, 0x03, 0xBB, 0x00, 0x7C,  // mov ax, 0x37F; mov bx, 0x7C00
+      0xB9, 0x02, 0x00, 0xBA, 0x80, 0x00,  // mov cx, 2; mov dx, 0x80
+      0xCD, 0x13, 0x0F, 0x92, 0xC0,  // int 0x13; setc al
+      0x04, 0x41, 0xE6, 0xE9, 0xB0, 0x0A, 0xE6, 0xE9,  // add al, 'A'; out 0xE9, al; mov al, 10; out 0xE9, al
+      0xF4, 0xEB, 0xFD,  // hlt; jmp
+    ]
+    var image = code + [UInt8](repeating: 0, count: 512 - code.count)
+    image.replaceSubrange(510..<512, with: [0x55, 0xAA])
+    let sector = try host.write("sector", image)
+    let folder = host.folder + "/small"
+    try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: false)
+    let script = """
+      set -e
+      mount -t tmpfs -o size=32k tmpfs \(folder)
+      cp \(sector) \(folder)/disk.img
+      truncate -s 1M \(folder)/disk.img
+      V=\(TestHost.vmctl)
+      $V createvm --name box --memory 16
+      $V modifyvm box --debug-ports on --boot1 disk
+      $V storagectl box --name IDE --add ide
+      $V storageattach box --storagectl IDE --port 0 --device 0 --type hdd --medium \(folder)/disk.img
+      $V startvm box
+      """
+    let start = try Child(
+      "unshare", ["-m", "sh", "-c", script], environment: host.environment,
+      streams: .files(folder: host.folder, input: nil))
+    #expect(try start.wait() == 0, "\(start.errors)")
+    let error = "error disk error: no space left on the host's disk for \(folder)/disk.img"
+    try poll("the log's line") { host.log("box").contains(error) ? () : nil }
+    // The guest was told, and the machine runs on.
+    try poll("the guest's word") { host.log("box").contains(" B\n") ? () : nil }
+    #expect(try host.state("box") == "running")
+    #expect(host.log("box").components(separatedBy: "disk error").count == 2, "once a minute")
+    try host.vmctl("controlvm", "box", "poweroff")
   }
 }

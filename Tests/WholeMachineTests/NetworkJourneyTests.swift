@@ -6,20 +6,44 @@ import Testing
   .enabled(if: Guests.hasNetworkGuest, "needs the network guest: run scripts/build-network-guest"),
   .enabled(if: NetworkLab.obstacle == nil, "\(NetworkLab.obstacle ?? "")"), .serialized)
 struct NetworkJourneyTests {
-  /// How often it travels: `VMCTL_TEST_HOPS`.
-  private static let hops = Int(ProcessInfo.processInfo.environment["VMCTL_TEST_HOPS"] ?? "") ?? 2
   private static let address = "192.0.2.9"
+
+  /// A card, its driver, how many bytes are to come back between two journeys, and how many journeys there are.
+  struct Traveller: Sendable, CustomTestStringConvertible {
+    let card: String
+    let driver: String
+    let enough: Int
+    let hops: Int
+    var testDescription: String { "\(card), \(hops) journeys" }
+  }
+
+  /// All cards with `VMCTL_TEST_HOPS`, which says how often each travels, or the one that `VMCTL_TEST_CARD` names; else the two
+  /// that most machines have, and not often.
+  /// The others travel with the guests of their rings all the same (`TeleportTravelTests`).
+  static var travellers: [Traveller] {
+    let environment = ProcessInfo.processInfo.environment
+    let hops = Int(environment["VMCTL_TEST_HOPS"] ?? "")
+    let usual = [
+      Traveller(card: "virtio", driver: "virtio_net", enough: 1_000_000, hops: hops ?? 2),
+      Traveller(card: "82540EM", driver: "e1000", enough: 500_000, hops: hops ?? 1),
+    ]
+    guard let hops else { return usual }
+    let all =
+      usual + [
+        Traveller(card: "Am79C973", driver: "pcnet32", enough: 200_000, hops: hops),
+        Traveller(card: "NE2000PCI", driver: "ne2k-pci", enough: 20_000, hops: hops),
+      ]
+    return environment["VMCTL_TEST_CARD"].map { card in all.filter { $0.card == card } } ?? all
+  }
 
   @Test(
     "connections of a machine on a bridge, echoing all the time, live through its teleports and a saved state, byte by byte",
-    arguments: [
-      ("virtio", "virtio_net", 1_000_000), ("82540EM", "e1000", 500_000), ("Am79C973", "pcnet32", 200_000),
-      ("NE2000PCI", "ne2k-pci", 20_000),
-    ])
-  func journey(_ card: String, _ driver: String, _ enough: Int) throws {
+    arguments: travellers)
+  func journey(_ traveller: Traveller) throws {
+    let (card, driver, enough) = (traveller.card, traveller.driver, traveller.enough)
     let words = "card=\(driver) address=\(Self.address)/24 gateway=\(NetworkLab.peer) shell"
     let hosts = try TwoHosts(
-      memory: 128,
+      memory: 160,
       [
         "--kernel", Guests.kernel("network-amd64"), "--initrd", Guests.folder("network-amd64") + "/initrd", "--append",
         "console=ttyS0 quiet \(words)", "--uart1", "0x3F8", "4", "--uart-mode1", "tcpserver", "0", "--nic1", "bridged",
@@ -43,19 +67,19 @@ struct NetworkJourneyTests {
     let (session, bulk) = try lab.hosts[0].run {
       (try EchoConnection(Self.address, 5300), try EchoStream(Self.address, 5300))
     }
+    defer { bulk.cut() }
     try session.exchange("before")
-    let ping = try lab.hosts[0].run {
-      try Child(
-        "ping", ["-q", "-i", "0.01", Self.address], environment: ["PATH": "/usr/bin:/bin"],
-        streams: .files(folder: hosts.shared, input: nil))
+    let tools = try lab.hosts[0].run {
+      try Visitors(Self.address, folder: hosts.shared, console, isWhole: card == "virtio")
     }
     func expectAlive(_ word: String) throws {
       try session.exchange(word)
       let before = bulk.received
       try poll("more of the stream", within: 240) { bulk.received >= before + enough ? () : nil }
+      try tools.expectAlive(word)
     }
     try expectAlive("at home")
-    for hop in 0..<Self.hops {
+    for hop in 0..<traveller.hops {
       let (from, to) = (hop & 1, 1 - hop & 1)
       let port = try places[to].1.run { try hosts.await(places[to].0) }
       let child = try places[from].1.run {
@@ -65,14 +89,13 @@ struct NetworkJourneyTests {
       guard try child.wait() == 0 else { throw Failure("teleport \(hop): \(child.errors)") }
       try expectAlive("hop \(hop)")
     }
-    ping.signal(SIGINT)
-    try ping.wait()
-    let lost = try Self.lost(ping.output)
+    let lost = try tools.lost()
     print(
-      "network: \(card): \(lost) echoes of the ping were lost in \(Self.hops) journeys, \(bulk.received) bytes came back"
+      "network: \(card): echoes of the ping lost in each of \(lost.count) journeys: \(lost), \(bulk.received) bytes came back"
     )
+    #expect(lost.count == traveller.hops && lost.allSatisfy { $0 <= 2 }, "\(lost)")
 
-    let (home, namespace) = places[Self.hops & 1]
+    let (home, namespace) = places[traveller.hops & 1]
     try home.vmctl("controlvm", "box", "savestate")
     try poll("the end of its process") { home.processID("box") == nil ? () : nil }
     try namespace.run { try hosts.start(home) }
@@ -81,14 +104,76 @@ struct NetworkJourneyTests {
     #expect(try home.fact("box", "nicbytesreceived1").flatMap(Int.init) ?? 0 > enough)
     try home.vmctl("controlvm", "box", "poweroff")
   }
+}
 
-  /// "100 packets transmitted, 98 received, ..."
-  private static func lost(_ text: String) throws -> Int {
-    let words = text.split(whereSeparator: { " ,\n".contains($0) }).map(String.init)
-    guard let sent = words.firstIndex(of: "packets"), let received = words.firstIndex(of: "received"), sent > 0,
-      let all = Int(words[sent - 1]), let back = Int(words[received - 1])
-    else { throw Failure("ping said: \(text)") }
-    return all - back
+/// What people have open to a machine: a ping every 10 ms, and where it is to be the whole, an ssh session and iperf3.
+private final class Visitors {
+  private let ping: Child
+  private var iperf: Child?
+  private var ssh: SecureShell?
+  private var shell: String?
+  /// The last echo before each journey, and the last of all.
+  private var marks: [Int] = []
+
+  init(_ address: String, folder: String, _ console: ConsoleClient, isWhole: Bool) throws {
+    let streams = Child.Streams.files(folder: folder, input: nil)
+    let environment = ["PATH": "/usr/bin:/bin", "HOME": folder]
+    ping = try Child("ping", ["-n", "-i", "0.01", address], environment: environment, streams: streams)
+    guard isWhole else { return }
+    try console.shell("mkdir -p /dev/pts; mount -t devpts devpts /dev/pts; /usr/sbin/sshd")
+    ssh = try SecureShell(folder: folder, host: address, port: 22) { key in
+      try console.shell("echo '\(key)' >>/root/.ssh/authorized_keys")
+    }
+    // Not on every computer, nor in every guest.
+    if access("/usr/bin/iperf3", X_OK) == 0 {
+      try console.shell("iperf3 -s >/dev/null 2>&1 &")
+      usleep(500_000)
+      iperf = try Child(
+        "iperf3", ["-c", address, "-t", "36000", "-b", "20M", "-i", "1", "--forceflush"], environment: environment,
+        streams: streams)
+    }
+  }
+
+  /// Numbers of the echoes that have come back.
+  private var echoes: [Int] {
+    ping.output.split(separator: "\n").dropLast().compactMap { line in
+      line.range(of: "icmp_seq=").flatMap { Int(line[$0.upperBound...].prefix { $0.isNumber }) }
+    }
+  }
+
+  /// Intervals in which iperf3 has sent something: "[  5]   3.00-4.00   sec  2.38 MBytes ...".
+  private var intervals: Int {
+    (iperf?.output ?? "").split(separator: "\n").filter { $0.contains("sec") && !$0.contains(" 0.00 Bytes") }.count
+  }
+
+  /// Everything answers after this.
+  func expectAlive(_ word: String) throws {
+    let before = echoes.max() ?? 0
+    try poll("an echo \(word)") { (echoes.max() ?? 0) > before ? () : nil }
+    marks.append(echoes.max() ?? 0)
+    if let ssh {
+      let answer = try ssh.ask("here").split(separator: " ").first.map(String.init)
+      guard shell == nil || answer == shell else { throw Failure("another shell: \(answer ?? "") for \(shell ?? "")") }
+      shell = answer
+    }
+    if let iperf {
+      let seen = intervals
+      try poll("more of iperf3 \(word)") {
+        guard iperf.isRunning else {
+          throw Failure("iperf3 has ended \(word): \(iperf.output.suffix(500)) \(iperf.errors)")
+        }
+        return intervals > seen + 1 ? () : nil
+      }
+    }
+  }
+
+  /// How many echoes were lost in each journey, by their numbers: a journey is what is between two calls of `expectAlive`.
+  /// The ping goes on.
+  func lost() throws -> [Int] {
+    let last = marks.last ?? 0
+    try poll("the last echo") { (echoes.max() ?? 0) > last + 10 ? () : nil }
+    let there = Set(echoes)
+    return zip(marks, marks.dropFirst()).map { from, to in (from + 1...to).filter { !there.contains($0) }.count }
   }
 }
 
@@ -195,6 +280,12 @@ final class EchoStream: EchoConnection, @unchecked Sendable {
       position += count
       lock.withLock { back = position }
     }
+  }
+
+  /// Ends it wherever it is.
+  func cut() {
+    lock.withLock { isEnding = true }
+    shutdown(descriptor, Int32(SHUT_RDWR))
   }
 
   /// Sends no more and waits until all has come back.

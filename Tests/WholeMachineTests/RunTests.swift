@@ -61,6 +61,41 @@ import Testing
     #expect(try run("--firmware", reset, "--timeout", "0.5").status == 124)
   }
 
+  @Test func aPanicOfTheGuestCanEndIt() throws {
+    // mov dx, 0x505; in al, dx; test al, 1; jz off; mov al, 1; out dx, al; off:
+    let panic = try firmware("panic", [0xBA, 0x05, 0x05, 0xEC, 0xA8, 1, 0x74, 3, 0xB0, 1, 0xEE])
+    let ended = try run("--firmware", panic, "--on-panic", "exit")
+    #expect(ended.status == 1)
+    #expect(ended.errors == "vmctl: the machine has ended: the guest's kernel has panicked\n")
+    #expect(try run("--firmware", panic, "--pvpanic", "on", "--timeout", "0.5").status == 124)
+    // It is the end of the instruction that said so: what comes behind does not run.
+    let late = try firmware("late", [0xBA, 0x05, 0x05, 0xB0, 1, 0xEE, 0xB0, 20, 0xE6, 0xF4])
+    for _ in 0..<5 { #expect(try run("--firmware", late, "--on-panic", "exit").status == 1) }
+    // With a crash kernel it goes on, to say what it says.
+    let dump = try firmware("dump", [0xBA, 0x05, 0x05, 0xB0, 2, 0xEE, 0xB0, 7, 0xE6, 0xF4])
+    #expect(try run("--firmware", dump, "--on-panic", "exit").status == 15)
+  }
+
+  /// On a full disk, and with standard descriptors that whoever started it has closed.
+  @Test func whatCannotBeWrittenIsTold() throws {
+    try FileManager.default.createDirectory(atPath: temporary, withIntermediateDirectories: true)
+    func shell(_ redirections: String) throws -> (status: Int32, errors: String) {
+      let child = try Child(
+        "sh",
+        [
+          "-c",
+          "exec \(TestHost.vmctl) run --memory 64 --timeout 60 --firmware \(Guests.bareMetal("hello.rom")) \(redirections)",
+        ], environment: host.environment.merging(["TMPDIR": temporary]) { $1 },
+        streams: .files(folder: host.folder, input: nil))
+      return (try child.wait(within: patience), child.errors)
+    }
+    let full = try shell(">/dev/full")
+    #expect(
+      full.status == 1 && full.errors == "vmctl: what the guest says cannot be written: No space left on device\n")
+    #expect(try shell("<&- >&-").status == 1)
+    #expect(try leftovers() == [])
+  }
+
   @Test func theMachineEndsWithItsCommand() throws {
     for signal in [SIGTERM, SIGINT, SIGKILL] {
       let child = try begin(["--firmware", Guests.bareMetal("hello.rom"), "--debug-ports", "off"])
@@ -71,12 +106,12 @@ import Testing
         try #require(
           try JSONSerialization.jsonObject(with: Data(record.utf8)) as? [String: Any])["process"] as? Int
       child.signal(signal)
-      _ = try child.wait(within: patience)
+      let status = try child.wait(within: patience)
+      if signal != SIGKILL { #expect(status == 128 + signal) }
       let pid = try #require(process.map(pid_t.init))
       _ = try poll("the machine's end") { kill(pid, 0) != 0 && errno == ESRCH ? true : nil }
-      // Who is killed puts nothing away.
-      if signal == SIGKILL { try FileManager.default.removeItem(atPath: home) }
-      #expect(try leftovers() == [])
+      // Who is killed puts nothing away: that is done for it.
+      _ = try poll("the folder's end") { try leftovers().isEmpty ? true : nil }
     }
   }
 

@@ -43,6 +43,23 @@ import Testing
     #expect(try host.waitForHeartbeat("box").first == 1)
   }
 
+  @Test("a machine of the same definition on another host goes on from a state that it adopts")
+  func adopted() throws {
+    let host = try hostWithWalker()
+    let other = try hostWithWalker()
+    try host.vmctl("startvm", "box")
+    let last = try #require(try host.waitForHeartbeat("box", atLeast: 2).last)
+    try host.vmctl("controlvm", "box", "savestate")
+    try other.refused("adoptstate", "box", other.home + "/none", saying: ["/none", "controlvm savestate"])
+    try other.vmctl("adoptstate", "box", statePath(host))
+    #expect(try other.state("box") == "saved")
+    try other.refused("adoptstate", "box", statePath(host), saying: ["discardstate"])
+    try other.vmctl("startvm", "box")
+    let beats = try other.waitForHeartbeat("box", atLeast: last + 2)
+    #expect(beats.first.map { $0 > last } == true, "it has not started anew: \(beats.prefix(3)) after \(last)")
+    #expect(try host.state("box") == "saved", "a copy was taken")
+  }
+
   @Test("a damaged or truncated state is refused, kept, and a good one in its place goes on")
   func damaged() throws {
     let host = try hostWithWalker()

@@ -7,7 +7,7 @@ import Testing
     "a word that is not known is named, with what to type instead, on one line",
     arguments: [
       (["createhd", "--filename", "x", "--size", "5"], "createhd: now `createmedium disk`"),
-      (["clonevm", "a"], "clonevm is not built yet"), (["startmv", "a"], "the nearest is \"startvm\""),
+      (["export", "a"], "export is not built yet"), (["startmv", "a"], "the nearest is \"startvm\""),
       (["help", "nosuch"], "\"nosuch\""),
       (["modifyvm", "a", "--hostonlyadapter1", "vboxnet0"], "--hostonlyadapter1 is not built yet: network cards"),
       (["controlvm", "a", "poweroof"], "the nearest is \"poweroff\""),
@@ -39,7 +39,7 @@ import Testing
       ./VBoxManage list ostypes
       ./VBoxManage list systemproperties
       ./VBoxManage list hostinfo -l
-      ./VBoxManage startvm box --type gui
+      ./VBoxManage startvm box --type headless
       ./VBoxManage list runningvms
       ./VBoxManage showvminfo box --details --machinereadable
       ./VBoxManage controlvm box acpipowerbutton
@@ -54,6 +54,5 @@ import Testing
       "\"IDE-0-0\"=\"\(host.folder)/disk.img\"", "\"IDE-1-0\"=\"emptydrive\"", "\"IDE-0-1\"=\"none\"",
       "VMState=\"running\"", "memory=64", "Location: \(host.folder)/disk.img", "\"box\" {",
     ] { #expect(child.output.contains(text), "\(text) is in: \(child.output)") }
-    #expect(child.errors.contains("headless"))
   }
 }

@@ -173,13 +173,13 @@ _vmctl() {
     unset 'unparsed_words[0]'
     unparsed_words=("${unparsed_words[@]}")
     case "${subcommand}" in
-    createvm|registervm|unregistervm|modifyvm|list|showvminfo|createmedium|showmediuminfo|storagectl|storageattach|startvm|run|controlvm|discardstate|console|debugvm|service|status|metrics|help)
+    createvm|clonevm|registervm|unregistervm|modifyvm|list|showvminfo|snapshot|createmedium|showmediuminfo|modifymedium|storagectl|storageattach|startvm|run|controlvm|receive|discardstate|adoptstate|console|remus|view|events|debugvm|service|menu|top|status|metrics|help)
         # Offer subcommand argument completions
         "_vmctl_${subcommand}"
         ;;
     *)
         # Offer subcommand completions
-        COMPREPLY+=($(compgen -W 'createvm registervm unregistervm modifyvm list showvminfo createmedium showmediuminfo storagectl storageattach startvm run controlvm discardstate console debugvm service status metrics help' -- "${cur}"))
+        COMPREPLY+=($(compgen -W 'createvm clonevm registervm unregistervm modifyvm list showvminfo snapshot createmedium showmediuminfo modifymedium storagectl storageattach startvm run controlvm receive discardstate adoptstate console remus view events debugvm service menu top status metrics help' -- "${cur}"))
         ;;
     esac
 }
@@ -210,6 +210,46 @@ _vmctl_createvm() {
         return
         ;;
     '--groups')
+        return
+        ;;
+    esac
+}
+
+_vmctl_clonevm() {
+    repeating_flags=()
+    non_repeating_flags=(--register --version -h --help)
+    repeating_options=()
+    non_repeating_options=(--name --basefolder --uuid --mode --groups --options)
+    __vmctl_offer_flags_options 1
+
+    # Offer option value completions
+    case "${prev}" in
+    '--name')
+        return
+        ;;
+    '--basefolder')
+        __vmctl_add_completions -d
+        return
+        ;;
+    '--uuid')
+        return
+        ;;
+    '--mode')
+        __vmctl_add_completions -W 'machine'$'\n''machinechildren'$'\n''all'
+        return
+        ;;
+    '--groups')
+        return
+        ;;
+    '--options')
+        return
+        ;;
+    esac
+
+    # Offer positional completions
+    case "${positional_number}" in
+    1)
+        __vmctl_add_completions -W "$(__vmctl_custom_complete ---completion clonevm -- positional@0 "${COMP_CWORD}" "$(__vmctl_cursor_index_in_current_word)")"
         return
         ;;
     esac
@@ -249,9 +289,9 @@ _vmctl_unregistervm() {
 
 _vmctl_modifyvm() {
     repeating_flags=()
-    non_repeating_flags=(--version -h --help)
-    repeating_options=(--cpuid-set --uart1 --uart-mode1 --uartmode1 --uart2 --uart-mode2 --uartmode2 --uart3 --uart-mode3 --uartmode3 --uart4 --uart-mode4 --uartmode4 --nat-pf1 --natpf1 --nat-pf2 --natpf2 --nat-pf3 --natpf3 --nat-pf4 --natpf4 --nat-pf5 --natpf5 --nat-pf6 --natpf6 --nat-pf7 --natpf7 --nat-pf8 --natpf8)
-    non_repeating_options=(--name --description --sandbox --memory --vram --firmware --rtc-use-utc --hpet --debug-ports --uart-strict --test-device --virtio-rng --cpus --cpu-profile --accel --verify-code --cpuid-remove --boot1 --boot2 --boot3 --boot4 --kernel --initrd --append --nic1 --nic-type1 --nictype1 --mac-address1 --macaddress1 --cable-connected1 --cableconnected1 --nic-rom1 --nicrom1 --nat-net1 --natnet1 --nat-anchor1 --natanchor1 --nat-tftp-prefix1 --nattftpprefix1 --nat-tftp-file1 --nattftpfile1 --bridge-adapter1 --bridgeadapter1 --intnet1 --nic-stream1 --nicstream1 --nic-trace1 --nictrace1 --nic-trace-file1 --nictracefile1 --nic2 --nic-type2 --nictype2 --mac-address2 --macaddress2 --cable-connected2 --cableconnected2 --nic-rom2 --nicrom2 --nat-net2 --natnet2 --nat-anchor2 --natanchor2 --nat-tftp-prefix2 --nattftpprefix2 --nat-tftp-file2 --nattftpfile2 --bridge-adapter2 --bridgeadapter2 --intnet2 --nic-stream2 --nicstream2 --nic-trace2 --nictrace2 --nic-trace-file2 --nictracefile2 --nic3 --nic-type3 --nictype3 --mac-address3 --macaddress3 --cable-connected3 --cableconnected3 --nic-rom3 --nicrom3 --nat-net3 --natnet3 --nat-anchor3 --natanchor3 --nat-tftp-prefix3 --nattftpprefix3 --nat-tftp-file3 --nattftpfile3 --bridge-adapter3 --bridgeadapter3 --intnet3 --nic-stream3 --nicstream3 --nic-trace3 --nictrace3 --nic-trace-file3 --nictracefile3 --nic4 --nic-type4 --nictype4 --mac-address4 --macaddress4 --cable-connected4 --cableconnected4 --nic-rom4 --nicrom4 --nat-net4 --natnet4 --nat-anchor4 --natanchor4 --nat-tftp-prefix4 --nattftpprefix4 --nat-tftp-file4 --nattftpfile4 --bridge-adapter4 --bridgeadapter4 --intnet4 --nic-stream4 --nicstream4 --nic-trace4 --nictrace4 --nic-trace-file4 --nictracefile4 --nic5 --nic-type5 --nictype5 --mac-address5 --macaddress5 --cable-connected5 --cableconnected5 --nic-rom5 --nicrom5 --nat-net5 --natnet5 --nat-anchor5 --natanchor5 --nat-tftp-prefix5 --nattftpprefix5 --nat-tftp-file5 --nattftpfile5 --bridge-adapter5 --bridgeadapter5 --intnet5 --nic-stream5 --nicstream5 --nic-trace5 --nictrace5 --nic-trace-file5 --nictracefile5 --nic6 --nic-type6 --nictype6 --mac-address6 --macaddress6 --cable-connected6 --cableconnected6 --nic-rom6 --nicrom6 --nat-net6 --natnet6 --nat-anchor6 --natanchor6 --nat-tftp-prefix6 --nattftpprefix6 --nat-tftp-file6 --nattftpfile6 --bridge-adapter6 --bridgeadapter6 --intnet6 --nic-stream6 --nicstream6 --nic-trace6 --nictrace6 --nic-trace-file6 --nictracefile6 --nic7 --nic-type7 --nictype7 --mac-address7 --macaddress7 --cable-connected7 --cableconnected7 --nic-rom7 --nicrom7 --nat-net7 --natnet7 --nat-anchor7 --natanchor7 --nat-tftp-prefix7 --nattftpprefix7 --nat-tftp-file7 --nattftpfile7 --bridge-adapter7 --bridgeadapter7 --intnet7 --nic-stream7 --nicstream7 --nic-trace7 --nictrace7 --nic-trace-file7 --nictracefile7 --nic8 --nic-type8 --nictype8 --mac-address8 --macaddress8 --cable-connected8 --cableconnected8 --nic-rom8 --nicrom8 --nat-net8 --natnet8 --nat-anchor8 --natanchor8 --nat-tftp-prefix8 --nattftpprefix8 --nat-tftp-file8 --nattftpfile8 --bridge-adapter8 --bridgeadapter8 --intnet8 --nic-stream8 --nicstream8 --nic-trace8 --nictrace8 --nic-trace-file8 --nictracefile8 --teleporter --teleporter-port --teleporter-address --teleporter-password --teleporter-password-file)
+    non_repeating_flags=(--cpuid-remove-all --version -h --help)
+    repeating_options=(--cpuid-set --virtio-console-mode --uart1 --uart-mode1 --uartmode1 --uart2 --uart-mode2 --uartmode2 --uart3 --uart-mode3 --uartmode3 --uart4 --uart-mode4 --uartmode4 --nat-pf1 --natpf1 --nat-pf2 --natpf2 --nat-pf3 --natpf3 --nat-pf4 --natpf4 --nat-pf5 --natpf5 --nat-pf6 --natpf6 --nat-pf7 --natpf7 --nat-pf8 --natpf8)
+    non_repeating_options=(--name --description --sandbox --console-record --on-panic --memory --vram --firmware --rtc-use-utc --hpet --debug-ports --uart-strict --test-device --pvpanic --virtio-rng --cpus --cpu-profile --cpuid-portability-level --accel --verify-code --deterministic --cpuid-remove --boot1 --boot2 --boot3 --boot4 --kernel --initrd --append --virtio-console --nic1 --nic-type1 --nictype1 --mac-address1 --macaddress1 --cable-connected1 --cableconnected1 --nic-rom1 --nicrom1 --nic-boot-prio1 --nicbootprio1 --nat-net1 --natnet1 --nat-anchor1 --natanchor1 --nat-tftp-prefix1 --nattftpprefix1 --nat-tftp-file1 --nattftpfile1 --bridge-adapter1 --bridgeadapter1 --intnet1 --nic-stream1 --nicstream1 --nic-trace1 --nictrace1 --nic-trace-file1 --nictracefile1 --nic2 --nic-type2 --nictype2 --mac-address2 --macaddress2 --cable-connected2 --cableconnected2 --nic-rom2 --nicrom2 --nic-boot-prio2 --nicbootprio2 --nat-net2 --natnet2 --nat-anchor2 --natanchor2 --nat-tftp-prefix2 --nattftpprefix2 --nat-tftp-file2 --nattftpfile2 --bridge-adapter2 --bridgeadapter2 --intnet2 --nic-stream2 --nicstream2 --nic-trace2 --nictrace2 --nic-trace-file2 --nictracefile2 --nic3 --nic-type3 --nictype3 --mac-address3 --macaddress3 --cable-connected3 --cableconnected3 --nic-rom3 --nicrom3 --nic-boot-prio3 --nicbootprio3 --nat-net3 --natnet3 --nat-anchor3 --natanchor3 --nat-tftp-prefix3 --nattftpprefix3 --nat-tftp-file3 --nattftpfile3 --bridge-adapter3 --bridgeadapter3 --intnet3 --nic-stream3 --nicstream3 --nic-trace3 --nictrace3 --nic-trace-file3 --nictracefile3 --nic4 --nic-type4 --nictype4 --mac-address4 --macaddress4 --cable-connected4 --cableconnected4 --nic-rom4 --nicrom4 --nic-boot-prio4 --nicbootprio4 --nat-net4 --natnet4 --nat-anchor4 --natanchor4 --nat-tftp-prefix4 --nattftpprefix4 --nat-tftp-file4 --nattftpfile4 --bridge-adapter4 --bridgeadapter4 --intnet4 --nic-stream4 --nicstream4 --nic-trace4 --nictrace4 --nic-trace-file4 --nictracefile4 --nic5 --nic-type5 --nictype5 --mac-address5 --macaddress5 --cable-connected5 --cableconnected5 --nic-rom5 --nicrom5 --nic-boot-prio5 --nicbootprio5 --nat-net5 --natnet5 --nat-anchor5 --natanchor5 --nat-tftp-prefix5 --nattftpprefix5 --nat-tftp-file5 --nattftpfile5 --bridge-adapter5 --bridgeadapter5 --intnet5 --nic-stream5 --nicstream5 --nic-trace5 --nictrace5 --nic-trace-file5 --nictracefile5 --nic6 --nic-type6 --nictype6 --mac-address6 --macaddress6 --cable-connected6 --cableconnected6 --nic-rom6 --nicrom6 --nic-boot-prio6 --nicbootprio6 --nat-net6 --natnet6 --nat-anchor6 --natanchor6 --nat-tftp-prefix6 --nattftpprefix6 --nat-tftp-file6 --nattftpfile6 --bridge-adapter6 --bridgeadapter6 --intnet6 --nic-stream6 --nicstream6 --nic-trace6 --nictrace6 --nic-trace-file6 --nictracefile6 --nic7 --nic-type7 --nictype7 --mac-address7 --macaddress7 --cable-connected7 --cableconnected7 --nic-rom7 --nicrom7 --nic-boot-prio7 --nicbootprio7 --nat-net7 --natnet7 --nat-anchor7 --natanchor7 --nat-tftp-prefix7 --nattftpprefix7 --nat-tftp-file7 --nattftpfile7 --bridge-adapter7 --bridgeadapter7 --intnet7 --nic-stream7 --nicstream7 --nic-trace7 --nictrace7 --nic-trace-file7 --nictracefile7 --nic8 --nic-type8 --nictype8 --mac-address8 --macaddress8 --cable-connected8 --cableconnected8 --nic-rom8 --nicrom8 --nic-boot-prio8 --nicbootprio8 --nat-net8 --natnet8 --nat-anchor8 --natanchor8 --nat-tftp-prefix8 --nattftpprefix8 --nat-tftp-file8 --nattftpfile8 --bridge-adapter8 --bridgeadapter8 --intnet8 --nic-stream8 --nicstream8 --nic-trace8 --nictrace8 --nic-trace-file8 --nictracefile8 --vrde --vrde-port --vrdeport --vrde-address --vrdeaddress --vrde-password-file --vrde-web --teleporter --teleporter-port --teleporter-address --teleporter-password --teleporter-password-file --teleporter-witness-command)
     __vmctl_offer_flags_options 1
 
     # Offer option value completions
@@ -264,6 +304,14 @@ _vmctl_modifyvm() {
         ;;
     '--sandbox')
         __vmctl_add_completions -W 'on'$'\n''off'
+        return
+        ;;
+    '--console-record')
+        __vmctl_add_completions -W 'on'$'\n''off'
+        return
+        ;;
+    '--on-panic')
+        __vmctl_add_completions -W 'none'$'\n''pause'$'\n''reset'$'\n''exit'
         return
         ;;
     '--memory')
@@ -296,6 +344,10 @@ _vmctl_modifyvm() {
         __vmctl_add_completions -W 'on'$'\n''off'
         return
         ;;
+    '--pvpanic')
+        __vmctl_add_completions -W 'on'$'\n''off'
+        return
+        ;;
     '--virtio-rng')
         __vmctl_add_completions -W 'on'$'\n''off'
         return
@@ -307,11 +359,18 @@ _vmctl_modifyvm() {
         __vmctl_add_completions -W 'x86-64-v2'$'\n''x86-64-v2-extended'$'\n''i686'
         return
         ;;
+    '--cpuid-portability-level')
+        return
+        ;;
     '--accel')
         __vmctl_add_completions -W 'translator'$'\n''interpreter'
         return
         ;;
     '--verify-code')
+        __vmctl_add_completions -W 'on'$'\n''off'
+        return
+        ;;
+    '--deterministic')
         __vmctl_add_completions -W 'on'$'\n''off'
         return
         ;;
@@ -346,6 +405,13 @@ _vmctl_modifyvm() {
         return
         ;;
     '--append')
+        return
+        ;;
+    '--virtio-console')
+        __vmctl_add_completions -W 'on'$'\n''off'
+        return
+        ;;
+    '--virtio-console-mode')
         return
         ;;
     '--uart1')
@@ -389,6 +455,9 @@ _vmctl_modifyvm() {
         ;;
     '--nic-rom1'|'--nicrom1')
         __vmctl_add_completions -W 'on'$'\n''off'
+        return
+        ;;
+    '--nic-boot-prio1'|'--nicbootprio1')
         return
         ;;
     '--nat-net1'|'--natnet1')
@@ -442,6 +511,9 @@ _vmctl_modifyvm() {
         __vmctl_add_completions -W 'on'$'\n''off'
         return
         ;;
+    '--nic-boot-prio2'|'--nicbootprio2')
+        return
+        ;;
     '--nat-net2'|'--natnet2')
         return
         ;;
@@ -491,6 +563,9 @@ _vmctl_modifyvm() {
         ;;
     '--nic-rom3'|'--nicrom3')
         __vmctl_add_completions -W 'on'$'\n''off'
+        return
+        ;;
+    '--nic-boot-prio3'|'--nicbootprio3')
         return
         ;;
     '--nat-net3'|'--natnet3')
@@ -544,6 +619,9 @@ _vmctl_modifyvm() {
         __vmctl_add_completions -W 'on'$'\n''off'
         return
         ;;
+    '--nic-boot-prio4'|'--nicbootprio4')
+        return
+        ;;
     '--nat-net4'|'--natnet4')
         return
         ;;
@@ -593,6 +671,9 @@ _vmctl_modifyvm() {
         ;;
     '--nic-rom5'|'--nicrom5')
         __vmctl_add_completions -W 'on'$'\n''off'
+        return
+        ;;
+    '--nic-boot-prio5'|'--nicbootprio5')
         return
         ;;
     '--nat-net5'|'--natnet5')
@@ -646,6 +727,9 @@ _vmctl_modifyvm() {
         __vmctl_add_completions -W 'on'$'\n''off'
         return
         ;;
+    '--nic-boot-prio6'|'--nicbootprio6')
+        return
+        ;;
     '--nat-net6'|'--natnet6')
         return
         ;;
@@ -695,6 +779,9 @@ _vmctl_modifyvm() {
         ;;
     '--nic-rom7'|'--nicrom7')
         __vmctl_add_completions -W 'on'$'\n''off'
+        return
+        ;;
+    '--nic-boot-prio7'|'--nicbootprio7')
         return
         ;;
     '--nat-net7'|'--natnet7')
@@ -748,6 +835,9 @@ _vmctl_modifyvm() {
         __vmctl_add_completions -W 'on'$'\n''off'
         return
         ;;
+    '--nic-boot-prio8'|'--nicbootprio8')
+        return
+        ;;
     '--nat-net8'|'--natnet8')
         return
         ;;
@@ -780,6 +870,24 @@ _vmctl_modifyvm() {
     '--nic-trace-file8'|'--nictracefile8')
         return
         ;;
+    '--vrde')
+        __vmctl_add_completions -W 'on'$'\n''off'
+        return
+        ;;
+    '--vrde-port'|'--vrdeport')
+        return
+        ;;
+    '--vrde-address'|'--vrdeaddress')
+        return
+        ;;
+    '--vrde-password-file')
+        __vmctl_add_completions -f
+        return
+        ;;
+    '--vrde-web')
+        __vmctl_add_completions -W 'on'$'\n''off'
+        return
+        ;;
     '--teleporter')
         __vmctl_add_completions -W 'on'$'\n''off'
         return
@@ -795,6 +903,9 @@ _vmctl_modifyvm() {
         ;;
     '--teleporter-password-file')
         __vmctl_add_completions -f
+        return
+        ;;
+    '--teleporter-witness-command')
         return
         ;;
     esac
@@ -859,11 +970,45 @@ _vmctl_showvminfo() {
     esac
 }
 
+_vmctl_snapshot() {
+    repeating_flags=()
+    non_repeating_flags=(--current --details --machinereadable --live --version -h --help)
+    repeating_options=()
+    non_repeating_options=(--description --name --format)
+    __vmctl_offer_flags_options 3
+
+    # Offer option value completions
+    case "${prev}" in
+    '--description')
+        return
+        ;;
+    '--name')
+        return
+        ;;
+    '--format')
+        __vmctl_add_completions -W 'table'$'\n''json'
+        return
+        ;;
+    esac
+
+    # Offer positional completions
+    case "${positional_number}" in
+    1)
+        __vmctl_add_completions -W "$(__vmctl_custom_complete ---completion snapshot -- positional@0 "${COMP_CWORD}" "$(__vmctl_cursor_index_in_current_word)")"
+        return
+        ;;
+    2)
+        __vmctl_add_completions -W 'take'$'\n''restore'$'\n''restorecurrent'$'\n''delete'$'\n''list'$'\n''edit'$'\n''showvminfo'
+        return
+        ;;
+    esac
+}
+
 _vmctl_createmedium() {
     repeating_flags=()
     non_repeating_flags=(--version -h --help)
     repeating_options=()
-    non_repeating_options=(--filename --size --format --variant)
+    non_repeating_options=(--filename --size --format --variant --diffparent)
     __vmctl_offer_flags_options 1
 
     # Offer option value completions
@@ -876,11 +1021,15 @@ _vmctl_createmedium() {
         return
         ;;
     '--format')
-        __vmctl_add_completions -W 'raw'
+        __vmctl_add_completions -W 'raw'$'\n''qcow2'
         return
         ;;
     '--variant')
         __vmctl_add_completions -W 'Standard'$'\n''Fixed'
+        return
+        ;;
+    '--diffparent')
+        __vmctl_add_completions -f
         return
         ;;
     esac
@@ -912,6 +1061,29 @@ _vmctl_showmediuminfo() {
     # Offer positional completions
     case "${positional_number}" in
     1)
+        __vmctl_add_completions -f
+        return
+        ;;
+    esac
+}
+
+_vmctl_modifymedium() {
+    repeating_flags=()
+    non_repeating_flags=(--compact --version -h --help)
+    repeating_options=()
+    non_repeating_options=(--resize)
+    __vmctl_offer_flags_options -1
+
+    # Offer option value completions
+    case "${prev}" in
+    '--resize')
+        return
+        ;;
+    esac
+
+    # Offer positional completions
+    case "${positional_number}" in
+    *)
         __vmctl_add_completions -f
         return
         ;;
@@ -1002,7 +1174,7 @@ _vmctl_storageattach() {
         return
         ;;
     '--format')
-        __vmctl_add_completions -W 'raw'
+        __vmctl_add_completions -W 'raw'$'\n''qcow2'
         return
         ;;
     esac
@@ -1020,13 +1192,19 @@ _vmctl_startvm() {
     repeating_flags=()
     non_repeating_flags=(--foreground --force --version -h --help)
     repeating_options=()
-    non_repeating_options=(--type)
+    non_repeating_options=(--type --wait --timeout)
     __vmctl_offer_flags_options 1
 
     # Offer option value completions
     case "${prev}" in
     '--type')
         __vmctl_add_completions -W 'headless'$'\n''gui'$'\n''sdl'$'\n''separate'
+        return
+        ;;
+    '--wait')
+        return
+        ;;
+    '--timeout')
         return
         ;;
     esac
@@ -1042,9 +1220,9 @@ _vmctl_startvm() {
 
 _vmctl_run() {
     repeating_flags=()
-    non_repeating_flags=(--version -h --help)
+    non_repeating_flags=(--cpuid-remove-all --version -h --help)
     repeating_options=(--disk --cpuid-set --nat-pf1 --natpf1 --nat-pf2 --natpf2 --nat-pf3 --natpf3 --nat-pf4 --natpf4 --nat-pf5 --natpf5 --nat-pf6 --natpf6 --nat-pf7 --natpf7 --nat-pf8 --natpf8)
-    non_repeating_options=(--cdrom --expect --timeout --on-reboot --name --description --sandbox --memory --vram --firmware --rtc-use-utc --hpet --debug-ports --uart-strict --test-device --virtio-rng --cpus --cpu-profile --accel --verify-code --cpuid-remove --boot1 --boot2 --boot3 --boot4 --kernel --initrd --append --nic1 --nic-type1 --nictype1 --mac-address1 --macaddress1 --cable-connected1 --cableconnected1 --nic-rom1 --nicrom1 --nat-net1 --natnet1 --nat-anchor1 --natanchor1 --nat-tftp-prefix1 --nattftpprefix1 --nat-tftp-file1 --nattftpfile1 --bridge-adapter1 --bridgeadapter1 --intnet1 --nic-stream1 --nicstream1 --nic-trace1 --nictrace1 --nic-trace-file1 --nictracefile1 --nic2 --nic-type2 --nictype2 --mac-address2 --macaddress2 --cable-connected2 --cableconnected2 --nic-rom2 --nicrom2 --nat-net2 --natnet2 --nat-anchor2 --natanchor2 --nat-tftp-prefix2 --nattftpprefix2 --nat-tftp-file2 --nattftpfile2 --bridge-adapter2 --bridgeadapter2 --intnet2 --nic-stream2 --nicstream2 --nic-trace2 --nictrace2 --nic-trace-file2 --nictracefile2 --nic3 --nic-type3 --nictype3 --mac-address3 --macaddress3 --cable-connected3 --cableconnected3 --nic-rom3 --nicrom3 --nat-net3 --natnet3 --nat-anchor3 --natanchor3 --nat-tftp-prefix3 --nattftpprefix3 --nat-tftp-file3 --nattftpfile3 --bridge-adapter3 --bridgeadapter3 --intnet3 --nic-stream3 --nicstream3 --nic-trace3 --nictrace3 --nic-trace-file3 --nictracefile3 --nic4 --nic-type4 --nictype4 --mac-address4 --macaddress4 --cable-connected4 --cableconnected4 --nic-rom4 --nicrom4 --nat-net4 --natnet4 --nat-anchor4 --natanchor4 --nat-tftp-prefix4 --nattftpprefix4 --nat-tftp-file4 --nattftpfile4 --bridge-adapter4 --bridgeadapter4 --intnet4 --nic-stream4 --nicstream4 --nic-trace4 --nictrace4 --nic-trace-file4 --nictracefile4 --nic5 --nic-type5 --nictype5 --mac-address5 --macaddress5 --cable-connected5 --cableconnected5 --nic-rom5 --nicrom5 --nat-net5 --natnet5 --nat-anchor5 --natanchor5 --nat-tftp-prefix5 --nattftpprefix5 --nat-tftp-file5 --nattftpfile5 --bridge-adapter5 --bridgeadapter5 --intnet5 --nic-stream5 --nicstream5 --nic-trace5 --nictrace5 --nic-trace-file5 --nictracefile5 --nic6 --nic-type6 --nictype6 --mac-address6 --macaddress6 --cable-connected6 --cableconnected6 --nic-rom6 --nicrom6 --nat-net6 --natnet6 --nat-anchor6 --natanchor6 --nat-tftp-prefix6 --nattftpprefix6 --nat-tftp-file6 --nattftpfile6 --bridge-adapter6 --bridgeadapter6 --intnet6 --nic-stream6 --nicstream6 --nic-trace6 --nictrace6 --nic-trace-file6 --nictracefile6 --nic7 --nic-type7 --nictype7 --mac-address7 --macaddress7 --cable-connected7 --cableconnected7 --nic-rom7 --nicrom7 --nat-net7 --natnet7 --nat-anchor7 --natanchor7 --nat-tftp-prefix7 --nattftpprefix7 --nat-tftp-file7 --nattftpfile7 --bridge-adapter7 --bridgeadapter7 --intnet7 --nic-stream7 --nicstream7 --nic-trace7 --nictrace7 --nic-trace-file7 --nictracefile7 --nic8 --nic-type8 --nictype8 --mac-address8 --macaddress8 --cable-connected8 --cableconnected8 --nic-rom8 --nicrom8 --nat-net8 --natnet8 --nat-anchor8 --natanchor8 --nat-tftp-prefix8 --nattftpprefix8 --nat-tftp-file8 --nattftpfile8 --bridge-adapter8 --bridgeadapter8 --intnet8 --nic-stream8 --nicstream8 --nic-trace8 --nictrace8 --nic-trace-file8 --nictracefile8)
+    non_repeating_options=(--cdrom --expect --timeout --on-reboot --gdb --gdb-architecture --trace --trace-events --trace-range --trace-limit --name --description --sandbox --console-record --on-panic --memory --vram --firmware --rtc-use-utc --hpet --debug-ports --uart-strict --test-device --pvpanic --virtio-rng --cpus --cpu-profile --cpuid-portability-level --accel --verify-code --deterministic --cpuid-remove --boot1 --boot2 --boot3 --boot4 --kernel --initrd --append --nic1 --nic-type1 --nictype1 --mac-address1 --macaddress1 --cable-connected1 --cableconnected1 --nic-rom1 --nicrom1 --nic-boot-prio1 --nicbootprio1 --nat-net1 --natnet1 --nat-anchor1 --natanchor1 --nat-tftp-prefix1 --nattftpprefix1 --nat-tftp-file1 --nattftpfile1 --bridge-adapter1 --bridgeadapter1 --intnet1 --nic-stream1 --nicstream1 --nic-trace1 --nictrace1 --nic-trace-file1 --nictracefile1 --nic2 --nic-type2 --nictype2 --mac-address2 --macaddress2 --cable-connected2 --cableconnected2 --nic-rom2 --nicrom2 --nic-boot-prio2 --nicbootprio2 --nat-net2 --natnet2 --nat-anchor2 --natanchor2 --nat-tftp-prefix2 --nattftpprefix2 --nat-tftp-file2 --nattftpfile2 --bridge-adapter2 --bridgeadapter2 --intnet2 --nic-stream2 --nicstream2 --nic-trace2 --nictrace2 --nic-trace-file2 --nictracefile2 --nic3 --nic-type3 --nictype3 --mac-address3 --macaddress3 --cable-connected3 --cableconnected3 --nic-rom3 --nicrom3 --nic-boot-prio3 --nicbootprio3 --nat-net3 --natnet3 --nat-anchor3 --natanchor3 --nat-tftp-prefix3 --nattftpprefix3 --nat-tftp-file3 --nattftpfile3 --bridge-adapter3 --bridgeadapter3 --intnet3 --nic-stream3 --nicstream3 --nic-trace3 --nictrace3 --nic-trace-file3 --nictracefile3 --nic4 --nic-type4 --nictype4 --mac-address4 --macaddress4 --cable-connected4 --cableconnected4 --nic-rom4 --nicrom4 --nic-boot-prio4 --nicbootprio4 --nat-net4 --natnet4 --nat-anchor4 --natanchor4 --nat-tftp-prefix4 --nattftpprefix4 --nat-tftp-file4 --nattftpfile4 --bridge-adapter4 --bridgeadapter4 --intnet4 --nic-stream4 --nicstream4 --nic-trace4 --nictrace4 --nic-trace-file4 --nictracefile4 --nic5 --nic-type5 --nictype5 --mac-address5 --macaddress5 --cable-connected5 --cableconnected5 --nic-rom5 --nicrom5 --nic-boot-prio5 --nicbootprio5 --nat-net5 --natnet5 --nat-anchor5 --natanchor5 --nat-tftp-prefix5 --nattftpprefix5 --nat-tftp-file5 --nattftpfile5 --bridge-adapter5 --bridgeadapter5 --intnet5 --nic-stream5 --nicstream5 --nic-trace5 --nictrace5 --nic-trace-file5 --nictracefile5 --nic6 --nic-type6 --nictype6 --mac-address6 --macaddress6 --cable-connected6 --cableconnected6 --nic-rom6 --nicrom6 --nic-boot-prio6 --nicbootprio6 --nat-net6 --natnet6 --nat-anchor6 --natanchor6 --nat-tftp-prefix6 --nattftpprefix6 --nat-tftp-file6 --nattftpfile6 --bridge-adapter6 --bridgeadapter6 --intnet6 --nic-stream6 --nicstream6 --nic-trace6 --nictrace6 --nic-trace-file6 --nictracefile6 --nic7 --nic-type7 --nictype7 --mac-address7 --macaddress7 --cable-connected7 --cableconnected7 --nic-rom7 --nicrom7 --nic-boot-prio7 --nicbootprio7 --nat-net7 --natnet7 --nat-anchor7 --natanchor7 --nat-tftp-prefix7 --nattftpprefix7 --nat-tftp-file7 --nattftpfile7 --bridge-adapter7 --bridgeadapter7 --intnet7 --nic-stream7 --nicstream7 --nic-trace7 --nictrace7 --nic-trace-file7 --nictracefile7 --nic8 --nic-type8 --nictype8 --mac-address8 --macaddress8 --cable-connected8 --cableconnected8 --nic-rom8 --nicrom8 --nic-boot-prio8 --nicbootprio8 --nat-net8 --natnet8 --nat-anchor8 --natanchor8 --nat-tftp-prefix8 --nattftpprefix8 --nat-tftp-file8 --nattftpfile8 --bridge-adapter8 --bridgeadapter8 --intnet8 --nic-stream8 --nicstream8 --nic-trace8 --nictrace8 --nic-trace-file8 --nictracefile8)
     __vmctl_offer_flags_options 0
 
     # Offer option value completions
@@ -1067,6 +1245,26 @@ _vmctl_run() {
         __vmctl_add_completions -W 'exit'$'\n''reset'
         return
         ;;
+    '--gdb')
+        return
+        ;;
+    '--gdb-architecture')
+        __vmctl_add_completions -W 'x86-64'$'\n''i386'$'\n''i8086'
+        return
+        ;;
+    '--trace')
+        __vmctl_add_completions -f
+        return
+        ;;
+    '--trace-events')
+        return
+        ;;
+    '--trace-range')
+        return
+        ;;
+    '--trace-limit')
+        return
+        ;;
     '--name')
         return
         ;;
@@ -1075,6 +1273,14 @@ _vmctl_run() {
         ;;
     '--sandbox')
         __vmctl_add_completions -W 'on'$'\n''off'
+        return
+        ;;
+    '--console-record')
+        __vmctl_add_completions -W 'on'$'\n''off'
+        return
+        ;;
+    '--on-panic')
+        __vmctl_add_completions -W 'none'$'\n''pause'$'\n''reset'$'\n''exit'
         return
         ;;
     '--memory')
@@ -1107,6 +1313,10 @@ _vmctl_run() {
         __vmctl_add_completions -W 'on'$'\n''off'
         return
         ;;
+    '--pvpanic')
+        __vmctl_add_completions -W 'on'$'\n''off'
+        return
+        ;;
     '--virtio-rng')
         __vmctl_add_completions -W 'on'$'\n''off'
         return
@@ -1118,11 +1328,18 @@ _vmctl_run() {
         __vmctl_add_completions -W 'x86-64-v2'$'\n''x86-64-v2-extended'$'\n''i686'
         return
         ;;
+    '--cpuid-portability-level')
+        return
+        ;;
     '--accel')
         __vmctl_add_completions -W 'translator'$'\n''interpreter'
         return
         ;;
     '--verify-code')
+        __vmctl_add_completions -W 'on'$'\n''off'
+        return
+        ;;
+    '--deterministic')
         __vmctl_add_completions -W 'on'$'\n''off'
         return
         ;;
@@ -1178,6 +1395,9 @@ _vmctl_run() {
         __vmctl_add_completions -W 'on'$'\n''off'
         return
         ;;
+    '--nic-boot-prio1'|'--nicbootprio1')
+        return
+        ;;
     '--nat-net1'|'--natnet1')
         return
         ;;
@@ -1227,6 +1447,9 @@ _vmctl_run() {
         ;;
     '--nic-rom2'|'--nicrom2')
         __vmctl_add_completions -W 'on'$'\n''off'
+        return
+        ;;
+    '--nic-boot-prio2'|'--nicbootprio2')
         return
         ;;
     '--nat-net2'|'--natnet2')
@@ -1280,6 +1503,9 @@ _vmctl_run() {
         __vmctl_add_completions -W 'on'$'\n''off'
         return
         ;;
+    '--nic-boot-prio3'|'--nicbootprio3')
+        return
+        ;;
     '--nat-net3'|'--natnet3')
         return
         ;;
@@ -1329,6 +1555,9 @@ _vmctl_run() {
         ;;
     '--nic-rom4'|'--nicrom4')
         __vmctl_add_completions -W 'on'$'\n''off'
+        return
+        ;;
+    '--nic-boot-prio4'|'--nicbootprio4')
         return
         ;;
     '--nat-net4'|'--natnet4')
@@ -1382,6 +1611,9 @@ _vmctl_run() {
         __vmctl_add_completions -W 'on'$'\n''off'
         return
         ;;
+    '--nic-boot-prio5'|'--nicbootprio5')
+        return
+        ;;
     '--nat-net5'|'--natnet5')
         return
         ;;
@@ -1431,6 +1663,9 @@ _vmctl_run() {
         ;;
     '--nic-rom6'|'--nicrom6')
         __vmctl_add_completions -W 'on'$'\n''off'
+        return
+        ;;
+    '--nic-boot-prio6'|'--nicbootprio6')
         return
         ;;
     '--nat-net6'|'--natnet6')
@@ -1484,6 +1719,9 @@ _vmctl_run() {
         __vmctl_add_completions -W 'on'$'\n''off'
         return
         ;;
+    '--nic-boot-prio7'|'--nicbootprio7')
+        return
+        ;;
     '--nat-net7'|'--natnet7')
         return
         ;;
@@ -1535,6 +1773,9 @@ _vmctl_run() {
         __vmctl_add_completions -W 'on'$'\n''off'
         return
         ;;
+    '--nic-boot-prio8'|'--nicbootprio8')
+        return
+        ;;
     '--nat-net8'|'--natnet8')
         return
         ;;
@@ -1572,7 +1813,7 @@ _vmctl_run() {
 
 _vmctl_controlvm() {
     repeating_flags=()
-    non_repeating_flags=(--version -h --help)
+    non_repeating_flags=(--check --version -h --help)
     repeating_options=()
     non_repeating_options=(--host -p --port -d --maxdowntime --password --passwordfile --timeout)
     __vmctl_offer_flags_options -1
@@ -1606,7 +1847,33 @@ _vmctl_controlvm() {
         __vmctl_add_completions -W "$(__vmctl_custom_complete ---completion controlvm -- positional@0 "${COMP_CWORD}" "$(__vmctl_cursor_index_in_current_word)")"
         return
         ;;
+    2)
+        __vmctl_add_completions -W 'pause'$'\n''resume'$'\n''reset'$'\n''poweroff'$'\n''acpipowerbutton'$'\n''injectnmi'$'\n''savestate'$'\n''screenshotpng'$'\n''keyboardputscancode'$'\n''keyboardputstring'$'\n''sendbreak'$'\n''teleport'$'\n''resolveteleport'$'\n''unprotect'$'\n''failover'$'\n''setlinkstate1'$'\n''setlinkstate2'$'\n''setlinkstate3'$'\n''setlinkstate4'$'\n''setlinkstate5'$'\n''setlinkstate6'$'\n''setlinkstate7'$'\n''setlinkstate8'$'\n''natpf1'$'\n''natpf2'$'\n''natpf3'$'\n''natpf4'$'\n''natpf5'$'\n''natpf6'$'\n''natpf7'$'\n''natpf8'$'\n''nictrace1'$'\n''nictrace2'$'\n''nictrace3'$'\n''nictrace4'$'\n''nictrace5'$'\n''nictrace6'$'\n''nictrace7'$'\n''nictrace8'$'\n''nictracefile1'$'\n''nictracefile2'$'\n''nictracefile3'$'\n''nictracefile4'$'\n''nictracefile5'$'\n''nictracefile6'$'\n''nictracefile7'$'\n''nictracefile8'
+        return
+        ;;
     *)
+        __vmctl_add_completions -f
+        return
+        ;;
+    esac
+}
+
+_vmctl_receive() {
+    repeating_flags=()
+    non_repeating_flags=(--once --systemd --version -h --help)
+    repeating_options=()
+    non_repeating_options=(--address -p --port --passwordfile)
+    __vmctl_offer_flags_options 0
+
+    # Offer option value completions
+    case "${prev}" in
+    '--address')
+        return
+        ;;
+    '-p'|'--port')
+        return
+        ;;
+    '--passwordfile')
         __vmctl_add_completions -f
         return
         ;;
@@ -1629,9 +1896,29 @@ _vmctl_discardstate() {
     esac
 }
 
-_vmctl_console() {
+_vmctl_adoptstate() {
     repeating_flags=()
     non_repeating_flags=(--version -h --help)
+    repeating_options=()
+    non_repeating_options=()
+    __vmctl_offer_flags_options 2
+
+    # Offer positional completions
+    case "${positional_number}" in
+    1)
+        __vmctl_add_completions -W "$(__vmctl_custom_complete ---completion adoptstate -- positional@0 "${COMP_CWORD}" "$(__vmctl_cursor_index_in_current_word)")"
+        return
+        ;;
+    2)
+        __vmctl_add_completions -f
+        return
+        ;;
+    esac
+}
+
+_vmctl_console() {
+    repeating_flags=()
+    non_repeating_flags=(--virtio --break --version -h --help)
     repeating_options=()
     non_repeating_options=(--uart)
     __vmctl_offer_flags_options 1
@@ -1652,12 +1939,120 @@ _vmctl_console() {
     esac
 }
 
-_vmctl_debugvm() {
+_vmctl_remus() {
+    repeating_flags=()
+    non_repeating_flags=(-u --no-compression -e -F -b --blackhole -n --no-net -d --version -h --help)
+    repeating_options=()
+    non_repeating_options=(-i --interval -s -N -p --port --witness --passwordfile)
+    __vmctl_offer_flags_options 2
+
+    # Offer option value completions
+    case "${prev}" in
+    '-i'|'--interval')
+        return
+        ;;
+    '-s')
+        return
+        ;;
+    '-N')
+        __vmctl_add_completions -f
+        return
+        ;;
+    '-p'|'--port')
+        return
+        ;;
+    '--witness')
+        return
+        ;;
+    '--passwordfile')
+        __vmctl_add_completions -f
+        return
+        ;;
+    esac
+
+    # Offer positional completions
+    case "${positional_number}" in
+    1)
+        __vmctl_add_completions -W "$(__vmctl_custom_complete ---completion remus -- positional@0 "${COMP_CWORD}" "$(__vmctl_cursor_index_in_current_word)")"
+        return
+        ;;
+    esac
+}
+
+_vmctl_view() {
     repeating_flags=()
     non_repeating_flags=(--version -h --help)
     repeating_options=()
     non_repeating_options=()
-    __vmctl_offer_flags_options 3
+    __vmctl_offer_flags_options 1
+
+    # Offer positional completions
+    case "${positional_number}" in
+    1)
+        __vmctl_add_completions -W "$(__vmctl_custom_complete ---completion view -- positional@0 "${COMP_CWORD}" "$(__vmctl_cursor_index_in_current_word)")"
+        return
+        ;;
+    esac
+}
+
+_vmctl_events() {
+    repeating_flags=()
+    non_repeating_flags=(--version -h --help)
+    repeating_options=()
+    non_repeating_options=(--format)
+    __vmctl_offer_flags_options 1
+
+    # Offer option value completions
+    case "${prev}" in
+    '--format')
+        __vmctl_add_completions -W 'table'$'\n''json'
+        return
+        ;;
+    esac
+
+    # Offer positional completions
+    case "${positional_number}" in
+    1)
+        __vmctl_add_completions -W "$(__vmctl_custom_complete ---completion events -- positional@0 "${COMP_CWORD}" "$(__vmctl_cursor_index_in_current_word)")"
+        return
+        ;;
+    esac
+}
+
+_vmctl_debugvm() {
+    repeating_flags=()
+    non_repeating_flags=(--version -h --help)
+    repeating_options=()
+    non_repeating_options=(--format --port --socket --architecture --events --range --limit)
+    __vmctl_offer_flags_options -1
+
+    # Offer option value completions
+    case "${prev}" in
+    '--format')
+        __vmctl_add_completions -W 'table'$'\n''json'
+        return
+        ;;
+    '--port')
+        return
+        ;;
+    '--socket')
+        __vmctl_add_completions -f
+        return
+        ;;
+    '--architecture')
+        __vmctl_add_completions -W 'x86-64'$'\n''i386'$'\n''i8086'
+        return
+        ;;
+    '--events')
+        return
+        ;;
+    '--range')
+        return
+        ;;
+    '--limit')
+        return
+        ;;
+    esac
 
     # Offer positional completions
     case "${positional_number}" in
@@ -1666,7 +2061,15 @@ _vmctl_debugvm() {
         return
         ;;
     2)
-        __vmctl_add_completions -W 'getregisters'$'\n''info'$'\n''log'$'\n''statistics'$'\n''block'$'\n''sandbox'
+        __vmctl_add_completions -W 'getregisters'$'\n''info'$'\n''log'$'\n''statistics'$'\n''block'$'\n''sandbox'$'\n''gdbserver'$'\n''state'$'\n''trace'
+        return
+        ;;
+    3)
+        __vmctl_add_completions -f
+        return
+        ;;
+    *)
+        __vmctl_add_completions -f
         return
         ;;
     esac
@@ -1684,13 +2087,13 @@ _vmctl_service() {
     unset 'unparsed_words[0]'
     unparsed_words=("${unparsed_words[@]}")
     case "${subcommand}" in
-    add|remove|start|stop|restart|enable|disable|status|list|alert|config|install-names)
+    add|remove|start|stop|restart|enable|disable|status|list|alert|events|config|install-names)
         # Offer subcommand argument completions
         "_vmctl_service_${subcommand}"
         ;;
     *)
         # Offer subcommand completions
-        COMPREPLY+=($(compgen -W 'add remove start stop restart enable disable status list alert config install-names' -- "${cur}"))
+        COMPREPLY+=($(compgen -W 'add remove start stop restart enable disable status list alert events config install-names' -- "${cur}"))
         ;;
     esac
 }
@@ -1699,7 +2102,7 @@ _vmctl_service_add() {
     repeating_flags=()
     non_repeating_flags=(--system --user --version -h --help)
     repeating_options=(--after)
-    non_repeating_options=(--autoboot --restart --stop-script --pre-start --status-script --stop-timeout --stop-mode)
+    non_repeating_options=(--autoboot --restart --stop-script --pre-start --status-script --stop-timeout --stop-mode --offloads --log-alerts)
     __vmctl_offer_flags_options 1
 
     # Offer option value completions
@@ -1733,6 +2136,14 @@ _vmctl_service_add() {
         ;;
     '--after')
         __vmctl_add_completions -W "$(__vmctl_custom_complete ---completion service add -- --after "${COMP_CWORD}" "$(__vmctl_cursor_index_in_current_word)")"
+        return
+        ;;
+    '--offloads')
+        __vmctl_add_completions -W 'auto'$'\n''off'$'\n''keep'
+        return
+        ;;
+    '--log-alerts')
+        __vmctl_add_completions -W 'off'$'\n''info'$'\n''notice'$'\n''warning'$'\n''error'$'\n''critical'
         return
         ;;
     esac
@@ -1898,6 +2309,14 @@ _vmctl_service_alert() {
     esac
 }
 
+_vmctl_service_events() {
+    repeating_flags=()
+    non_repeating_flags=(--version -h --help)
+    repeating_options=()
+    non_repeating_options=()
+    __vmctl_offer_flags_options 0
+}
+
 _vmctl_service_config() {
     repeating_flags=()
     non_repeating_flags=(--version -h --help)
@@ -1925,6 +2344,36 @@ _vmctl_service_install-names() {
     case "${positional_number}" in
     1)
         __vmctl_add_completions -d
+        return
+        ;;
+    esac
+}
+
+_vmctl_menu() {
+    repeating_flags=()
+    non_repeating_flags=(--version -h --help)
+    repeating_options=()
+    non_repeating_options=()
+    __vmctl_offer_flags_options 0
+}
+
+_vmctl_top() {
+    repeating_flags=()
+    non_repeating_flags=(--once --version -h --help)
+    repeating_options=()
+    non_repeating_options=(-d --interval -n --count --format)
+    __vmctl_offer_flags_options 0
+
+    # Offer option value completions
+    case "${prev}" in
+    '-d'|'--interval')
+        return
+        ;;
+    '-n'|'--count')
+        return
+        ;;
+    '--format')
+        __vmctl_add_completions -W 'table'$'\n''json'
         return
         ;;
     esac

@@ -9,7 +9,7 @@ rom_image() {
 build_guest() {
   local name=$1 bits=$2 source objects=() entry
   shift 2
-  for source in guests/lib/start.S guests/lib/guest.c guests/lib/ide.c "$@"; do
+  for source in guests/lib/start.S guests/lib/guest.c guests/lib/ide.c guests/lib/net.c "$@"; do
     "compile$bits" "$source" "$work/$name.$(basename "$source").o" -Os -ffunction-sections -fdata-sections -Iinclude -Iguests/lib "-DBITS=$bits"
     objects+=("$work/$name.$(basename "$source").o")
   done

@@ -36,6 +36,12 @@ for name in "${names[@]}"; do
         ;;
     esac
     case $name in
+      pcnet-rings*) arguments+=(-nic user,model=pcnet) ;;
+      ne2000-rings*) arguments+=(-nic user,model=ne2k_pci) ;;
+      # QEMU 7.2 fails an assertion over the one, and over the other its card does not come to itself again.
+      virtio-rings* | e1000-rings*) continue ;;
+    esac
+    case $name in
       cdrom*)
         for block in $(seq 0 63); do printf '%2048s' "block $block "; done >"$work/cdrom"
         arguments+=(-drive "file=$work/cdrom,format=raw,if=ide,index=2,media=cdrom")

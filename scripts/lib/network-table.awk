@@ -12,7 +12,7 @@ function row(cell, what, title, isRate,    name, v, t, m, q) {
   }
   if (v == "" && t == "") return
   q = v == "" || t == "" || v == 0 || t == 0 ? "" : isRate ? v / t : t / v
-  printf "%-14s %-26s %10s %10s %8s%s\n", cell, title, shown(t), shown(v), q == "" ? "-" : sprintf("%.2f", q), \
+  printf "%-14s %-30s %10s %10s %8s%s\n", cell, title, shown(t), shown(v), q == "" ? "-" : sprintf("%.2f", q), \
     (q != "" && q < 1 ? "  worse" : "")
 }
 
@@ -23,7 +23,7 @@ function row(cell, what, title, isRate,    name, v, t, m, q) {
 }
 
 END {
-  printf "%-14s %-26s %10s %10s %8s\n", "card/network", "", "TCG", "vmctl", "ratio"
+  printf "%-14s %-30s %10s %10s %8s\n", "card/network", "", "TCG", "vmctl", "ratio"
   for (i = 1; i <= count; i++) {
     c = cells[i]
     row(c, "out-1", "out, 1 stream, Mbit/s", 1)
@@ -36,7 +36,7 @@ END {
     row(c, "udp-p99", "UDP exchange, 99 %, us", 0)
     row(c, "tcp-p50", "TCP exchange, median, us", 0)
     row(c, "tcp-p99", "TCP exchange, 99 %, us", 0)
-    row(c, "ping", "ping from the host, us", 0)
+    row(c, "ping", "ping from the host, median, us", 0)
     row(c, "idle", "idle, CPU thousandths", 0)
   }
 }

@@ -40,6 +40,20 @@ public final class GuestClock: @unchecked Sendable {
     started = nil
   }
 
+  /// Guest time stands still while `body` runs, as for a stopped clock, and has passed when it is over: the machine was
+  /// looked at, and nobody in it is to notice.
+  public func whileStill<Result>(_ body: () throws -> Result) rethrows -> Result {
+    guard started != nil else { return try body() }
+    let moment = hostNow()
+    base = base &+ (moment &- (started ?? moment))
+    started = nil
+    defer {
+      started = moment
+      onDeadlineChanged()
+    }
+    return try body()
+  }
+
   /// Sets guest time after a load; the clock must be stopped.
   public func set(_ now: UInt64) {
     precondition(started == nil, "guest time is set while stopped")

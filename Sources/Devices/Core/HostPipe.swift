@@ -60,6 +60,13 @@ public final class HostQueue<Item: Sendable>: @unchecked Sendable {
   private var counts = Counters()
   private var someoneWaits = false
   private var isClosed = false
+  /// How many items have been taken since it was made: the place of the next one.
+  private var taken: UInt64 = 0
+  /// While items are held: the place behind the last one that may be taken.
+  private var released: UInt64?
+  private var whenHeld: @Sendable () -> Void = {}
+  /// Something was put since the last mark.
+  private var hasHeld = false
   /// Held by who is in `whileOpen`. Taken before `lock`.
   private let gate = NSLock()
   private var whenItems: @Sendable () -> Void = {}
@@ -112,6 +119,56 @@ public final class HostQueue<Item: Sendable>: @unchecked Sendable {
     gate.withLock { lock.withLock { isClosed } ? nil : body() }
   }
 
+  // MARK: Held and released
+
+  /// What is put from now on waits, and what waits already does not: `release` says how far it may be taken.
+  /// - Parameter onHeld: called when something is put for the first time since this or the last `mark`, on the thread that
+  ///   puts, which must not wait for it.
+  public func hold(_ onHeld: @escaping @Sendable () -> Void) {
+    lock.withLock {
+      released = taken + UInt64(items.count - start)
+      (whenHeld, hasHeld) = (onHeld, false)
+    }
+  }
+
+  /// The place behind all that has been put.
+  public func mark() -> UInt64 {
+    lock.withLock {
+      hasHeld = false
+      return taken + UInt64(items.count - start)
+    }
+  }
+
+  /// What was put before `mark` may be taken.
+  public func release(through mark: UInt64) { change { $0 = $0.map { max($0, mark) } } }
+
+  /// Everything may be taken, from now on as well.
+  public func releaseAll() { change { $0 = nil } }
+
+  private func change(_ body: (inout UInt64?) -> Void) {
+    let wakes = lock.withLock { () -> (@Sendable () -> Void)? in
+      let before = available
+      body(&released)
+      return before == 0 && available > 0 ? whenItems : nil
+    }
+    wakes?()
+  }
+
+  /// Items that may be taken. With the lock held.
+  private var available: Int {
+    let waiting = items.count - start
+    guard let released else { return waiting }
+    return released > taken ? min(waiting, Int(clamping: released - taken)) : 0
+  }
+
+  /// Who is told of items that were just put, with the lock held.
+  private func whoIsTold(_ before: Int) -> (@Sendable () -> Void)? {
+    if before == 0 && available > 0 { return whenItems }
+    guard released != nil, !hasHeld else { return nil }
+    hasHeld = true
+    return whenHeld
+  }
+
   // MARK: Putting
 
   /// Whether `count` items would find room. After a no `onRoom` is called once, as after `offer`.
@@ -127,14 +184,14 @@ public final class HostQueue<Item: Sendable>: @unchecked Sendable {
   /// - Returns: how many were taken. The others stay with the caller.
   public func offer(_ new: some Collection<Item>) -> Int {
     let (accepted, wakes) = lock.withLock { () -> (Int, (@Sendable () -> Void)?) in
-      let used = items.count - start
+      let before = available
       let accepted = room(for: new)
       items.append(contentsOf: new.prefix(accepted))
       if accepted < new.count {
         counts.refusals += 1
         someoneWaits = true
       }
-      return (accepted, used == 0 && accepted > 0 ? whenItems : nil)
+      return (accepted, accepted > 0 ? whoIsTold(before) : nil)
     }
     wakes?()
     return accepted
@@ -162,9 +219,10 @@ public final class HostQueue<Item: Sendable>: @unchecked Sendable {
         counts.dropped += 1
         return (false, nil)
       }
+      let before = available
       if let size { bytes += size(item) }
       items.append(item)
-      return (true, used == 0 ? whenItems : nil)
+      return (true, whoIsTold(before))
     }
     wakes?()
     return isTaken
@@ -176,9 +234,10 @@ public final class HostQueue<Item: Sendable>: @unchecked Sendable {
   public func take(_ most: Int = .max) -> [Item] {
     let (taken, wakes) = lock.withLock { () -> ([Item], (@Sendable () -> Void)?) in
       guard !isClosed else { return ([], nil) }
-      let end = start + min(most, items.count - start)
+      let end = start + min(most, available)
       let taken = Array(items[start..<end])
       start = end
+      self.taken += UInt64(taken.count)
       if let size { for item in taken { bytes -= size(item) } }
       counts.taken += UInt64(taken.count)
       // What was taken leaves the array now and then, so that taking costs the same however much waits.
@@ -205,8 +264,10 @@ public final class HostQueue<Item: Sendable>: @unchecked Sendable {
     guard gate.try() else { return false }
     defer { gate.unlock() }
     let item = lock.withLock { () -> Item? in
-      guard !isClosed, !someoneWaits, items.count - start == 1, let item = items.last, wants(item) else { return nil }
+      guard !isClosed, !someoneWaits, items.count - start == 1, available == 1, let item = items.last, wants(item)
+      else { return nil }
       counts.taken += 1
+      taken += 1
       if let size { bytes -= size(item) }
       items.removeAll(keepingCapacity: true)
       start = 0

@@ -14,6 +14,7 @@ public final class VGA: PCIDevice, Device, PortIO, MemoryMappedIO {
   private var core: VGACore
   private let clock: GuestClock
   private let vram: UnsafeMutablePointer<UInt8>
+  private let changedPages: UnsafeMutablePointer<UInt8>
   private let vramSize: Int
   private var lfb: LinearFrameBuffer!
   private var registers: RegisterWindow!
@@ -32,9 +33,11 @@ public final class VGA: PCIDevice, Device, PortIO, MemoryMappedIO {
     // Zeros that the host has not had to make yet: most of it is never used.
     guard let zeros = calloc(vramSize, 1) else { preconditionFailure("out of memory") }
     vram = zeros.bindMemory(to: UInt8.self, capacity: vramSize)
-    core = VGACore(vram: vram, vramSize: vramSize)
+    changedPages = .allocate(capacity: vramSize >> VGACore.pageBits)
+    changedPages.initialize(repeating: 1, count: vramSize >> VGACore.pageBits)
+    core = VGACore(vram: vram, vramSize: vramSize, changedPages: changedPages)
     super.init(name: name, identity: PCIIdentity(vendor: 0x1234, device: 0x1111, revision: 2, classCode: 0x030000))
-    lfb = LinearFrameBuffer(vram, vramSize)
+    lfb = LinearFrameBuffer(vram, vramSize, changedPages)
     registers = RegisterWindow(self)
     addMemoryBar(0, .memory32(prefetchable: true), size: UInt64(vramSize), memory: memory) { [unowned self] in lfb }
     addMemoryBar(2, size: 4096, memory: memory) { [unowned self] in registers }
@@ -46,23 +49,40 @@ public final class VGA: PCIDevice, Device, PortIO, MemoryMappedIO {
     ports.map(self, 0x1CE...0x1D0)
   }
 
-  deinit { free(vram) }
+  deinit {
+    free(vram)
+    changedPages.deallocate()
+  }
 
   // MARK: The picture
 
   /// A picture of the screen as it stands. Machine lock held.
   /// - Parameter blinkOn: whether blinking text and the cursor show; nil: as the clock has it.
   public func renderFrame(blinkOn: Bool? = nil) -> Frame {
-    VGARenderer(core).render(blinkOn: blinkOn ?? (clock.now / Self.blinkHalfPeriod & 1 == 0))
+    VGARenderer(core, blinkOn: blinkOn ?? isBlinkOn).render()
   }
+
+  private var isBlinkOn: Bool { clock.now / Self.blinkHalfPeriod & 1 == 0 }
+
+  /// A copy of the screen, of which nothing is taken yet. There is one at a time: an earlier one is not to be used any more.
+  /// Machine lock held.
+  public func makeScreenCopy() -> ScreenCopy {
+    core.markChanged(0, count: vramSize)
+    return ScreenCopy(vramSize: vramSize)
+  }
+
+  /// Takes what has changed on the screen into its copy, or as much of it as takes a moment. Machine lock held.
+  /// - Returns: whether that was all; if not, it is to be called again.
+  public func take(into copy: ScreenCopy) -> Bool { copy.take(core, blinkOn: isBlinkOn) }
 
   /// The screen's lines in a text mode, without trailing blanks, or nil in a graphics mode. Machine lock held.
   public func textScreen() -> [String]? {
     let renderer = VGARenderer(core)
-    guard !core.dispiEnabled, !renderer.isGraphics else { return nil }
-    return (0..<renderer.textRows).map { row in
+    let timing = VGATiming(core.state)
+    guard !core.dispiEnabled, !timing.isGraphics else { return nil }
+    return (0..<timing.rows).map { row in
       var line = ""
-      for column in 0..<renderer.textColumns {
+      for column in 0..<timing.columns {
         line.append(CodePage437.character(renderer.textCell(column: column, row: row).character))
       }
       while line.last == " " { line.removeLast() }
@@ -136,10 +156,12 @@ public final class VGA: PCIDevice, Device, PortIO, MemoryMappedIO {
   private final class LinearFrameBuffer: MemoryMappedIO {
     private let bytes: UnsafeMutablePointer<UInt8>
     private let count: Int
+    private let changedPages: UnsafeMutablePointer<UInt8>
 
-    init(_ bytes: UnsafeMutablePointer<UInt8>, _ count: Int) {
+    init(_ bytes: UnsafeMutablePointer<UInt8>, _ count: Int, _ changedPages: UnsafeMutablePointer<UInt8>) {
       self.bytes = bytes
       self.count = count
+      self.changedPages = changedPages
     }
 
     func readMemory(offset: UInt64, size: Int) -> UInt64 {
@@ -161,6 +183,9 @@ public final class VGA: PCIDevice, Device, PortIO, MemoryMappedIO {
     func writeMemory(offset: UInt64, size: Int, value: UInt64) {
       let at = Int(offset)
       guard at &+ size <= count else { return }
+      changedPages[at &>> VGACore.pageBits] = 1
+      // Where it crosses into another page.
+      changedPages[(at &+ size &- 1) &>> VGACore.pageBits] = 1
       let pointer = UnsafeMutableRawPointer(bytes + at)
       switch size {
       case 4: pointer.storeBytes(of: UInt32(truncatingIfNeeded: value), as: UInt32.self)
@@ -252,5 +277,6 @@ public final class VGA: PCIDevice, Device, PortIO, MemoryMappedIO {
       UnsafeMutableRawPointer(vram).copyMemory(from: base, byteCount: used)
     }
     if before > used { memset(vram + used, 0, before - used) }
+    core.markChanged(0, count: vramSize)
   }
 }

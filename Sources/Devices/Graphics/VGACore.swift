@@ -60,6 +60,11 @@ struct VGACore {
   let vram: UnsafeMutablePointer<UInt8>
   /// Bytes, a power of two of at least 256 KiB.
   let vramSize: Int
+  /// A byte for each page of video memory, which is not 0 when the page has been written since a copy of it was taken
+  /// (`ScreenCopy`).
+  let changedPages: UnsafeMutablePointer<UInt8>
+  /// Bits of an address within a page.
+  static let pageBits = 12
   var state = State()
   /// What the memory path needs of the registers, worked out when they change.
   private(set) var path = MemoryPath()
@@ -85,9 +90,10 @@ struct VGACore {
     var oddEvenRead = false
   }
 
-  init(vram: UnsafeMutablePointer<UInt8>, vramSize: Int) {
+  init(vram: UnsafeMutablePointer<UInt8>, vramSize: Int, changedPages: UnsafeMutablePointer<UInt8>) {
     self.vram = vram
     self.vramSize = vramSize
+    self.changedPages = changedPages
     refresh()
   }
 
@@ -154,12 +160,25 @@ struct VGACore {
     guard offset >= path.windowStart, offset < path.windowEnd else { return }
     let address = offset &- path.windowStart &+ path.bank
     if path.isLinear {
-      if address < vramSize { vram[address] = value }
+      if address < vramSize { store(address, value) }
     } else if path.chain4 {
-      if address < vramSize, path.planeMask &>> UInt32((address & 3) &* 8) & 1 != 0 { vram[address] = value }
+      if address < vramSize, path.planeMask &>> UInt32((address & 3) &* 8) & 1 != 0 { store(address, value) }
     } else {
       writePlanar(address, value)
     }
+  }
+
+  @inline(__always)
+  private func store(_ address: Int, _ value: UInt8) {
+    vram[address] = value
+    changedPages[address &>> Self.pageBits] = 1
+  }
+
+  /// Says that `count` bytes from `address` on, all of them within the memory, have been written.
+  func markChanged(_ address: Int, count: Int) {
+    guard count > 0 else { return }
+    let (first, last) = (address >> Self.pageBits, (address + count - 1) >> Self.pageBits)
+    (changedPages + first).update(repeating: 1, count: last - first + 1)
   }
 
   private mutating func readPlanar(_ address: Int) -> UInt8 {
@@ -222,6 +241,7 @@ struct VGACore {
   private func storeCell(_ cell: Int, _ value: UInt32, _ mask: UInt32) {
     let kept = loadCell(cell) & ~mask
     UnsafeMutableRawPointer(vram + cell &* 4).storeBytes(of: kept | value & mask, as: UInt32.self)
+    changedPages[(cell &* 4) &>> Self.pageBits] = 1
   }
 }
 

@@ -187,6 +187,9 @@ extension VGACore {
     state.dispi[Dispi.xOffset] = 0
     state.dispi[Dispi.yOffset] = 0
     setVirtualWidth(width)
-    if value & Dispi.keepMemory == 0 { vram.update(repeating: 0, count: pitch * Int(height)) }
+    if value & Dispi.keepMemory == 0 {
+      vram.update(repeating: 0, count: pitch * Int(height))
+      markChanged(0, count: pitch * Int(height))
+    }
   }
 }

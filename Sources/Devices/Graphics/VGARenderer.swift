@@ -4,58 +4,92 @@
 /// picture has the proportions of the screen.
 struct VGARenderer {
   let core: VGACore
+  /// Dots of a line and lines of the picture.
+  let width: Int
+  let height: Int
+  private let kind: Kind
+  private let timing: VGATiming
+  private let blinkOn: Bool
   private let state: VGACore.State
-  private let colours: [UInt32]  // 256 palette entries as 0xRRGGBB
+  /// 256 palette entries, and the 16 of the attribute controller, as pixels.
+  private let colours: [UInt32]
+  private let palette: [UInt32]
 
-  init(_ core: VGACore) {
-    self.core = core
-    state = core.state
-    colours = Self.colours(core.state)
-  }
+  private enum Kind { case off, text, graphics, interface }
 
   /// - Parameter blinkOn: whether blinking characters and the cursor are in their visible half.
-  func render(blinkOn: Bool) -> Frame {
-    if core.dispiEnabled { return renderDispi() }
-    let width = dotsPerLine
-    let height = pictureLines
-    // Screen off (sequencer clocking mode bit 5), palette in the CPU's hands, or registers not set up: black.
-    let isOff = state.sequencer[1] & 0x20 != 0 || state.attributeIndex & 0x20 == 0
-    guard !isOff, state.sequencer[0] & 3 == 3 else { return Frame(width: width, height: height) }
-    if !isGraphics { return renderText(blinkOn: blinkOn) }
-    return renderGraphics()
+  init(_ core: VGACore, blinkOn: Bool = true) {
+    let registers = VGATiming(core.state)
+    self.core = core
+    self.blinkOn = blinkOn
+    state = core.state
+    timing = registers
+    let colours = Self.colours(core.state)
+    self.colours = colours
+    palette = (0..<16).map { Self.colour($0, core.state, colours) }
+    if core.dispiEnabled {
+      kind = .interface
+      width = max(Int(state.dispi[VGACore.Dispi.width]), 1)
+      height = max(Int(state.dispi[VGACore.Dispi.height]), 1)
+    } else {
+      // Screen off (sequencer clocking mode bit 5), palette in the CPU's hands, or registers not set up: black.
+      let isOff = state.sequencer[1] & 0x20 != 0 || state.attributeIndex & 0x20 == 0 || state.sequencer[0] & 3 != 3
+      kind = isOff ? .off : registers.isGraphics ? .graphics : .text
+      width = registers.dotsPerLine
+      height = registers.pictureLines
+    }
   }
 
-  // MARK: Registers
-
-  var isGraphics: Bool { state.graphics[6] & 1 != 0 }
-
-  private var characterColumns: Int { Int(state.crtc[1]) + 1 }
-  private var dotRepeat: Int { state.sequencer[1] & 8 != 0 ? 2 : 1 }
-  private var characterWidth: Int { !isGraphics && state.sequencer[1] & 1 == 0 ? 9 : 8 }
-
-  private var dotsPerLine: Int { characterColumns * characterWidth * dotRepeat }
-
-  private var scanLines: Int {
-    let overflow = Int(state.crtc[7])
-    return (Int(state.crtc[0x12]) | (overflow & 2) << 7 | (overflow & 0x40) << 3) + 1
+  /// The whole picture.
+  func render() -> Frame {
+    var frame = Frame(width: width, height: height)
+    frame.pixels.withUnsafeMutableBytes { bytes in
+      let pixels = bytes.bindMemory(to: UInt32.self)
+      guard let base = pixels.baseAddress else { return }
+      for y in 0..<height { draw(line: y, into: base + y * width) }
+    }
+    return frame
   }
 
-  /// The scan lines that hold whole rows of characters or pixels: a row that the end of the display cuts is not shown.
-  private var pictureLines: Int {
-    let row = linesPerRow * doubleScan
-    return max(scanLines / row, 1) * row
+  /// One line of the picture, in `width` pixels as `Frame` has them.
+  func draw(line y: Int, into line: UnsafeMutablePointer<UInt32>) {
+    switch kind {
+    case .off: line.update(repeating: Self.black, count: width)
+    case .text: drawText(y, line)
+    case .graphics: drawGraphics(y, line)
+    case .interface: drawInterface(y, line)
+    }
   }
 
-  private var lineCompare: Int {
-    let high = Int(state.crtc[7] & 0x10) << 4 | Int(state.crtc[9] & 0x40) << 3
-    return Int(state.crtc[0x18]) | high
+  /// The bytes of video memory that a line shows, if it shows nothing else; nil: it is not known.
+  func bytes(ofLine y: Int) -> Range<Int>? {
+    guard case .interface = kind, core.dispiPacked else { return nil }
+    let start = interfaceStart(y)
+    let end = start + width * interfaceBytes
+    return min(start, core.vramSize)..<min(end, core.vramSize)
   }
 
-  private var startAddress: Int { Int(state.crtc[0xC]) << 8 | Int(state.crtc[0xD]) }
-  /// Cells from one row to the next.
-  private var pitch: Int { Int(state.crtc[0x13]) * 2 }
-  private var doubleScan: Int { state.crtc[9] & 0x80 != 0 ? 2 : 1 }
-  private var linesPerRow: Int { Int(state.crtc[9] & 0x1F) + 1 }
+  /// The bytes of video memory that the picture is made of.
+  var shownBytes: Range<Int> {
+    guard case .interface = kind else { return 0..<1 << 18 }
+    let lineBytes = interfaceDepth == 4 ? width / 2 + 4 : width * interfaceBytes
+    let end = interfaceStart(height - 1) + lineBytes
+    return min(interfaceStart(0), core.vramSize)..<min(end, core.vramSize)
+  }
+
+  /// Whether the picture can change with the blink's halves.
+  var blinks: Bool {
+    guard case .text = kind else { return false }
+    return state.attribute[0x10] & 8 != 0 || state.crtc[0xA] & 0x20 == 0
+  }
+
+  private static let black: UInt32 = 0xFF00_0000
+
+  /// A pixel as `Frame` has it, of red, green and blue in this order from bit 16 down.
+  @inline(__always)
+  private static func pixel(_ colour: UInt32) -> UInt32 {
+    black | (colour & 0xFF) << 16 | colour & 0xFF00 | colour >> 16 & 0xFF
+  }
 
   private static func colours(_ state: VGACore.State) -> [UInt32] {
     let eightBits = state.dispi[VGACore.Dispi.enable] & VGACore.Dispi.dac8Bits != 0
@@ -66,13 +100,16 @@ struct VGARenderer {
         let value = eightBits ? raw : raw << 2 | (raw & 0x3F) >> 4
         colour = colour << 8 | UInt32(value)
       }
-      return colour
+      return pixel(colour)
     }
   }
 
   /// A 4-bit colour through the attribute controller's palette and the DAC (AR14, AR10 bit 7).
-  private func colour(_ value: Int) -> UInt32 {
-    let index = value & enabledPlanes
+  private static func colour(_ value: Int, _ state: VGACore.State, _ colours: [UInt32]) -> UInt32 {
+    // Colour plane enable (AR12). Text modes show all planes when none is enabled: systems that leave the register at 0 are
+    // readable on the adapters that guests know.
+    let planes = Int(state.attribute[0x12] & 0xF)
+    let index = value & (planes == 0 && state.graphics[6] & 1 == 0 ? 0xF : planes)
     var entry = Int(state.attribute[index] & 0x3F)
     if state.attribute[0x10] & 0x80 != 0 {
       entry = entry & 0xF | Int(state.attribute[0x14] & 0xF) << 4
@@ -82,26 +119,19 @@ struct VGARenderer {
     return colours[entry & Int(state.dacMask)]
   }
 
-  /// Colour plane enable (AR12). Text modes show all planes when none is enabled: systems that leave the register at 0 are
-  /// readable on the adapters that guests know.
-  private var enabledPlanes: Int {
-    let planes = Int(state.attribute[0x12] & 0xF)
-    return planes == 0 && !isGraphics ? 0xF : planes
-  }
-
-  private var palette16: [UInt32] { (0..<16).map { colour($0) } }
-
   /// A byte of video memory; addresses wrap at the VGA's 256 KiB.
   private func memory(_ cell: Int, _ plane: Int) -> UInt8 { core.vram[(cell & 0xFFFF) * 4 + plane] }
 
-  // MARK: Text
+  /// A cell's four planes, plane 0 in the lowest byte.
+  private func planes(_ cell: Int) -> UInt32 {
+    UnsafeRawPointer(core.vram + (cell & 0xFFFF) * 4).loadUnaligned(as: UInt32.self)
+  }
 
-  var textColumns: Int { characterColumns }
-  var textRows: Int { max(1, scanLines / (linesPerRow * doubleScan)) }
+  // MARK: Text
 
   /// Character and attribute at a place on the screen.
   func textCell(column: Int, row: Int) -> (character: UInt8, attribute: UInt8) {
-    let cell = startAddress + row * pitch + column
+    let cell = timing.startAddress + row * timing.pitch + column
     return (memory(cell, 0), memory(cell, 1))
   }
 
@@ -113,48 +143,48 @@ struct VGARenderer {
     return (plain, alternate)
   }
 
-  private func renderText(blinkOn: Bool) -> Frame {
-    var canvas = Canvas(width: dotsPerLine, height: pictureLines)
-    let colours = palette16
+  private func drawText(_ y: Int, _ out: UnsafeMutablePointer<UInt32>) {
     let fonts = fontOffsets
-    let rowHeight = linesPerRow * doubleScan
+    let rowHeight = timing.linesPerRow * timing.doubleScan
     let blinks = state.attribute[0x10] & 8 != 0
+    let repeatsNinth = state.attribute[0x10] & 4 != 0
+    let isMonochrome = state.attribute[0x10] & 2 != 0
+    let underline = Int(state.crtc[0x14] & 0x1F)
     let cursorCell = Int(state.crtc[0xE]) << 8 | Int(state.crtc[0xF])
-    let cursorLines = Int(state.crtc[0xA] & 0x1F)...max(Int(state.crtc[0xA] & 0x1F), Int(state.crtc[0xB] & 0x1F))
-    let showsCursor = state.crtc[0xA] & 0x20 == 0 && blinkOn && state.crtc[0xB] & 0x1F >= state.crtc[0xA] & 0x1F
-    let split = lineCompare
-    for y in 0..<pictureLines {
-      let isBelowSplit = y > split
-      let line = isBelowSplit ? y - split - 1 : y + Int(state.crtc[8] & 0x1F)
-      let row = line / rowHeight
-      let scan = line % rowHeight / doubleScan
-      let start = (isBelowSplit ? 0 : startAddress) + row * pitch
-      for column in 0..<characterColumns {
-        let cell = start + column
-        let character = memory(cell, 0)
-        let attribute = Int(memory(cell, 1))
-        let font = attribute & 8 != 0 ? fonts.alternate : fonts.plain
-        var bits = Int(memory(font + Int(character) * 32 + scan, 2)) << 1
-        // The ninth dot repeats the eighth for the line drawing characters (AR10 bit 2).
-        if state.attribute[0x10] & 4 != 0 && (0xC0...0xDF).contains(character) { bits |= bits >> 1 & 1 }
-        var background = attribute >> 4
-        if blinks {
-          background &= 7
-          if attribute & 0x80 != 0 && !blinkOn { bits = 0 }
-        }
-        // Underline: monochrome attributes of foreground 1 and background 0.
-        if attribute & 0x77 == 0x01 && scan == Int(state.crtc[0x14] & 0x1F) && state.attribute[0x10] & 2 != 0 {
-          bits = 0x1FF
-        }
-        if showsCursor && cell & 0xFFFF == cursorCell && cursorLines.contains(scan) { bits = 0x1FF }
-        let foreground = colours[attribute & 0xF]
-        for dot in 0..<characterWidth {
-          let colour = bits >> (8 - dot) & 1 != 0 ? foreground : colours[background]
-          for copy in 0..<dotRepeat { canvas.set((column * characterWidth + dot) * dotRepeat + copy, y, colour) }
+    let (cursorStart, cursorEnd) = (Int(state.crtc[0xA] & 0x1F), Int(state.crtc[0xB] & 0x1F))
+    let split = timing.lineCompare
+    let isBelowSplit = y > split
+    let line = isBelowSplit ? y - split - 1 : y + Int(state.crtc[8] & 0x1F)
+    let scan = line % rowHeight / timing.doubleScan
+    let start = (isBelowSplit ? 0 : timing.startAddress) + line / rowHeight * timing.pitch
+    let showsCursor = state.crtc[0xA] & 0x20 == 0 && blinkOn && cursorStart <= scan && scan <= cursorEnd
+    let (characterWidth, dotRepeat) = (timing.characterWidth, timing.dotRepeat)
+    var x = 0
+    for column in 0..<timing.columns {
+      let cell = start + column
+      let character = memory(cell, 0)
+      let attribute = Int(memory(cell, 1))
+      let font = attribute & 8 != 0 ? fonts.alternate : fonts.plain
+      var bits = Int(memory(font + Int(character) * 32 + scan, 2)) << 1
+      // The ninth dot repeats the eighth for the line drawing characters (AR10 bit 2).
+      if repeatsNinth && (0xC0...0xDF).contains(character) { bits |= bits >> 1 & 1 }
+      var background = attribute >> 4
+      if blinks {
+        background &= 7
+        if attribute & 0x80 != 0 && !blinkOn { bits = 0 }
+      }
+      // Underline: monochrome attributes of foreground 1 and background 0.
+      if attribute & 0x77 == 0x01 && scan == underline && isMonochrome { bits = 0x1FF }
+      if showsCursor && cell & 0xFFFF == cursorCell { bits = 0x1FF }
+      let colours = (palette[background], palette[attribute & 0xF])
+      for dot in 0..<characterWidth {
+        let colour = bits >> (8 - dot) & 1 != 0 ? colours.1 : colours.0
+        for _ in 0..<dotRepeat {
+          out[x] = colour
+          x += 1
         }
       }
     }
-    return canvas.frame
   }
 
   // MARK: Graphics
@@ -169,123 +199,106 @@ struct VGARenderer {
     return address
   }
 
-  private func renderGraphics() -> Frame {
-    var canvas = Canvas(width: dotsPerLine, height: pictureLines)
-    let colours = palette16
-    let split = lineCompare
+  private func drawGraphics(_ y: Int, _ out: UnsafeMutablePointer<UInt32>) {
+    let split = timing.lineCompare
     let is256 = state.graphics[5] & 0x40 != 0
     let isInterleaved = state.graphics[5] & 0x20 != 0
-    let rowHeight = linesPerRow * doubleScan
+    let (dotRepeat, doubleScan, mask) = (timing.dotRepeat, timing.doubleScan, Int(state.dacMask))
     // Panning counts dots, or half dots in the 256-colour modes; below the split it stops if AR10 bit 5 says so.
     let panning = Int(state.attribute[0x13] & (is256 ? 6 : 7))
-    for y in 0..<pictureLines {
-      let isBelowSplit = y > split
-      let line = isBelowSplit ? y - split - 1 : y
-      let scan = line / doubleScan % linesPerRow
-      let start = (isBelowSplit ? 0 : startAddress) + line / rowHeight * pitch
-      let shift = isBelowSplit && state.attribute[0x10] & 0x20 != 0 ? 0 : panning
-      var x = -shift * (is256 ? 1 : dotRepeat)
-      for column in 0...characterColumns {
-        let cell = graphicsCell(start + column, scan: scan)
-        for dot in 0..<8 {
-          let value: Int
-          if is256 {
-            value = Int(memory(cell, dot >> 1))
-          } else if isInterleaved {
-            value = interleavedPixel(cell, dot)
-          } else {
-            value = planarPixel(cell, dot)
-          }
-          let colour = is256 ? self.colours[value & Int(state.dacMask)] : colours[value]
-          for _ in 0..<dotRepeat {
-            if x >= 0 && x < canvas.width { canvas.set(x, y, colour) }
-            x += 1
-          }
+    let isBelowSplit = y > split
+    let line = isBelowSplit ? y - split - 1 : y
+    let scan = line / doubleScan % timing.linesPerRow
+    let start =
+      (isBelowSplit ? 0 : timing.startAddress) + line / (timing.linesPerRow * doubleScan) * timing.pitch
+    let shift = isBelowSplit && state.attribute[0x10] & 0x20 != 0 ? 0 : panning
+    var x = -shift * (is256 ? 1 : dotRepeat)
+    for column in 0...timing.columns {
+      let cell = planes(graphicsCell(start + column, scan: scan))
+      for dot in 0..<8 {
+        let colour: UInt32
+        if is256 {
+          colour = colours[Int(cell >> UInt32(dot >> 1 * 8) & 0xFF) & mask]
+        } else {
+          colour = palette[isInterleaved ? Self.interleavedPixel(cell, dot) : Self.planarPixel(cell, dot)]
+        }
+        for _ in 0..<dotRepeat {
+          if x >= 0 && x < width { out[x] = colour }
+          x += 1
         }
       }
     }
-    return canvas.frame
   }
 
-  private func planarPixel(_ cell: Int, _ dot: Int) -> Int {
-    let bit = 7 - dot
-    var value = 0
-    for plane in 0..<4 { value |= Int(memory(cell, plane) >> UInt8(bit) & 1) << plane }
-    return value
+  private static func planarPixel(_ cell: UInt32, _ dot: Int) -> Int {
+    let bits = cell >> UInt32(7 - dot) & 0x0101_0101
+    return Int((bits | bits >> 7 | bits >> 14 | bits >> 21) & 0xF)
   }
 
   /// CGA's two bits a pixel: planes 0 and 2 give the first four pixels, planes 1 and 3 the next.
-  private func interleavedPixel(_ cell: Int, _ dot: Int) -> Int {
-    let plane = dot >> 2
-    let shift = UInt8(6 - (dot & 3) * 2)
-    let low = Int(memory(cell, plane) >> shift & 3)
-    let high = Int(memory(cell, plane + 2) >> shift & 3)
-    return low | high << 2
+  private static func interleavedPixel(_ cell: UInt32, _ dot: Int) -> Int {
+    let shift = UInt32(dot >> 2 * 8 + 6 - (dot & 3) * 2)
+    return Int(cell >> shift & 3 | (cell >> (shift + 16) & 3) << 2)
   }
 
   // MARK: Display interface modes
 
-  private func renderDispi() -> Frame {
-    let width = Int(state.dispi[VGACore.Dispi.width])
-    let height = Int(state.dispi[VGACore.Dispi.height])
-    let depth = Int(state.dispi[VGACore.Dispi.depth])
-    let pitch = core.dispiPitch
-    let bytes = (depth + 7) / 8
+  private var interfaceDepth: Int { Int(state.dispi[VGACore.Dispi.depth]) }
+  private var interfaceBytes: Int { (interfaceDepth + 7) / 8 }
+
+  /// The address of a line's first pixel; in a planar mode of the eight pixels that it is among.
+  private func interfaceStart(_ y: Int) -> Int {
     let left = Int(state.dispi[VGACore.Dispi.xOffset])
-    let top = Int(state.dispi[VGACore.Dispi.yOffset])
-    var canvas = Canvas(width: max(width, 1), height: max(height, 1))
-    let palette = palette16
-    for y in 0..<height {
-      let row = (top + y) * pitch
-      for x in 0..<width {
-        if depth == 4 {
-          let pixel = left + x
-          let at = row + pixel / 8 * 4
-          guard at + 4 <= core.vramSize else { continue }
-          var value = 0
-          for plane in 0..<4 { value |= Int(core.vram[at + plane] >> UInt8(7 - pixel & 7) & 1) << plane }
-          canvas.set(x, y, palette[value])
-          continue
-        }
-        let at = row + (left + x) * bytes
-        guard at + bytes <= core.vramSize else { continue }
-        canvas.set(x, y, packedColour(core.vram + at, depth))
-      }
-    }
-    return canvas.frame
+    let row = (Int(state.dispi[VGACore.Dispi.yOffset]) + y) * core.dispiPitch
+    return row + (interfaceDepth == 4 ? left / 8 * 4 : left * interfaceBytes)
   }
 
-  private func packedColour(_ pointer: UnsafeMutablePointer<UInt8>, _ depth: Int) -> UInt32 {
-    switch depth {
-    case 8: return colours[Int(pointer[0] & state.dacMask)]
+  private func drawInterface(_ y: Int, _ out: UnsafeMutablePointer<UInt32>) {
+    let start = interfaceStart(y)
+    guard interfaceDepth != 4 else { return drawInterfacePlanes(start, out) }
+    // Beyond the memory the picture is black.
+    let room = max(0, core.vramSize - start) / interfaceBytes
+    let count = min(width, room)
+    let from = UnsafeRawPointer(core.vram + min(start, core.vramSize))
+    switch interfaceDepth {
+    case 8:
+      let mask = Int(state.dacMask)
+      for x in 0..<count { out[x] = colours[Int(from.load(fromByteOffset: x, as: UInt8.self)) & mask] }
     case 15, 16:
-      let value = UInt32(pointer[0]) | UInt32(pointer[1]) << 8
-      let greenBits: UInt32 = depth == 15 ? 5 : 6
-      let blue = Self.widen(value & 0x1F, 5)
-      let green = Self.widen(value >> 5 & ((1 << greenBits) - 1), greenBits)
-      let red = Self.widen(value >> (5 + greenBits) & 0x1F, 5)
-      return red << 16 | green << 8 | blue
-    default: return UInt32(pointer[2]) << 16 | UInt32(pointer[1]) << 8 | UInt32(pointer[0])
+      let greenBits: UInt32 = interfaceDepth == 15 ? 5 : 6
+      for x in 0..<count {
+        let value = UInt32(from.loadUnaligned(fromByteOffset: x &* 2, as: UInt16.self))
+        let blue = Self.widen(value & 0x1F, 5)
+        let green = Self.widen(value >> 5 & ((1 << greenBits) - 1), greenBits)
+        let red = Self.widen(value >> (5 + greenBits) & 0x1F, 5)
+        out[x] = Self.pixel(red << 16 | green << 8 | blue)
+      }
+    case 24:
+      for x in 0..<count {
+        let at = x &* 3
+        let low = UInt32(from.loadUnaligned(fromByteOffset: at, as: UInt16.self))
+        out[x] = Self.pixel(low | UInt32(from.load(fromByteOffset: at &+ 2, as: UInt8.self)) << 16)
+      }
+    default:
+      for x in 0..<count { out[x] = Self.pixel(from.loadUnaligned(fromByteOffset: x &* 4, as: UInt32.self)) }
+    }
+    if count < width { (out + count).update(repeating: Self.black, count: width - count) }
+  }
+
+  private func drawInterfacePlanes(_ start: Int, _ out: UnsafeMutablePointer<UInt32>) {
+    let left = Int(state.dispi[VGACore.Dispi.xOffset]) & 7
+    for x in 0..<width {
+      let at = start + (left + x) / 8 * 4
+      guard at + 4 <= core.vramSize else {
+        out[x] = Self.black
+        continue
+      }
+      let cell = UnsafeRawPointer(core.vram + at).loadUnaligned(as: UInt32.self)
+      out[x] = palette[Self.planarPixel(cell, (left + x) & 7)]
     }
   }
 
   private static func widen(_ value: UInt32, _ bits: UInt32) -> UInt32 {
     value << (8 - bits) | value >> (2 * bits - 8)
-  }
-
-  /// A frame being drawn.
-  private struct Canvas {
-    var frame: Frame
-    var width: Int { frame.width }
-
-    init(width: Int, height: Int) { frame = Frame(width: width, height: height) }
-
-    @inline(__always)
-    mutating func set(_ x: Int, _ y: Int, _ colour: UInt32) {
-      let at = (y &* frame.width &+ x) &* 4
-      frame.pixels[at] = UInt8(truncatingIfNeeded: colour >> 16)
-      frame.pixels[at + 1] = UInt8(truncatingIfNeeded: colour >> 8)
-      frame.pixels[at + 2] = UInt8(truncatingIfNeeded: colour)
-    }
   }
 }

@@ -126,9 +126,11 @@ open class PCIDevice {
       onUnmap: { _ in memory.unmap(name: region) })
   }
 
-  /// Declares the expansion ROM (PCI 3.0, 6.2.5.2), padded to a power of two of at least 2 KiB.
+  /// Declares the expansion ROM (PCI 3.0, 6.2.5.2), padded to a power of two of at least 2 KiB. It is made to name this device.
   public func setExpansionROM(_ image: [UInt8], memory: PhysicalMemory) {
     guard !image.isEmpty, romBytes == nil, image.count <= 16 << 20 else { return }
+    let image = ExpansionROM.image(
+      image, vendor: configuration.word(PCIRegister.vendorID), device: configuration.word(PCIRegister.deviceID))
     var size = 4096
     while size < image.count { size *= 2 }
     var bytes: UnsafeMutableRawPointer?

@@ -115,7 +115,7 @@ public final class IDEDrive {
   private static func perform(
     _ request: IDEDriveCore.Request, on image: any DiskImage, _ buffer: UnsafeMutablePointer<UInt8>
   ) -> Bool {
-    do {
+    do throws(DiskImageError) {
       switch request.operation {
       case .read:
         try image.read(at: request.offset, into: UnsafeMutableRawBufferPointer(start: buffer, count: request.length))
@@ -125,6 +125,7 @@ public final class IDEDrive {
       }
       return true
     } catch {
+      image.note(failure: error)
       return false
     }
   }

@@ -170,6 +170,7 @@ public final class VirtioBlock: VirtioPCI, Device {
         if flushesAfterwards { try image.flush() }
         status = .done
       } catch {
+        image.note(failure: error)
         status = .failed
       }
     }

@@ -31,6 +31,9 @@ public final class VirtioConsole: VirtioPCI, Device {
 
   private var typed: [UInt8] = []
   private var wantsRoom = false
+  /// Of the terminal that the guest is shown on, in characters.
+  private var columns: UInt16 = 80
+  private var rows: UInt16 = 25
 
   /// - Parameter fabric: takes messages in place of the interrupt pin.
   public init(
@@ -45,8 +48,18 @@ public final class VirtioConsole: VirtioPCI, Device {
       fabric: fabric)
   }
 
-  /// 80 columns, 25 rows, one port, and the place for a byte to print.
-  override var deviceConfiguration: [UInt8] { [80, 0, 25, 0, 1, 0, 0, 0, 0, 0, 0, 0] }
+  /// Columns, rows, one port, and the place for a byte to print.
+  override var deviceConfiguration: [UInt8] {
+    let size = [columns, rows].flatMap { [UInt8(truncatingIfNeeded: $0), UInt8($0 >> 8)] }
+    return size + [1, 0, 0, 0, 0, 0, 0, 0]
+  }
+
+  /// The terminal has another size, in characters; the guest is told. Zeros are no size.
+  public func resize(columns: UInt16, rows: UInt16) {
+    guard columns > 0, rows > 0, (columns, rows) != (self.columns, self.rows) else { return }
+    (self.columns, self.rows) = (columns, rows)
+    configurationChanged()
+  }
 
   override func writeDeviceConfiguration(_ offset: Int, _ value: UInt8) {
     // Allowed from the beginning on, whatever has been agreed on (5.3.5).
@@ -130,12 +143,15 @@ public final class VirtioConsole: VirtioPCI, Device {
   private struct Saved: Codable {
     var function: FunctionState
     var typed: [UInt8]
+    /// Missing in states of before.
+    var columns: UInt16?
+    var rows: UInt16?
   }
   private static let kind = "virtio-console"
   private static let version = 1
 
   public func save() throws -> StateSection {
-    let saved = Saved(function: functionState, typed: typed)
+    let saved = Saved(function: functionState, typed: typed, columns: columns, rows: rows)
     return try StateSection(name: name, kind: Self.kind, version: Self.version, state: saved)
   }
 
@@ -145,5 +161,6 @@ public final class VirtioConsole: VirtioPCI, Device {
     try requireValid(saved.typed.count <= Self.queueSize, in: section, "what was typed")
     restore(saved.function)
     typed = saved.typed
+    (columns, rows) = (saved.columns ?? 80, saved.rows ?? 25)
   }
 }

@@ -41,6 +41,31 @@ public struct NATReport: Codable, Equatable, Sendable {
   /// Connections that were reset because their host was lost.
   public var resets: UInt64 = 0
 
+  /// The flows that other hosts carry, by host: "2 TCP by a 192.0.2.1 (tcp 10.0.2.15:22 192.0.2.7:4000, ...)"; nil: there are
+  /// none.
+  public var carried: String? {
+    let others = hosts.filter { $0.name != nil }
+    guard !others.isEmpty else { return nil }
+    return others.map { host in
+      "\(host.counts) by \(host.name ?? "")\(Self.list(flows.filter { $0.host == host.name }, of: host))"
+    }
+    .joined(separator: "; ")
+  }
+
+  /// All of them, whoever has their sockets.
+  public var whole: String {
+    let all = Host(tcp: hosts.reduce(0) { $0 + $1.tcp }, udp: hosts.reduce(0) { $0 + $1.udp })
+    return all.counts + Self.list(flows, of: all)
+  }
+
+  /// A few of the flows by name, in brackets.
+  private static func list(_ flows: [Flow], of host: Host) -> String {
+    guard !flows.isEmpty else { return "" }
+    let most = 8
+    let names = flows.prefix(most).map(\.name) + (host.tcp + host.udp > most ? ["..."] : [])
+    return " (\(names.joined(separator: ", ")))"
+  }
+
   /// Flows in all.
   public var count: Int { hosts.reduce(0) { $0 + $1.tcp + $1.udp } }
 

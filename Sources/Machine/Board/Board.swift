@@ -33,7 +33,7 @@ final class Board {
     graphics = GraphicsPart(bench, pci, bios: firmware.vgaBIOS)
     let sockets = AddOn.Sockets(bench: bench, interrupts: interrupts, pci: pci.bus)
     network = try NetworkPart(sockets)
-    serial = SerialPart(bench, interrupts)
+    serial = SerialPart(sockets)
     let addOns = AddOn.all.compactMap { $0.make(configuration, sockets) }
     processors = try CPUPart(bench, interrupts, platform)
     let parts: [any BoardPart] = [
@@ -53,6 +53,11 @@ final class Board {
   var log: (String) -> Void {
     get { bench.requests.onLog }
     set { bench.requests.onLog = newValue }
+  }
+
+  var onDiskFailure: @Sendable (DiskImageError, _ before: Int) -> Void {
+    get { bench.requests.onDiskFailure }
+    set { bench.requests.onDiskFailure = newValue }
   }
 
   func reset() {
@@ -80,14 +85,16 @@ final class Board {
 
   var memory: PhysicalMemory { bench.memory }
   var clock: GuestClock { bench.clock }
+  /// nil: guest time is the host's.
+  var instructionClock: InstructionClock? { bench.instructionClock }
   var cpus: [CPU] { processors.cpus }
   var environments: [BoardEnvironment] { processors.environments }
   var profile: CPUProfile { processors.profile }
   var disks: any DiskWorker { storage.disks }
   var vga: VGA { graphics.vga }
   var keyboard: Keyboard8042 { platform.keyboard }
-  /// By slot.
-  var uarts: [Int: SerialPort] { serial.ports }
+  /// By slot, the virtio console's behind those of the UARTs.
+  var serialPorts: [Int: SerialPort] { serial.ports }
   /// By slot.
   var networkPorts: [Int: NetworkPort] { network.ports }
   var pciDescription: String { pci.description }

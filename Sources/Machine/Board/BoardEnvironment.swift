@@ -18,6 +18,8 @@ final class BoardEnvironment: CPUEnvironment {
   unowned var cpu: CPU!
   /// Wakes the CPU's thread when it is halted. Set by the machine.
   var wake: () -> Void = {}
+  /// Where to write down what the CPU does. Changes while that rests.
+  var trace: ExecutionTrace?
 
   init(
     _ bench: Workbench, _ fabric: InterruptFabric, _ apic: LocalAPIC, _ coprocessorError: CoprocessorErrorLatch
@@ -59,25 +61,39 @@ final class BoardEnvironment: CPUEnvironment {
   // MARK: Bus cycles
 
   override func readPort(_ port: UInt16, size: Int) -> UInt32 {
-    lock.withLock { ports.read(port, size: size) }
+    let value = lock.withLock { ports.read(port, size: size) }
+    trace?.port(cpu, port, size: size, value: value, isWrite: false)
+    return value
   }
 
   override func writePort(_ port: UInt16, size: Int, value: UInt32) {
+    trace?.port(cpu, port, size: size, value: value, isWrite: true)
     lock.withLock { ports.write(port, size: size, value: value) }
   }
 
   override func readIO(_ physical: UInt64, size: Int) -> UInt64 {
-    lock.withLock {
+    let value = lock.withLock {
       fabric.currentCPU = index
       return memory.readIO(physical, size: size)
     }
+    trace?.memory(cpu, physical, size: size, value: value, isWrite: false)
+    return value
   }
 
   override func writeIO(_ physical: UInt64, size: Int, value: UInt64) {
+    trace?.memory(cpu, physical, size: size, value: value, isWrite: true)
     lock.withLock {
       fabric.currentCPU = index
       memory.writeIO(physical, size: size, value: value)
     }
+  }
+
+  // MARK: What is traced
+
+  override func willExecute() { trace?.execute(cpu) }
+
+  override func willDeliver(_ vector: UInt8, errorCode: UInt32?, isExternal: Bool) {
+    trace?.deliver(cpu, vector, errorCode, isExternal: isExternal)
   }
 
   // MARK: Interrupts and time

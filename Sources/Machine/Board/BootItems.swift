@@ -14,7 +14,7 @@ enum BootItems {
       return []
     }
     var files = [try GuestFile(name: "kernel", setting: "kernel", path: kernel)]
-    let isLinux = hasLinuxHeader(files[0].bytes)
+    let isLinux = LinuxImage.isOne(files[0].bytes)
     if !isLinux { try checkMultiboot(files[0].bytes, kernel) }
     if let initrd = configuration.initrd {
       let modules = BootModule.list(initrd)
@@ -29,6 +29,12 @@ enum BootItems {
         files.append(try GuestFile(name: name, setting: "initrd", path: module.path))
       }
     }
+    if let linux = LinuxImage(files[0].bytes) {
+      try linux.check(
+        initrd: files.first { $0.name == "initrd" }?.bytes.count ?? 0,
+        commandLine: configuration.append?.utf8.count ?? 0,
+        memory: min(UInt64(configuration.memoryMB) << 20, PhysicalMemory.lowLimit))
+    }
     if let append = configuration.append {
       files.append(GuestFile(name: "command line", setting: "append", bytes: Array(append.utf8)))
     }
@@ -36,11 +42,6 @@ enum BootItems {
   }
 
   private static let moduleLimit = 64
-
-  /// The signature of a bzImage's header (Linux, Documentation/arch/x86/boot.rst).
-  private static func hasLinuxHeader(_ kernel: [UInt8]) -> Bool {
-    kernel.count > 0x206 && kernel[0x202..<0x206].elementsEqual([0x48, 0x64, 0x72, 0x53])
-  }
 
   /// The boot ROM looks for the multiboot header on a multiple of 4 in the first 8 KiB (specification 0.6.96, 3.1). What it
   /// says of the kernel's segments it says on the machine's console.
@@ -71,6 +72,7 @@ enum BootItems {
     let board = DSDT.Board(
       cpus: configuration.cpus, uarts: configuration.uarts.map { ($0.slot, $0.ioBase, $0.irq) },
       ethernet: configuration.isaAdapters, hasHPET: configuration.hpet,
+      panicPort: configuration.pvpanic ? PVPanic.port : nil,
       pciMemoryStart: memory.lowSize <= 0x8000_0000 ? 0x8000_0000 : 0xC000_0000)
     func tables(_ loader: inout TableLoader) -> ACPITables {
       ACPITables(board, powerBase: powerBase() ?? 0x600, loader: &loader)
@@ -121,7 +123,7 @@ enum BootItems {
     if !order.isEmpty {
       config.add(file: "bootorder", data: Data((order.joined(separator: "\n") + "\nHALT\0").utf8))
     }
-    let isLinux = files.first.map { hasLinuxHeader($0.bytes) } ?? true
+    let isLinux = files.first.map { LinuxImage.isOne($0.bytes) } ?? true
     var module = 0
     for file in files {
       let data = Data(file.bytes)
@@ -142,7 +144,7 @@ enum BootItems {
   }
 
   /// SeaBIOS's names of the drives that a boot device stands for, in Open Firmware's notation.
-  private static func paths(of device: MachineConfiguration.BootDevice, _ configuration: MachineConfiguration)
+  static func paths(of device: MachineConfiguration.BootDevice, _ configuration: MachineConfiguration)
     -> [String]
   {
     let kind: MachineConfiguration.Attachment.Kind
@@ -150,7 +152,12 @@ enum BootItems {
     case .none, .floppy: return []
     // The path as SeaBIOS forms it, slots in hexadecimal (SeaBIOS: src/boot.c).
     case .net:
-      return configuration.networkAdapters.map {
+      return configuration.networkAdapters.sorted { first, second in
+        func turn(_ card: MachineConfiguration.NetworkAdapter) -> (Int, Int) {
+          (card.bootPriority == 0 ? .max : card.bootPriority, card.slot)
+        }
+        return turn(first) < turn(second)
+      }.map {
         "/pci@i0cf8/ethernet@\(String($0.slot + 2, radix: 16))/ethernet-phy@0"
       }
     case .dvd: kind = .dvddrive

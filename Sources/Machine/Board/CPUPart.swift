@@ -19,13 +19,16 @@ final class CPUPart {
       let environment = BoardEnvironment(bench, interrupts.fabric, apic, platform.coprocessorError)
       let cpu = CPU(index: apic.index, profile: profile, memory: bench.memory, environment: environment)
       environment.cpu = cpu
-      cpu.accelerator = bench.configuration.accelerator == .translator ? .translator : .interpreter
+      let configuration = bench.configuration
+      cpu.accelerator =
+        configuration.accelerator == .translator && !configuration.deterministic ? .translator : .interpreter
       cpu.verifiesCode = bench.configuration.verifyCode
       environment.connect()
       cpu.join(group)
       cpus.append(cpu)
       environments.append(environment)
     }
+    if let clock = bench.instructionClock, let cpu = cpus.first { clock.follow(cpu) }
     self.profile = profile
     self.cpus = cpus
     self.environments = environments
@@ -43,6 +46,7 @@ final class CPUPart {
     guard var profile = CPUProfile.named(configuration.cpuProfile) else {
       throw .noSuchCPUProfile(configuration.cpuProfile, known: CPUProfile.all.map(\.name))
     }
+    profile = CPUPortability.apply(configuration.cpuidPortabilityLevel, to: profile)
     for change in configuration.cpuidOverrides {
       if let registers = change.registers, registers.count == 4 {
         profile = profile.setting(

@@ -8,6 +8,7 @@ final class FirmwarePart: BoardPart {
   private let bootFiles: [GuestFile]
   private let config: FirmwareConfig
   private let image: ROMImage
+  private let words: FirmwareWords?
 
   var devices: [any Device] { [config] }
 
@@ -29,6 +30,11 @@ final class FirmwarePart: BoardPart {
     bench.memory.mapROM(image.bytes, name: "bios", start: 0x1_0000_0000 - size, length: size)
     let low = min(size, 0x20000)
     bench.memory.mapROM(image.bytes + Int(size - low), name: "bios.low", start: 0x100000 - low, length: low)
+    // The debug ports have it, where they are, with all that is written.
+    let requests = bench.requests
+    words =
+      bench.configuration.debugPorts
+      ? nil : FirmwareWords(ports: bench.ports) { requests.log(VirtualMachine.nothingBootable) }
     // A teleport or a saved state will ask for the files' digests, and should not have to wait for them.
     let files = [bios, vgaBIOS] + bootFiles
     DispatchQueue.global(qos: .utility).async { for file in files { _ = file.blob } }

@@ -19,14 +19,21 @@ final class StoragePart: BoardPart {
   /// Opens the media, without locking them.
   /// - Throws: `MachineError` or `DiskImageError`.
   init(_ bench: Workbench, _ interrupts: InterruptPart, _ pci: PCIPart) throws {
-    let worker = ThreadDiskWorker(name: "vmctl.disks") { [lock = bench.lock] body in lock.withLock(body) }
+    let worker: any DiskWorker =
+      bench.configuration.deterministic
+      ? InlineDiskWorker()
+      : ThreadDiskWorker(name: "vmctl.disks") { [lock = bench.lock] body in lock.withLock(body) }
     disks = worker
     var drives: [IDEDrive?] = [nil, nil, nil, nil]
     var attached: [(slot: HardwareDescription.StorageSlot, image: (any DiskImage)?)] = []
     var virtio: [Int: VirtioBlock] = [:]
     for controller in bench.configuration.storageControllers {
       for attachment in controller.attachments {
-        let image = try Self.open(attachment)
+        let opened = try Self.open(attachment)
+        let failures = DiskFailures(bench.requests)
+        opened?.onFailure { failures.tell($0) }
+        // What is written may have to wait.
+        let image: (any DiskImage)? = opened.map { $0.isReadOnly ? $0 as any DiskImage : WriteGate($0) }
         let (port, device) = (attachment.port, attachment.device)
         let place = port * 2 + device
         let isTaken =
@@ -67,9 +74,10 @@ final class StoragePart: BoardPart {
 
   private static func open(_ attachment: MachineConfiguration.Attachment) throws -> (any DiskImage)? {
     guard let path = attachment.medium else { return nil }
-    return try RawImage(
-      path: path, readOnly: attachment.kind == .dvddrive || attachment.mode == .readonly,
-      insists: attachment.format == .raw)
+    let isWritten = attachment.kind == .hdd && attachment.mode == .normal
+    let image = try ImageChain.open(path: path, format: attachment.format, readOnly: !isWritten)
+    // A snapshot puts another on top of it.
+    return isWritten ? SwitchableImage(image) : image
   }
 
   var images: [any DiskImage] { lock.withLock { attached.compactMap(\.image) } }
@@ -95,5 +103,29 @@ final class StoragePart: BoardPart {
 
   func drive(at place: HardwareDescription.StorageSlot.Place) -> IDEDrive? {
     place.bus == .ide ? ide.drive(channel: place.port, device: place.device) : nil
+  }
+}
+
+/// Tells of a medium's failures: the first of a minute, so that a guest that tries again and again fills no log.
+private final class DiskFailures: @unchecked Sendable {
+  private let requests: RequestRelay
+  private let lock = NSLock()
+  private var last: Date?
+  private var untold = 0
+
+  init(_ requests: RequestRelay) { self.requests = requests }
+
+  func tell(_ error: DiskImageError) {
+    let more: Int? = lock.withLock {
+      if let last, Date().timeIntervalSince(last) < 60 {
+        untold += 1
+        return nil
+      }
+      defer { untold = 0 }
+      last = Date()
+      return untold
+    }
+    guard let more else { return }
+    requests.onDiskFailure(error, more)
   }
 }

@@ -20,11 +20,17 @@ final class TimerPart: BoardPart {
         ioapic.setPin($0, $1)
       } : nil
     pit = PIT8254(ports: bench.ports, clock: bench.clock, irq: hpet?.pitInput ?? wires.line(0))
+    let isFixed = configuration.deterministic
+    let date = isFixed ? Self.fixedDate : Self.hostDate(utc: configuration.rtcUseUTC)
+    let wallClock: (() -> Int64)? = isFixed ? nil : { Self.wallClock() }
     rtc = RTC146818(
       ports: bench.ports, clock: bench.clock, irq: hpet?.rtcInput ?? wires.line(8),
-      date: Self.hostDate(utc: configuration.rtcUseUTC), wallClock: Self.wallClock)
+      date: date, wallClock: wallClock)
     CMOSLayout.fill(rtc, configuration, memory: bench.memory)
   }
+
+  /// When time begins for a deterministic machine: 2000-01-01.
+  private static let fixedDate: Int64 = 946_684_800
 
   /// The host's wall clock, nanoseconds since 1970, UTC.
   private static func wallClock() -> Int64 {

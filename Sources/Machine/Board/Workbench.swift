@@ -1,4 +1,5 @@
 import Devices
+import DiskImages
 import GuestMemory
 
 /// What every part of the board is built on: the configuration, the machine lock, and what all devices share.
@@ -6,7 +7,9 @@ final class Workbench {
   let configuration: MachineConfiguration
   let lock: MachineLock
   let memory: PhysicalMemory
-  let clock = GuestClock()
+  let clock: GuestClock
+  /// The clock's own, where it goes by instructions.
+  let instructionClock: InstructionClock?
   let ports = PortBus()
   let requests = RequestRelay()
 
@@ -14,6 +17,9 @@ final class Workbench {
   init(_ configuration: MachineConfiguration, lock: MachineLock) throws {
     self.configuration = configuration
     self.lock = lock
+    let own = configuration.deterministic ? InstructionClock() : nil
+    instructionClock = own
+    clock = own.map { own in GuestClock { own.now } } ?? GuestClock()
     memory = try PhysicalMemory(size: UInt64(configuration.memoryMB) << 20)
   }
 }
@@ -31,6 +37,8 @@ protocol BoardPart {
 final class RequestRelay {
   var onRequest: (VirtualMachine.Request) -> Void = { _ in }
   var onLog: (String) -> Void = { _ in }
+  /// Called from the disks' thread.
+  var onDiskFailure: @Sendable (DiskImageError, _ before: Int) -> Void = { _, _ in }
   func send(_ request: VirtualMachine.Request) { onRequest(request) }
   func log(_ text: String) { onLog(text) }
 }

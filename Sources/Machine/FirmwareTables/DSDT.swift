@@ -10,6 +10,8 @@ enum DSDT {
     /// Slot (1 to 8), first port and interrupt of each NE2000 on the ISA bus.
     var ethernet: [(slot: Int, ioBase: UInt16, irq: Int)] = []
     var hasHPET: Bool
+    /// The port of the panic device; nil: there is none.
+    var panicPort: UInt16?
     /// The first address above RAM that PCI memory may have.
     var pciMemoryStart: UInt32
   }
@@ -75,6 +77,11 @@ enum DSDT {
       devices += isaDevice(
         "NE\(card.slot)_", "PNP80D6", [AML.io(card.ioBase, length: 32, alignment: 32), AML.irq(card.irq)],
         uid: card.slot)
+    }
+    if let port = board.panicPort {
+      devices += AML.device(
+        "PEVT", AML.named("_HID", AML.text("QEMU0001")), AML.named("_STA", AML.number(0x0F)),
+        AML.named("_CRS", AML.resources([AML.io(port, length: 1)])))
     }
     return AML.device(
       "ISA", AML.named("_ADR", AML.number(0x1_0000)), AML.pciConfigRegion("PIRQ", offset: 0x60, length: 4),

@@ -46,6 +46,8 @@ extension MachineConfiguration {
     public var isCableConnected = true
     /// It has its boot ROM, in a machine that boots from the network.
     public var hasBootROM = true
+    /// When it is tried in a boot from the network: 1 first, 4 late, 0 after all others.
+    public var bootPriority = 0
     /// The network behind address translation, as "10.0.2.0/24".
     public var natNetwork = NATConfiguration().text
     /// Port forwards, as `PortForward` reads them.

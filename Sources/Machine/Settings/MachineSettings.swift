@@ -11,6 +11,12 @@ extension MachineConfiguration {
     .choice(
       "cpu-profile", \.cpuProfile, of: CPUProfile.all.map(\.name),
       .init("CPU profile", "The CPU model: \(CPUProfile.all.map(\.name).joined(separator: ", ")).", group: .cpu)),
+    .number(
+      "cpuid-portability-level", \.cpuidPortabilityLevel, .number(CPUPortability.levels),
+      .init(
+        "CPUID portability level",
+        "How many features of the CPU model the guest is not to see: 0 none, 1 SSSE3, SSE4, POPCNT, CMPXCHG16B and newer, 2 SSE3 "
+          + "and LAHF as well, 3 SSE, SSE2, CMOV and CLFLUSH as well.", valueName: "level", group: .cpu)),
     .tables(
       "cpuid", \.cpuidOverrides,
       // Also while it is saved: a build whose profiles have changed is given the leaves of before in this way.
@@ -27,6 +33,13 @@ extension MachineConfiguration {
       .init(
         "Code verification", "Whether translated code is proved to stay in the guest before it runs",
         fact: "verifycode",
+        group: .cpu, notice: .none)),
+    .flag(
+      "deterministic", \.deterministic,
+      .init(
+        "Deterministic",
+        "Whether two runs are the same to the instruction: one CPU, interpreted, 10 ns for each instruction, a clock that begins "
+          + "in 2000, disks done at once, seeded random numbers; keys and networks come as they come",
         group: .cpu, notice: .none)),
     .file(
       "firmware", \.firmware, none: "bios",
@@ -68,8 +81,25 @@ extension MachineConfiguration {
       "test-device", \.testDevice,
       .init("Test device", "A PCI device for tests of port and memory accesses", fact: "testdevice")),
     .flag(
+      "pvpanic", \.pvpanic,
+      .init("Panic device", "The port by which a guest's kernel says that it has panicked (Linux's pvpanic)")),
+    .flag(
       "virtio-rng", \.virtioEntropy,
       .init("Virtio entropy", "A virtio device that gives the guest random numbers of the host", fact: "virtiorng")),
+    .flag(
+      "virtio-console", \.virtioConsole,
+      .init(
+        "Virtio console", "A virtio console, hvc0 of Linux", fact: "virtioconsole", group: .serial)),
+    .value(
+      "virtio-console-mode", Uart.connection,
+      .init(
+        "Virtio console mode", "What the virtio console is connected to: \(UartMode.forms).", valueName: "mode",
+        fact: "virtioconsolemode", group: .serial, notice: .none), takesWords: true,
+      read: { .text($0.virtioConsoleMode.text) },
+      write: { (configuration: inout MachineConfiguration, value: SettingValue?) throws(SettingFailure) in
+        guard let value else { return configuration.virtioConsoleMode = .disconnected }
+        configuration.virtioConsoleMode = try UartMode(text: value.word())
+      }),
     .slots(
       "uart", count: 4, \.uarts, slot: \.slot, fields: Uart.fields, new: { Uart(slot: $0, ioBase: 0, irq: 0) },
       options: Uart.options),
@@ -135,7 +165,7 @@ extension MachineConfiguration.Uart {
   ]
 
   private static let wiring = SettingForm.words("off | IOBASE IRQ", example: "0x3f8 4")
-  private static let connection = SettingForm.words(MachineConfiguration.UartMode.forms, example: "tcpserver 2023")
+  static let connection = SettingForm.words(MachineConfiguration.UartMode.forms, example: "tcpserver 2023")
 
   static let options: [SlotOption<Self>] = [
     SlotOption(

@@ -5,7 +5,7 @@ extension MachineConfiguration.NetworkAdapter {
   static let fields: [SettingField<Self>] = [
     .choice("network", \.network).required, .choice("type", \.model),
     checked("mac-address", \.macAddress, parse: address).required, .flag("cable-connected", \.isCableConnected),
-    .flag("boot-rom", \.hasBootROM),
+    .flag("boot-rom", \.hasBootROM), .number("boot-priority", bootPriorities, \.bootPriority).optional,
     checked("nat-net", \.natNetwork, parse: network),
     SettingField(
       SettingKey("nat-forward", .list(.text), fallback: .list([])),
@@ -44,6 +44,7 @@ extension MachineConfiguration.NetworkAdapter {
 
   // MARK: Options
 
+  private static let bootPriorities = 0...4
   private static let addressForm = SettingForm.words("auto | ADDRESS", example: "525400AB12CD")
   private static let networkForm = SettingForm.words("NETWORK/BITS", example: "10.0.2.0/24")
   private static let forwardForm = SettingForm.words(
@@ -74,6 +75,17 @@ extension MachineConfiguration.NetworkAdapter {
         "Network card # boot ROM",
         "Whether it has a boot ROM in a machine that boots from the network: on or off, so that another card is "
           + "the one.", fact: "nicrom", notice: .value)),
+    SlotOption(
+      "nic-boot-prio", .number(bootPriorities),
+      about(
+        "Network card # boot priority",
+        "When it is tried in a boot from the network: 1 first, then 2 to 4, last 0; cards that are equal in the order of their "
+          + "numbers.", valueName: "priority", fact: "nicbootprio", notice: .value),
+      read: { [String($0.bootPriority)] },
+      write: { (adapter: inout Self, words: [String]) throws(SettingFailure) in
+        guard case .number(let number) = try SettingForm.number(bootPriorities).parse(words) else { return }
+        adapter.bootPriority = number
+      }),
     SlotOption(
       "nat-net", networkForm,
       about(

@@ -68,6 +68,7 @@ public enum SettingGroup: String, Sendable, CaseIterable {
   case boot = "Boot options"
   case serial = "Serial port options"
   case network = "Network options"
+  case screen = "Screen options"
   case teleporter = "Teleporter options"
 }
 

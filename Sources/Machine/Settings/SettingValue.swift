@@ -92,8 +92,11 @@ public enum SettingForm: Equatable, Sendable {
   func parse(_ words: [String]) throws(SettingFailure) -> SettingValue {
     let malformed = SettingFailure.malformed(words: words, expected: self)
     guard words.count == 1 else {
-      guard case .text = self, !words.isEmpty else { throw malformed }
-      return .text(words.joined(separator: " "))
+      guard !words.isEmpty else { throw malformed }
+      switch self {
+      case .text, .words: return .text(words.joined(separator: " "))
+      default: throw malformed
+      }
     }
     switch self {
     case .text, .file, .words: return .text(words[0])

@@ -5,7 +5,7 @@ import NIOConcurrencyHelpers
 import NIOCore
 import NIOPosix
 
-/// What a uart's mode connects its console to: a telnet server, a TCP client, a file or a socket in the file system.
+/// What a serial port's mode connects its console to: a telnet server, a TCP client, a file or a socket in the file system.
 final class ConsoleEndpoint: Sendable {
   let console: SerialConsole
   /// Port of the telnet server.
@@ -26,7 +26,7 @@ final class ConsoleEndpoint: Sendable {
 
   func close() { stop() }
 
-  /// What of a uart's host side lies in the file system, opened: a file, a listening socket, or nothing.
+  /// What of a serial port's host side lies in the file system, opened: a file, a listening socket, or nothing.
   ///
   /// Apart from `open`, since a VM process opens these before it gives the rest of the file system up, which it does before it
   /// has an event loop.
@@ -34,12 +34,12 @@ final class ConsoleEndpoint: Sendable {
     private let descriptor: NIOLockedValueBox<Int32>
 
     /// - Throws: what keeps the file from being written or the socket from being made.
-    init(_ uart: MachineConfiguration.Uart) throws {
-      switch uart.mode {
+    init(_ slot: Int, _ mode: MachineConfiguration.UartMode) throws {
+      switch mode {
       case .file(let path):
         let file = try Files.openFile(
-          path, O_WRONLY | O_CREAT | O_APPEND, "open for uart \(uart.slot)",
-          remedy: "choose another with vmctl modifyvm --uart-mode\(uart.slot) file PATH")
+          path, O_WRONLY | O_CREAT | O_APPEND, "open for \(ConsoleName.text(slot))",
+          remedy: "choose another with vmctl modifyvm \(ConsoleName.option(slot)) file PATH")
         descriptor = NIOLockedValueBox(file)
       case .unixServer(let path): descriptor = NIOLockedValueBox(try UnixSocket.listen(path: path))
       case .disconnected, .tcpServer, .tcpClient: descriptor = NIOLockedValueBox(-1)
@@ -60,12 +60,12 @@ final class ConsoleEndpoint: Sendable {
     }
   }
 
-  /// Opens the host's side of a uart. A port in use is an error here and now.
+  /// Opens the host's side of a serial port. A port in use is an error here and now.
   static func open(
-    _ uart: MachineConfiguration.Uart, _ named: Named, group: any EventLoopGroup, logger: Logger
+    _ slot: Int, _ mode: MachineConfiguration.UartMode, _ named: Named, group: any EventLoopGroup, logger: Logger
   ) throws -> ConsoleEndpoint {
-    let console = SerialConsole(slot: uart.slot, eventLoop: group.next())
-    switch uart.mode {
+    let console = SerialConsole(slot: slot, eventLoop: group.next())
+    switch mode {
     case .disconnected:
       return ConsoleEndpoint(console: console) {}
     case .tcpServer(let host, let port):
@@ -73,12 +73,12 @@ final class ConsoleEndpoint: Sendable {
     case .tcpClient(let host, let port):
       let client = ReconnectingClient(console: console, host: host, port: port, logger: logger)
       client.start()
-      return ConsoleEndpoint(console: console, summary: "uart \(uart.slot) connects to \(host) port \(port)") {
+      return ConsoleEndpoint(console: console, summary: "\(console.name) connects to \(host) port \(port)") {
         client.stop()
       }
     case .file(let path):
       let writer = FileWriter(console: console, path: path, descriptor: named.take(), logger: logger)
-      return ConsoleEndpoint(console: console, summary: "uart \(uart.slot) writes to \(path)") { writer.stop() }
+      return ConsoleEndpoint(console: console, summary: "\(console.name) writes to \(path)") { writer.stop() }
     case .unixServer(let path): return try unixServer(console, path: path, listener: named.take())
     }
   }
@@ -104,22 +104,22 @@ final class ConsoleEndpoint: Sendable {
         .bind(host: host, port: port).wait()
     } catch let error as IOError where error.errnoCode == EADDRINUSE {
       throw ManagementError(
-        "port \(port) of \(host), for the console of uart \(console.slot), is in use",
-        remedy: "choose another with vmctl modifyvm --uart-mode\(console.slot) tcpserver PORT (0: a free one)")
+        "port \(port) of \(host), for the console of \(console.name), is in use",
+        remedy: "choose another with vmctl modifyvm \(ConsoleName.option(console.slot)) tcpserver PORT (0: a free one)")
     } catch {
       throw ManagementError(
-        "cannot listen on port \(port) of \(host) for the console of uart \(console.slot): \(NetworkFailure.text(error))",
-        remedy: "choose another with vmctl modifyvm --uart-mode\(console.slot) tcpserver [HOST:]PORT")
+        "cannot listen on port \(port) of \(host) for the console of \(console.name): \(NetworkFailure.text(error))",
+        remedy: "choose another with vmctl modifyvm \(ConsoleName.option(console.slot)) tcpserver [HOST:]PORT")
     }
     let actual = channel.localAddress?.port ?? port
-    return ConsoleEndpoint(console: console, port: actual, summary: "uart \(console.slot): telnet \(host) \(actual)") {
+    return ConsoleEndpoint(console: console, port: actual, summary: "\(console.name): telnet \(host) \(actual)") {
       try? channel.close().wait()
     }
   }
 
   private static func unixServer(_ console: SerialConsole, path: String, listener: Int32) throws -> ConsoleEndpoint {
     let channel = try bootstrap(console, telnet: false).withBoundSocket(listener).wait()
-    return ConsoleEndpoint(console: console, summary: "uart \(console.slot) listens on \(path)") {
+    return ConsoleEndpoint(console: console, summary: "\(console.name) listens on \(path)") {
       // Outside of the VM's folder a process in its sandbox removes nothing: the socket stays, dead, and the next start
       // replaces it.
       unlink(path)
@@ -179,7 +179,7 @@ private final class ReconnectingClient: Sendable {
         state.reported = false
         return state.stopped
       }
-      logger.info("uart \(console.slot): connected to \(host) port \(port)")
+      logger.info("\(console.name): connected to \(host) port \(port)")
       if stopped { channel.close(promise: nil) }
       channel.closeFuture.whenComplete { _ in self.again() }
     case .failure(let error):
@@ -188,7 +188,7 @@ private final class ReconnectingClient: Sendable {
         return !state.reported
       }
       if first {
-        logger.warning("uart \(console.slot): no connection to \(host) port \(port): \(NetworkFailure.text(error))")
+        logger.warning("\(console.name): no connection to \(host) port \(port): \(NetworkFailure.text(error))")
       }
       again()
     }
@@ -235,12 +235,12 @@ private final class FileWriter: @unchecked Sendable {
     while true {
       let piece = console.read(from: position, limit: 65536)
       position = piece.next
-      if piece.lost > 0 { logger.warning("uart \(console.slot): \(piece.lost) bytes did not reach \(path) in time") }
+      if piece.lost > 0 { logger.warning("\(console.name): \(piece.lost) bytes did not reach \(path) in time") }
       if piece.bytes.isEmpty { return }
       do {
         try Files.writeAll(descriptor, piece.bytes, path: path)
       } catch {
-        if !failed { logger.error("uart \(console.slot): \(ManagementError.line(for: error))") }
+        if !failed { logger.error("\(console.name): \(ManagementError.line(for: error))") }
         failed = true
       }
     }

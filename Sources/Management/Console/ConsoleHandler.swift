@@ -39,6 +39,7 @@ final class ConsoleHandler: ChannelDuplexHandler, @unchecked Sendable {
   private func join(_ context: ChannelHandlerContext) {
     guard self.context == nil else { return }
     self.context = context
+    console.client(comes: true)
     if telnet != nil { write(TelnetCodec.greeting, context) }
     console.watch(ObjectIdentifier(self)) { [weak self] in self?.flush() }
     // Answers to the greeting come first where they can: the kept output follows on the next turn of the loop.
@@ -53,6 +54,7 @@ final class ConsoleHandler: ChannelDuplexHandler, @unchecked Sendable {
   func handlerRemoved(context: ChannelHandlerContext) { leave() }
 
   private func leave() {
+    if context != nil { console.client(comes: false) }
     context = nil
     typed = []
     console.unwatch(ObjectIdentifier(self))
@@ -68,7 +70,11 @@ final class ConsoleHandler: ChannelDuplexHandler, @unchecked Sendable {
       return pass()
     }
     let result = codec.receive(bytes)
+    let breaks = codec.takeBreaks()
+    let size = codec.takeSize()
     telnet = codec
+    if let size { console.resize(columns: size.columns, rows: size.rows) }
+    for _ in 0..<breaks { console.sendBreak() }
     typed += result.data
     if !result.reply.isEmpty { write(result.reply, context) }
     pass()

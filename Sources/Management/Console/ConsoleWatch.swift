@@ -33,9 +33,17 @@ struct TextWatch {
   }
 }
 
-/// The keys of a terminal that is a guest's, but for those behind ^A: x ends the machine, ^A is one for the guest.
+/// The keys of a terminal that is a guest's, but for those behind ^A: x ends the machine, b is a break, ^A is one for the
+/// guest.
 struct PrefixKeys {
   private var isBehind = false
+  private var breaks = 0
+
+  /// How many breaks were asked for, once.
+  mutating func takeBreaks() -> Int {
+    defer { breaks = 0 }
+    return breaks
+  }
 
   /// - Returns: what the guest gets, and whether they leave.
   mutating func take(_ keys: some Sequence<UInt8>) -> (guest: [UInt8], leaves: Bool) {
@@ -47,7 +55,7 @@ struct PrefixKeys {
       }
       isBehind = false
       if key == UInt8(ascii: "x") { return (guest, true) }
-      guest += key == 1 ? [1] : [1, key]
+      if key == UInt8(ascii: "b") { breaks += 1 } else { guest += key == 1 ? [1] : [1, key] }
     }
     return (guest, false)
   }

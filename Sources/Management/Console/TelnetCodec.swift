@@ -19,15 +19,24 @@ struct TelnetCodec {
   private static let binary: UInt8 = 0
   private static let echo: UInt8 = 1
   private static let suppressGoAhead: UInt8 = 3
+  /// The window's size (RFC 1073).
+  private static let windowSize: UInt8 = 31
 
-  /// Sent when a client connects: WILL ECHO, WILL SGA, DO SGA, WILL BINARY, DO BINARY.
+  /// Sent when a client connects: WILL ECHO, WILL SGA, DO SGA, WILL BINARY, DO BINARY, DO NAWS.
   static let greeting: [UInt8] = [
     iac, will, echo, iac, will, suppressGoAhead, iac, doIt, suppressGoAhead, iac, will, binary, iac, doIt, binary,
+    iac, doIt, windowSize,
   ]
 
   private enum State { case data, command, option(UInt8), subnegotiation, subnegotiationCommand }
   private var state = State.data
   private var afterCR = false
+  /// What a subnegotiation says, as far as one is of use.
+  private var said: [UInt8] = []
+  /// The window's size, when it has come since it was taken last.
+  private var size: (columns: UInt16, rows: UInt16)?
+  /// Breaks that have come since they were taken last (RFC 854, "BRK").
+  private var breaks = 0
   /// Whether the other side speaks telnet at all.
   private(set) var isTelnet = false
   /// What each side does: set from the offer of the greeting and the client's answers.
@@ -51,12 +60,34 @@ struct TelnetCodec {
         state = .data
         negotiate(verb, byte, &reply)
       case .subnegotiation:
-        if byte == Self.iac { state = .subnegotiationCommand }
+        if byte == Self.iac { state = .subnegotiationCommand } else { note(byte) }
       case .subnegotiationCommand:
         state = byte == Self.se ? .data : .subnegotiation
+        if byte == Self.iac { note(byte) }
+        if byte == Self.se { subnegotiated() }
       }
     }
     return (data, reply)
+  }
+
+  private mutating func note(_ byte: UInt8) { if said.count < 8 { said.append(byte) } }
+
+  private mutating func subnegotiated() {
+    if said.count == 5, said[0] == Self.windowSize {
+      size = (UInt16(said[1]) << 8 | UInt16(said[2]), UInt16(said[3]) << 8 | UInt16(said[4]))
+    }
+  }
+
+  /// The client's window, in characters, once each time it has said so.
+  mutating func takeSize() -> (columns: UInt16, rows: UInt16)? {
+    defer { size = nil }
+    return size
+  }
+
+  /// How many breaks have come, once.
+  mutating func takeBreaks() -> Int {
+    defer { breaks = 0 }
+    return breaks
   }
 
   /// A line's end is one CR for a serial line; telnet outside binary mode sends CR LF or CR NUL (RFC 854, "the NVT printer").
@@ -72,8 +103,11 @@ struct TelnetCodec {
     switch byte {
     case Self.iac: take(byte, &data)
     case Self.will, Self.wont, Self.doIt, Self.dont: state = .option(byte)
-    case Self.sb: state = .subnegotiation
-    case Self.ip, Self.brk: data.append(3)
+    case Self.sb:
+      state = .subnegotiation
+      said = []
+    case Self.ip: data.append(3)
+    case Self.brk: breaks += 1
     case Self.ec: data.append(0x7F)
     case Self.el: data.append(0x15)
     default: break
@@ -82,7 +116,7 @@ struct TelnetCodec {
 
   private mutating func negotiate(_ verb: UInt8, _ option: UInt8, _ reply: inout [UInt8]) {
     let mine = [Self.echo, Self.suppressGoAhead, Self.binary]
-    let theirs = [Self.suppressGoAhead, Self.binary]
+    let theirs = [Self.suppressGoAhead, Self.binary, Self.windowSize]
     switch verb {
     case Self.doIt:
       if !mine.contains(option) {

@@ -99,17 +99,21 @@ public final class ControlClient: @unchecked Sendable {
   /// The connection is somebody's who reads and writes as long as they like.
   private func takeYourTime() { UnixSocket.setPatience(descriptor, seconds: 0) }
 
-  /// Byte by byte: what follows the answer to a console request is the console's.
+  /// Looks before it takes: what follows the answer to a console request is the console's.
   private func readLine(_ command: ControlRequest.Command) throws -> [UInt8] {
     var line: [UInt8] = []
-    var byte: UInt8 = 0
+    var chunk = [UInt8](repeating: 0, count: 4096)
     while true {
-      let count = read(descriptor, &byte, 1)
-      if count < 0 && errno == EINTR { continue }
-      if count < 0 && errno == EAGAIN { throw silent(command) }
-      guard count == 1, line.count < 16 << 20 else { throw Self.ended(command) }
-      if byte == 10 { return line }
-      line.append(byte)
+      let seen = recv(descriptor, &chunk, chunk.count, Int32(MSG_PEEK))
+      if seen < 0 && errno == EINTR { continue }
+      if seen < 0 && errno == EAGAIN { throw silent(command) }
+      guard seen > 0, line.count < 16 << 20 else { throw Self.ended(command) }
+      let end = chunk[..<seen].firstIndex(of: 10)
+      let wanted = end.map { $0 + 1 } ?? seen
+      // It is there: this neither waits nor gets less.
+      guard read(descriptor, &chunk, wanted) == wanted else { throw Self.ended(command) }
+      line += chunk[..<wanted]
+      if end != nil { return line.dropLast() }
     }
   }
 }

@@ -52,6 +52,9 @@ final class ControlSession: @unchecked Sendable {
     channel.writeAndFlush(buffer, promise: nil)
   }
 
+  /// Whether the client takes what it is sent.
+  var isReading: Bool { channel.isWritable }
+
   /// Progress is worth sending only to a client that reads it.
   func sendProgress(_ reply: ControlReply) {
     if channel.isWritable { send(reply) }
@@ -138,7 +141,8 @@ final class ControlHandler: ChannelInboundHandler, RemovableChannelHandler, @unc
     let signs = loop.scheduleRepeatedTask(initialDelay: .seconds(1), delay: .seconds(1)) { _ in
       session.sendProgress(.signOfLife())
     }
-    DispatchQueue.global().async {
+    // Threads of their own: a pool has few, and some requests last as long as their clients like.
+    Thread.detachNewThread {
       let reply: ControlReply
       do {
         reply = try service(request, session)

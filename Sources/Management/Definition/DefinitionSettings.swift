@@ -14,7 +14,21 @@ extension VMDefinition {
     .flag(
       "sandbox", \.sandbox,
       .init("Sandbox", "Whether the machine's process gives up what it does not need", notice: .none)),
+    .flag(
+      "console-record", \.recordsConsoles,
+      .init(
+        "Console record",
+        "Whether all that each console says is written into the machine's folder, as console1.log and so on, new at each start",
+        fact: "consolerecord", notice: .none, change: .always)),
+    .choice(
+      "on-panic", \.onPanic,
+      .init(
+        "On panic",
+        "What becomes of the machine when its guest's kernel panics, which --pvpanic on lets it say: none, pause, reset, or exit, "
+          + "which ends it with status 1.",
+        fact: "onpanic", notice: .none, change: .always)),
     .table("hardware", \.hardware, MachineConfiguration.settings),
+    .table("vrde", \.screen, RemoteScreen.settings),
     .table("teleporter", \.teleporter, Teleporter.settings),
   ]
 
@@ -101,6 +115,14 @@ extension VMDefinition.Teleporter {
           "Teleporter password file", "A file with the password in its first line, or stdin.",
           fact: "teleporterpasswordfile")
       ) { $0.password = nil }),
+    named(
+      "witness-command",
+      .text(
+        "teleporter-witness-command", \.witnessCommand,
+        about(
+          "Teleporter witness command",
+          "The program that decides whose the machine is when it is protected here by remus --witness command:...; empty: none.",
+          fact: "teleporterwitnesscommand"))),
   ]
 
   private static func about(_ label: String, _ help: String, fact: String) -> SettingDescription<Self>.About {

@@ -43,9 +43,20 @@ extension MachineConfiguration {
     try override(words[0], registers: numbers.map { UInt32($0) })
   }
 
-  /// The leaf reads as zero from now on.
+  /// A changed leaf is the model's again; one that is the model's own reads as zeros from now on.
   /// - Throws: `ManagementError` when the text names no leaf.
-  public mutating func removeCPUID(_ text: String) throws { try override(text, registers: nil) }
+  public mutating func removeCPUID(_ text: String) throws {
+    let (leaf, subleaf) = try Self.leaf(text)
+    if let index = cpuidOverrides.firstIndex(where: { $0.leaf == leaf && $0.subleaf == subleaf && $0.registers != nil })
+    {
+      cpuidOverrides.remove(at: index)
+    } else {
+      try override(text, registers: nil)
+    }
+  }
+
+  /// All leaves are the model's again.
+  public mutating func removeAllCPUID() { cpuidOverrides = [] }
 
   private mutating func override(_ text: String, registers: [UInt32]?) throws {
     let (leaf, subleaf) = try Self.leaf(text)

@@ -26,6 +26,9 @@ public enum HardwareLimits {
         ["memory"],
         "memory of \(hardware.memoryMB) MB: from 1 to the \(hostMemoryMB) MB that this host has are possible")
     }
+    if hardware.deterministic && hardware.cpus > 1 {
+      fail(["deterministic"], "a deterministic machine has one CPU: set --cpus 1, or --deterministic off")
+    }
     if hardware.bootOrder.count > 4 { fail(["boot-order"], "more than 4 boot devices") }
     if hardware.kernel == nil && hardware.initrd != nil { fail(["initrd"], "an initrd needs a kernel") }
     if hardware.kernel == nil && hardware.append != nil { fail(["append"], "a kernel command line needs a kernel") }

@@ -13,8 +13,14 @@ public struct VMDefinition: Equatable, Sendable {
   public var hardware: MachineConfiguration
   /// How it receives itself.
   public var teleporter: Teleporter
+  /// How its screen is served.
+  public var screen = RemoteScreen()
   /// Whether the VM's process gives up what it does not need (`Sandbox`).
   public var sandbox = true
+  /// All that its consoles say is written into its folder.
+  public var recordsConsoles = false
+  /// What becomes of it when its guest panics.
+  public var onPanic = PanicAction.none
 
   /// A definition with a new identity.
   public init(name: String, uuid: UUID = UUID(), hardware: MachineConfiguration = MachineConfiguration()) {
@@ -37,6 +43,8 @@ public struct VMDefinition: Equatable, Sendable {
     public var password: String?
     /// A file whose first line is the password.
     public var passwordFile: String?
+    /// What decides, as the machine's backup, whose it is (`WitnessPlace.command`); nil: no program does.
+    public var witnessCommand: String?
     /// Waits for nothing.
     public init() {}
 

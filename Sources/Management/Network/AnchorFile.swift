@@ -12,11 +12,8 @@ public enum AnchorFile {
 
     /// What ends with it, in words.
     var lastWords: String {
-      let counts = status.report.map { report in
-        NATReport.Host(tcp: report.hosts.reduce(0) { $0 + $1.tcp }, udp: report.hosts.reduce(0) { $0 + $1.udp }).counts
-      }
-      return "connections through NAT that this host carried for the machine at \(status.towards) end: "
-        + (counts ?? "not counted yet")
+      "connections through NAT that this host carried for the machine at \(status.towards) end: "
+        + (status.report?.whole ?? "not counted yet")
     }
   }
 
@@ -62,11 +59,15 @@ public enum AnchorFile {
 
   /// Ends anchors; the flows that they have are reset where the machine is.
   /// - Parameter isWanted: which.
-  public static func end(_ folder: VMFolder, where isWanted: (AnchorStatus) -> Bool) {
-    for anchor in list(folder) where isWanted(anchor.status) && anchor.status.process > 1 {
+  /// - Returns: what ends with them, in words.
+  @discardableResult
+  public static func end(_ folder: VMFolder, where isWanted: (AnchorStatus) -> Bool) -> [String] {
+    let ending = list(folder).filter { isWanted($0.status) }
+    for anchor in ending where anchor.status.process > 1 {
       kill(anchor.status.process, SIGTERM)
       // It has nothing to put in order.
-      for _ in 0..<200 where list(folder).contains(anchor) { usleep(10_000) }
+      for _ in 0..<200 where list(folder).contains(where: { $0.path == anchor.path }) { usleep(10_000) }
     }
+    return ending.map(\.lastWords)
   }
 }

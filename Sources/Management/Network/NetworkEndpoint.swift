@@ -1,3 +1,4 @@
+import Devices
 import Foundation
 import HostNetwork
 import Logging
@@ -12,6 +13,8 @@ final class NetworkEndpoint: Sendable {
   let slot: Int
   let link: (any NetworkLink)?
   private let isCableConnected: Bool
+  private let address: MACAddress?
+  private let isBridged: Bool
   /// The port forwards of the definition, which hold from `open` or `connect` on.
   private let forwards: [PortForward]
   private let trace: NetworkTrace
@@ -20,16 +23,21 @@ final class NetworkEndpoint: Sendable {
   private let keeper: NATKeeper?
   private let logger: Logger
 
-  /// - Parameter isSandboxed: whether the processes beside this one give up what they do not need.
+  /// - Parameters:
+  ///   - isSandboxed: whether the processes beside this one give up what they do not need.
+  ///   - leavesWork: what the host may leave to a tap's card (`TapDevice.link`).
   /// - Throws: `HostNetworkError` or `ManagementError` for a network that is not to be had.
   init(
-    _ adapter: MachineConfiguration.NetworkAdapter, folder: VMFolder, home: String, isSandboxed: Bool, logger: Logger
+    _ adapter: MachineConfiguration.NetworkAdapter, folder: VMFolder, home: String, isSandboxed: Bool,
+    leavesWork: Bool = true, logger: Logger
   ) throws {
     let slot = adapter.slot
     self.folder = folder
     self.slot = slot
     self.logger = logger
     isCableConnected = adapter.isCableConnected
+    address = adapter.address
+    isBridged = adapter.network == .bridged
     trace = try NetworkTrace(adapter, folder: folder) { logger.warning("network card \(slot): \($0)") }
     let tell: @Sendable (String) -> Void = { logger.info("network card \(slot): \($0)") }
     switch adapter.network {
@@ -38,7 +46,7 @@ final class NetworkEndpoint: Sendable {
       forwards = []
       keeper = nil
     case .bridged:
-      link = try TapDevice.link(adapter.bridgeAdapter ?? "")
+      link = try TapDevice.link(adapter.bridgeAdapter ?? "", leavesWork: leavesWork)
       forwards = []
       keeper = nil
     case .intnet:
@@ -77,6 +85,10 @@ final class NetworkEndpoint: Sendable {
   static func networks(_ home: String) -> String { home + "/networks" }
 
   var nat: NATHelper? { link as? NATHelper }
+  private var forwarding: (any ForwardingLink)? { isBridged ? link as? any ForwardingLink : nil }
+
+  /// Whether the host that the machine leaves has something to do for the card.
+  var staysBehind: Bool { nat != nil || isBridged }
 
   /// What it is, for people.
   var description: String { link?.description ?? "null" }
@@ -105,6 +117,20 @@ final class NetworkEndpoint: Sendable {
     }
   }
 
+  /// Why the host would not give the forwards of the definition, which are tried for a moment.
+  func refusedForwards() -> [String] {
+    guard let nat else { return [] }
+    return forwards.filter { !nat.forwards.contains($0) }.compactMap { rule in
+      do throws(HostNetworkError) {
+        try add(rule)
+        try nat.removeForward(named: rule.name)
+        return nil
+      } catch {
+        return error.description
+      }
+    }
+  }
+
   /// The guest's connections through NAT, for `reset`; nil: it has none.
   func connections() -> Data? { try? nat?.connections() }
 
@@ -129,6 +155,11 @@ final class NetworkEndpoint: Sendable {
   /// The machine has come, and the host that it has left carries its flows on. To be called before `connect`.
   /// - Parameter link: the connection to that host, then no longer the caller's.
   func join(_ link: AnchorSocket) {
+    if let forwarding, let address {
+      return forwarding.join(link.descriptor, key: link.key, address: address) { [logger, slot] in
+        logger.info("network card \(slot): \($0)")
+      }
+    }
     guard let nat else {
       link.close()
       return
@@ -140,9 +171,12 @@ final class NetworkEndpoint: Sendable {
     }
   }
 
-  /// The machine has gone, and this host carries its flows on until they end.
+  /// The machine has gone, and this host carries its flows on until they end, or sends after it what its network has for it.
   /// - Parameter link: the connection to its new host, then no longer the caller's.
   func leave(_ link: AnchorSocket, folder: VMFolder, towards: String) {
+    if let forwarding, let address {
+      return forwarding.leave(link.descriptor, key: link.key, address: address)
+    }
     guard let nat else {
       link.close()
       return
@@ -184,6 +218,9 @@ final class NetworkEndpoint: Sendable {
   func setTrace(_ isOn: Bool) throws { try trace.set(isOn) }
   func setTraceFile(_ path: String) throws { try trace.setFile(path) }
   var traceFile: String? { trace.activeFile }
+
+  /// Returns when nothing is sent any more after a machine that has gone.
+  func waitUntilLeft() { forwarding?.waitUntilLeft() }
 
   func close() {
     link?.stop()

@@ -34,12 +34,21 @@ extension VMProcess {
     }
   }
 
-  /// The cards whose flows are to be carried on by the host that the machine leaves: those on NAT, unless the definition says
-  /// otherwise by now.
+  /// The cards for which the host that the machine leaves has something to do: those on NAT, whose flows it carries on unless
+  /// the definition says otherwise by now, and those on a bridge, whose network goes on sending there for a moment.
   var anchoredCards: [Int] {
     let definition = (try? folder.readDefinition(checkingHost: false)) ?? definition
-    let wanted = definition.hardware.networkAdapters.filter(\.isAnchored).map(\.slot)
-    return networks.filter { $0.nat != nil && wanted.contains($0.slot) }.map(\.slot)
+    let wanted = definition.hardware.networkAdapters.filter { $0.isAnchored || $0.network == .bridged }.map(\.slot)
+    return networks.filter { $0.staysBehind && wanted.contains($0.slot) }.map(\.slot)
+  }
+
+  /// The connections that other hosts carry for the machine, and that end with it: a line for each card that has some.
+  func carriedFlows() -> [String] {
+    networks.compactMap { network in
+      network.nat?.report()?.carried.map {
+        "connections through NAT that other hosts carry for network card \(network.slot) end: \($0)"
+      }
+    }
   }
 
   /// The machine is another host's: its NAT processes go on for the flows that they have.

@@ -1,4 +1,6 @@
+import DiskImages
 import Foundation
+import HostNetwork
 import Machine
 
 /// A machine that is made to be run once: its folder is a temporary one, and goes with it.
@@ -6,7 +8,10 @@ public final class PassingMachine {
   private let home: String
   private let registry: Registry
   private let entry: VMEntry
+  private let janitor: Janitor
   private var process: OwnedProcess?
+  /// Where debuggers are served.
+  private var socket: String?
 
   /// What is left of a machine that ended.
   public struct End: Sendable {
@@ -14,6 +19,8 @@ public final class PassingMachine {
     public var status: Int32?
     /// Why it could go no further.
     public var reason: String?
+    /// Why its trace is not whole.
+    public var traceFailure: String?
   }
 
   /// - Parameters:
@@ -27,6 +34,12 @@ public final class PassingMachine {
         "cannot make a folder in \(FileManager.default.temporaryDirectory.path)", remedy: "set TMPDIR")
     }
     home = String(cString: made)
+    do {
+      janitor = try Janitor(of: home)
+    } catch {
+      rmdir(home)
+      throw error
+    }
     // Its process looks for internal networks and itself there.
     setenv("VMCTL_HOME", home, 1)
     registry = Registry(home: home)
@@ -48,81 +61,99 @@ public final class PassingMachine {
         let disk = hardware.storageControllers[controller].attachments[index]
         guard disk.port == place.port, disk.device == place.device, let image = disk.medium else { continue }
         let copy = "\(folder)/disk-\(place.port)-\(place.device)"
-        try SparseCopy.make(of: image, at: copy)
+        if disk.format == .qcow2 {
+          // What the guest writes is all that takes room.
+          try Qcow2Image.create(path: copy, size: nil, base: (image, .qcow2))
+        } else {
+          try SparseCopy.make(of: image, at: copy)
+        }
         hardware.storageControllers[controller].attachments[index].medium = copy
       }
     }
   }
 
   /// Starts it, and connects to its first console before its first instruction.
+  /// - Parameters:
+  ///   - isHeld: it is not let go: a debugger will do that.
+  ///   - prepare: what is to be done before its first instruction.
   /// - Throws: `ManagementError` with what kept it from starting.
-  public func start(endsAtReset: Bool) throws -> ControlClient {
+  public func start(
+    endsAtReset: Bool, isHeld: Bool = false, prepare: (PassingMachine) throws -> Void = { _ in }
+  ) throws -> ControlClient {
     var options = StartOptions()
     options.isPaused = true
     options.endsAtReset = endsAtReset
+    options.janitor = janitor.descriptor
     process = try VMLauncher.startOwned(entry, registry: registry, options: options)
     let console = try ControlClient(entry)
     try console.request(ControlRequest(.console))
-    try ControlClient(entry).request(ControlRequest(.resume))
+    try prepare(self)
+    if !isHeld { try ControlClient(entry).request(ControlRequest(.resume)) }
     return console
   }
+
+  /// As `VMEntry.serveDebuggers`.
+  /// - Throws: `ManagementError` when the port or socket cannot be had.
+  public func serveDebuggers(at place: DebuggerPlace, architecture: String?) throws -> String {
+    let name = try entry.serveDebuggers(at: place, architecture: architecture)
+    if case .socket = place { socket = name }
+    return name
+  }
+
+  /// As `VMEntry.startTrace`.
+  /// - Throws: `ManagementError`, as that does.
+  public func startTrace(_ request: TraceRequest, to path: String) throws {
+    try entry.startTrace(request, to: path)
+  }
+
+  /// Sends a break to its first serial port.
+  /// - Throws: `ManagementError` when it does not run.
+  public func sendBreak() throws { try ControlClient(entry).request(ControlRequest(.sendbreak)) }
 
   /// Waits for its end, or switches it off.
   public func end(off: Bool) -> End {
     guard let process else { return End() }
     self.process = nil
     let status = off ? process.end() : process.wait()
-    return End(status: status, reason: entry.folder.readStatus()?.reason)
+    let mark = " warning the trace has ended"
+    let line = entry.folder.readLog(0)?.split(separator: "\n").last { $0.contains(mark) }
+    return End(
+      status: status, reason: entry.folder.readStatus()?.reason,
+      traceFailure: line.flatMap { line in
+        line.firstRange(of: "the trace has ended").map { String(line[$0.lowerBound...]) }
+      })
   }
 
   /// Switches it off if it runs, and removes all that it had.
   deinit {
     _ = end(off: true)
+    if let socket { unlink(socket) }
     try? FileManager.default.removeItem(atPath: home)
   }
 }
 
-/// Copies of images.
-enum SparseCopy {
-  /// Shares the blocks where the file system can, else copies those that hold data.
-  /// - Throws: `ManagementError` with the system's reason.
-  static func make(of source: String, at copy: String) throws {
-    let from = open(source, O_RDONLY | O_CLOEXEC)
-    guard from >= 0 else { throw ManagementError.system("cannot read \(source)") }
-    defer { close(from) }
-    let to = open(copy, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
-    guard to >= 0 else { throw ManagementError.system("cannot write \(copy)") }
-    defer { close(to) }
-    let clone: UInt = 0x4004_9409  // FICLONE, ioctl_ficlone(2)
-    if ioctl(to, clone, from) == 0 { return }
-    let size = lseek(from, 0, SEEK_END)
-    guard ftruncate(to, size) == 0 else { throw ManagementError.system("cannot write \(copy)") }
-    // lseek(2); the numbers of <unistd.h> for _GNU_SOURCE.
-    let (data, hole): (Int32, Int32) = (3, 4)
-    var piece = [UInt8](repeating: 0, count: 1 << 20)
-    var end: off_t = 0
-    while end < size {
-      // A file system that knows no holes says that all is data.
-      let start = lseek(from, end, data)
-      if start < 0 { return }
-      end = lseek(from, start, hole)
-      var place = start
-      while place < end {
-        let count = pread(from, &piece, min(piece.count, Int(end - place)), place)
-        guard count > 0 else { throw ManagementError.system("cannot read \(source)") }
-        var done = 0
-        while done < count {
-          let written = piece.withUnsafeBytes {
-            pwrite(to, $0.baseAddress! + done, count - done, place + off_t(done))
-          }
-          guard written > 0 else {
-            throw ManagementError.system(
-              "cannot copy \(source) to \(copy)", remedy: "make room there, or set TMPDIR to a folder with more")
-          }
-          done += written
-        }
-        place += off_t(count)
-      }
+/// Removes a folder when those who use it have ended, however that was: a shell that waits for the end of a pipe whose other
+/// end they have.
+private final class Janitor {
+  /// Whoever has it open uses the folder.
+  let descriptor: Int32
+
+  /// - Throws: `ManagementError` when there is no shell.
+  init(of folder: String) throws {
+    var ends: [Int32] = [0, 0]
+    guard pipe(&ends) == 0 else { throw ManagementError.system("cannot make a pipe") }
+    for end in ends { _ = fcntl(end, F_SETFD, FD_CLOEXEC) }
+    defer { close(ends[0]) }
+    do {
+      _ = try ChildProcess.spawn(
+        "/bin/sh", ["sh", "-c", "read -r end; cd / && rm -rf -- \"$1\"", "vmctl-run", folder],
+        input: .descriptor(ends[0]), output: .null, group: .ownSession)
+    } catch {
+      close(ends[1])
+      throw ManagementError.system("cannot start /bin/sh", error.code)
     }
+    descriptor = ends[1]
   }
+
+  deinit { close(descriptor) }
 }

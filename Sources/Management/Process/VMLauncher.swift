@@ -14,6 +14,8 @@ public enum VMLauncher {
   static let reportDescriptor: Int32 = 3
   /// Where an owned VM process reads nothing, until its owner has gone.
   static let ownerDescriptor: Int32 = 4
+  /// What it keeps open as long as it uses its folder.
+  static let janitorDescriptor: Int32 = 5
 
   /// - Returns: what the VM process has to say to the user.
   /// - Throws: what kept it from starting, in its own words.
@@ -83,7 +85,8 @@ public enum VMLauncher {
     do {
       // A session of its own: neither ^C nor the end of the terminal reaches it.
       return try ChildProcess.spawn(
-        program, words, environment: environment, output: .null, descriptors: [report] + (owner.map { [$0] } ?? []),
+        program, words, environment: environment, output: .null,
+        descriptors: [report] + [owner, options.janitor].compactMap { $0 },
         group: .ownSession)
     } catch {
       throw ManagementError.system("cannot start \(program)", error.code)
@@ -95,7 +98,9 @@ public enum VMLauncher {
     _ name: String, registry: Registry, options: StartOptions = StartOptions()
   ) -> Int32 {
     _ = fcntl(reportDescriptor, F_SETFD, FD_CLOEXEC)
-    if options.isOwned { _ = fcntl(ownerDescriptor, F_SETFD, FD_CLOEXEC) }
+    if options.isOwned {
+      for descriptor in [ownerDescriptor, janitorDescriptor] { _ = fcntl(descriptor, F_SETFD, FD_CLOEXEC) }
+    }
     func report(_ report: StartReport) {
       if let bytes = try? JSONEncoder().encode(report) {
         try? Files.writeAll(reportDescriptor, Array(bytes), path: "the report")
@@ -164,15 +169,18 @@ public final class OwnedProcess {
 public final class SignalWatch: @unchecked Sendable {
   private var sources: [any DispatchSourceSignal] = []
 
-  /// Watches from now on, for as long as it lives.
+  /// Watches for as long as it lives. When this returns it does: a signal that comes before has its usual effect, and none
+  /// is lost in between.
   public init(_ signals: [Int32], _ body: @escaping @Sendable () -> Void) {
+    let watching = DispatchSemaphore(value: 0)
     for number in signals {
-      signal(number, SIG_IGN)
       let source = DispatchSource.makeSignalSource(signal: number, queue: .global())
       source.setEventHandler(handler: DispatchWorkItem(block: body))
+      source.setRegistrationHandler { watching.signal() }
       source.resume()
       sources.append(source)
     }
+    for _ in signals { watching.wait() }
   }
 
   deinit { for source in sources { source.cancel() } }

@@ -7,19 +7,24 @@ import Teleport
 extension VMProcess {
   func serve(_ request: ControlRequest, _ session: ControlSession) throws -> ControlReply {
     switch request.command {
-    case .status: return status()
+    case .status:
+      var reply = status()
+      if request.text == "boot" { reply.boot = boot }
+      return reply
     case .pause:
+      try refuseWhileProtected("paused")
       try step("paused", from: [.running], to: .paused) { $0.pause() }
+      debuggers?.machineStopped()
       return .done()
     case .resume:
-      try step("resumed", from: [.paused], to: .running) {
-        // A machine taken back from a target that may have it runs only when that has let go of the media.
-        try $0.lockMedia()
-        $0.resume()
+      if debuggers?.holdsMachine == true {
+        throw ManagementError(
+          "a debugger holds the machine \"\(entry.name)\"", remedy: "let it go on there, with continue or detach")
       }
+      try resume()
       return .done()
     case .reset:
-      try step("reset", from: [.running, .paused], to: nil) { $0.reset() }
+      try reset()
       return .done()
     case .acpipowerbutton:
       try step("asked to power off", from: [.running], to: nil) { $0.pressPowerButton() }
@@ -28,7 +33,13 @@ extension VMProcess {
       try step("sent an NMI", from: [.running], to: nil) { $0.injectNMI() }
       return .done()
     case .poweroff: return try powerOff()
-    case .savestate: return try saveState(session)
+    case .savestate:
+      try refuseWhileProtected("saved")
+      return try saveState(session)
+    case .snapshot:
+      guard let wish = request.snapshot else { throw ManagementError("a snapshot needs a name") }
+      try refuseWhileProtected("kept as a snapshot")
+      return try takeSnapshot(wish, session)
     // The client writes the file: this process may not.
     case .screenshotpng: return .done(data: try machine("pictured").screenshotPNG())
     case .keyboardputscancode:
@@ -39,14 +50,35 @@ extension VMProcess {
       let text = request.text ?? ""
       try step("typed at", from: [.running], to: nil) { try $0.typeText(text) }
       return .done()
-    case .teleport: return try teleport(request, session)
+    case .teleport:
+      if request.teleport?.isCheck != true { try refuseWhileProtected("teleported") }
+      return try teleport(request, session)
+    case .protect: return try protect(request, session)
+    case .unprotect, .failover: return try changeProtection(request)
     case .resolveteleport: return try resolve(request)
     case .getregisters: return .done(try machine("inspected").registers())
     case .info: return .done(try machine("inspected").info(request.text ?? ""))
     case .statistics: return .done(statistics())
     case .block: return .done(try machine("inspected").translatedBlock(request.text))
     case .sandbox: return try probeSandbox(request)
-    case .setlinkstate, .natpf, .nictrace, .nictracefile: return try changeNetwork(request)
+    case .setlinkstate, .natpf, .nictrace, .nictracefile:
+      let reply = try changeNetwork(request)
+      let words = ["card \(request.card ?? 0):", request.command.rawValue] + (request.words ?? [])
+      news.publish(MachineNews(.network, machine: entry.name, text: words.joined(separator: " ")))
+      return reply
+    case .sendbreak:
+      let console = try console(request.uart)
+      try step("sent a break", from: [.running], to: nil) { _ in console.sendBreak() }
+      return .done()
+    case .state:
+      try refuseWhileProtected("looked into")
+      return try showState(withMemory: request.text == "memory")
+    case .consolesize:
+      try console(request.uart).resize(columns: request.columns ?? 80, rows: request.rows ?? 25)
+      return .done()
+    case .events:
+      try news.serve(session, first: stateNews)
+      return .done()
     case .console, .cancel: return .done()
     }
   }
@@ -57,8 +89,27 @@ extension VMProcess {
     lock.withLock {
       reply.status = inner.record
       if inner.source != nil || inner.record.state == .teleportingin { reply.teleport = inner.progress }
+      reply.protection = inner.protectionProgress
     }
     return reply
+  }
+
+  func resume() throws {
+    try step("resumed", from: [.paused], to: .running) {
+      // A machine taken back from a target that may have it runs only when that has let go of the media.
+      try $0.lockMedia()
+      $0.resume()
+    }
+  }
+
+  func reset() throws { try step("reset", from: [.running, .paused], to: nil) { $0.reset() } }
+
+  /// How far the machine has come.
+  private var boot: BootProgress? {
+    let (vm, found) = lock.withLock { (inner.vm, inner.hasFoundNothing) }
+    guard let vm else { return nil }
+    if vm.usesPaging { return .kernel }
+    return found ? .nothingBootable : .firmware
   }
 
   private func machine(_ verb: String) throws -> VirtualMachine {
@@ -76,7 +127,7 @@ extension VMProcess {
   }
 
   /// Goes through a state in which nothing else may be done, so that two requests cannot cross.
-  private func begin(_ verb: String, from allowed: [VMState], to state: VMState) throws -> (
+  func begin(_ verb: String, from allowed: [VMState], to state: VMState) throws -> (
     vm: VirtualMachine, before: VMState
   ) {
     let claim: (vm: VirtualMachine, before: VMState) = try lock.withLock {
@@ -118,20 +169,25 @@ extension VMProcess {
   }
 
   private func powerOff() throws -> ControlReply {
+    if let reply = try powerOffProtected() { return reply }
     let state = self.state
     switch state {
-    case .running, .paused, .gurumeditation, .teleportingin:
+    case .running, .paused, .gurumeditation, .teleportingin, .standby:
+      var reply = ControlReply.done()
+      reply.notes = carriedFlows()
+      for note in reply.notes ?? [] { logger.info("\(note)") }
       end(.poweroff)
-      return .done()
+      return reply
     case .teleporting, .teleportingpausedvm:
       throw ManagementError(
         "the machine \"\(entry.name)\" is being teleported",
         remedy: "stop the teleport first (^C in the command that started it)")
-    default: throw wrongState("powered off", state, [.running, .paused, .gurumeditation, .teleportingin])
+    default: throw wrongState("powered off", state, [.running, .paused, .gurumeditation, .teleportingin, .standby])
     }
   }
 
   private func saveState(_ session: ControlSession) throws -> ControlReply {
+    debuggers?.dismiss("the machine is being saved")
     let claim = try begin("saved", from: [.running, .paused], to: .saving)
     do {
       claim.vm.pause()
@@ -152,6 +208,18 @@ extension VMProcess {
     }
     end(.saved)
     return .done()
+  }
+
+  /// The machine stands still meanwhile.
+  private func showState(withMemory: Bool) throws -> ControlReply {
+    let claim = try begin("looked into", from: [.running, .paused], to: .saving)
+    defer {
+      if claim.before == .running { claim.vm.resume() }
+      settle(claim.before)
+      finishPending()
+    }
+    claim.vm.pause()
+    return .done(data: try StateContents(of: claim.vm, withMemory: withMemory).encoded())
   }
 
   private func probeSandbox(_ request: ControlRequest) throws -> ControlReply {
@@ -185,6 +253,18 @@ extension VMProcess {
 
   // MARK: Teleport
 
+  func note(_ progress: TeleportProgress) {
+    let isNew = lock.withLock {
+      defer { inner.progress = progress }
+      return inner.progress?.phase != progress.phase
+    }
+    if isNew { logger.info("teleport: \(progress.summary)") }
+    var told = MachineNews(.teleport, machine: entry.name)
+    told.teleport = progress
+    news.publish(told)
+    onProgress(progress)
+  }
+
   private func teleport(_ request: ControlRequest, _ session: ControlSession) throws -> ControlReply {
     guard let wish = request.teleport else { throw ManagementError("teleport needs a host and a port") }
     guard (1...65535).contains(wish.port) else {
@@ -195,15 +275,10 @@ extension VMProcess {
       throw ManagementError(
         "--maxdowntime \(wish.maxDowntimeMS) is not possible", remedy: "give at least 1 ms; 250 is usual")
     }
-    let claim = try lock.withLock {
-      guard let vm = inner.vm, inner.source == nil, [.running, .paused].contains(inner.record.state) else {
-        throw wrongState("teleported", inner.record.state)
-      }
-      let source = makeSource(vm, wish, session)
-      inner.source = source
-      inner.progress = nil
-      inner.record.state = inner.record.state == .paused ? .teleportingpausedvm : .teleporting
-      return source
+    if wish.isCheck == true { return try checkTeleport(wish, session) }
+    debuggers?.dismiss("the machine is being teleported to \(wish.host) port \(wish.port)")
+    let claim = try claimSource(wish, session) {
+      $0.record.state = $0.record.state == .paused ? .teleportingpausedvm : .teleporting
     }
     session.whenCancelled { [logger] in
       if !claim.cancel() { logger.warning("a cancel came too late: the machine is being handed over") }
@@ -229,13 +304,46 @@ extension VMProcess {
     }
   }
 
-  private func makeSource(_ vm: VirtualMachine, _ wish: TeleportRequest, _ session: ControlSession) -> TeleportSource {
+  /// One at a time.
+  func claimSource(
+    _ wish: TeleportRequest, _ session: ControlSession, _ change: (inout Inner) -> Void = { _ in }
+  ) throws -> TeleportSource {
+    try lock.withLock {
+      guard let vm = inner.vm, [.running, .paused].contains(inner.record.state) else {
+        throw wrongState("teleported", inner.record.state)
+      }
+      guard inner.source == nil else {
+        throw ManagementError(
+          "a check of a teleport of \"\(entry.name)\" is under way", remedy: "try again when it has ended")
+      }
+      let source = makeSource(vm, wish, session)
+      inner.source = source
+      inner.progress = nil
+      change(&inner)
+      return source
+    }
+  }
+
+  /// After a check.
+  func releaseSource() {
+    lock.withLock { inner.source = nil }
+    finishPending()
+  }
+
+  func sourceOptions(_ wish: TeleportRequest) -> TeleportSource.Options {
     var options = TeleportSource.Options(
       host: wish.host, port: wish.port, name: definition.name, uuid: definition.uuid.uuidString.lowercased())
     options.maxDowntimeMS = wish.maxDowntimeMS
     options.password = wish.password
     if let timeout = wish.timeoutMS { options.timeoutMS = timeout }
     options.anchors = anchoredCards
+    // Its disks may be others than at the start: a snapshot was taken.
+    options.definition = MachineReception.portable((try? folder.readDefinition(checkingHost: false)) ?? definition)
+    return options
+  }
+
+  private func makeSource(_ vm: VirtualMachine, _ wish: TeleportRequest, _ session: ControlSession) -> TeleportSource {
+    let options = sourceOptions(wish)
     let place = "\(wish.host) port \(wish.port)"
     let path = folder.teleport
     return TeleportSource(

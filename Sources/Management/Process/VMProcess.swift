@@ -1,3 +1,5 @@
+import CHost
+import Debugger
 import Foundation
 import Logging
 import Machine
@@ -22,15 +24,23 @@ public final class VMProcess: @unchecked Sendable {
   /// Work that must not run on a thread of the machine or of the network.
   private let queue = DispatchQueue(label: "vmctl.process")
   private let ended = DispatchSemaphore(value: 0)
-  /// What the uarts have in the file system, by their order, or why not.
+  /// What the consoles have in the file system, by their order, or why not.
   private var named: Result<[ConsoleEndpoint.Named], any Error>
   private var consoles: [ConsoleEndpoint] = []
+  private var recorders: [ConsoleRecorder] = []
   /// What the network cards are plugged into, or why that is not to be had.
   private var prepared: Result<[NetworkEndpoint], any Error>
   private(set) var networks: [NetworkEndpoint] = []
+  /// What serves its screen elsewhere, or why that is not to be had.
+  private var preparedVNC: Result<VNCServer?, any Error>
+  private var vnc: VNCServer?
+  /// Asks the witnesses of machines that are protected here; there is one while the machine waits for another.
+  private let standbyWitness: WitnessClient?
   private var sandbox: Sandbox
   private var control: ControlServer?
-  private var discs: DiscService?
+  private var passing: PassingService?
+  private(set) var screen: ScreenService?
+  let news = NewsHub()
 
   /// The files of the record are written by one thread at a time.
   private let recordLock = NSLock()
@@ -44,8 +54,17 @@ public final class VMProcess: @unchecked Sendable {
     var source: TeleportSource?
     var target: TeleportTarget<VirtualMachine>?
     var progress: TeleportProgress?
+    var protection: ProtectionSource?
+    var protectionProgress: ProtectionProgress?
+    /// Who asks the witness of a protection that is to begin here, and where that is.
+    var witness: (place: String, client: WitnessClient)?
+    var debuggers: GDBServer?
+    /// When a panic of the guest's was told last, and how often it has panicked since.
+    var panics: (told: ContinuousClock.Instant, since: Int)?
+    /// The BIOS has found nothing to boot.
+    var hasFoundNothing = false
     /// The machine ended while an operation held it: done when that is over.
-    var pendingEnd: (state: VMState, status: Int32)?
+    var pendingEnd: (state: VMState, status: Int32, reason: String?)?
     var hasEnded = false
     var exitStatus: Int32 = 0
   }
@@ -60,6 +79,8 @@ public final class VMProcess: @unchecked Sendable {
   public init(_ entry: VMEntry, detached: Bool, options: StartOptions = StartOptions()) throws {
     self.entry = entry
     self.options = options
+    // Guests set timers finer than the kernel's tolerance for sleeps; all threads to come have it from this one.
+    vm_set_timer_slack(1)
     folder = entry.folder
     let fileLock = try FileLock(path: folder.lock)
     self.fileLock = fileLock
@@ -72,17 +93,28 @@ public final class VMProcess: @unchecked Sendable {
     }
     definition = try folder.readDefinition(checkingHost: true)
     inner = Inner(record: folder.restingStatus())
+    if !definition.teleporter.enabled { try ProtectionRecord.settle(entry, force: options.force) }
     logFile = try LogFile(folder: folder, takesOutput: detached)
     logger = logFile.logger()
-    let uarts = definition.hardware.uarts
-    named = Result { try uarts.map { try ConsoleEndpoint.Named($0) } }
+    let places = definition.hardware.consoles
+    named = Result { try places.map { try ConsoleEndpoint.Named($0.slot, $0.mode) } }
     let (folder, logger) = (folder, logger)
     prepared = Result { [definition] in
       let home = try Registry.fromEnvironment().home
       return try definition.hardware.networkAdapters.map {
-        try NetworkEndpoint($0, folder: folder, home: home, isSandboxed: definition.sandbox, logger: logger)
+        let leavesWork = !(options.offloads ?? .keep).switchesOff($0.model)
+        return try NetworkEndpoint(
+          $0, folder: folder, home: home, isSandboxed: definition.sandbox, leavesWork: leavesWork, logger: logger)
       }
     }
+    preparedVNC = Result { [definition] in
+      guard definition.screen.enabled else { return nil }
+      return try VNCServer(definition.screen, machine: definition.name, isSandboxed: definition.sandbox)
+    }
+    standbyWitness =
+      definition.teleporter.enabled
+      ? WitnessClient(
+        try WitnessProcess.start(isTrusted: false, command: definition.teleporter.witnessCommand), entry) : nil
     sandbox = Sandbox(isWanted: definition.sandbox)
     sandbox.closeFiles(Sandbox.rules(folder, definition))
     group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
@@ -109,6 +141,7 @@ public final class VMProcess: @unchecked Sendable {
     let before = inner.record.state
     logger.info("starting \(definition.name) (\(definition.uuid.uuidString.lowercased())), process \(getpid())")
     folder.removeLeftovers()
+    folder.removeSnapshotLeftovers()
     do {
       try settleEarlierTeleport()
       let origin = try origin(before)
@@ -122,7 +155,9 @@ public final class VMProcess: @unchecked Sendable {
       } service: { [unowned self] request, session in
         try serve(request, session)
       }
-      discs = try DiscService(path: folder.mediaSocket) { [weak self] in try self?.changeDisc($0, $1) }
+      screen = try ScreenService(path: folder.screenSocket, name: entry.name) { [logger] in logger.warning("\($0)") }
+      try startVNC()
+      passing = try PassingService(path: folder.passingSocket) { [weak self] in try self?.take($0, $1) }
       var summary: [String]
       switch origin {
       case .powerOn:
@@ -138,7 +173,7 @@ public final class VMProcess: @unchecked Sendable {
         summary = [try waitForTeleport()]
       }
       let ways = consoles.compactMap(\.summary)
-      summary += ways
+      summary += ways + (vnc.map { [$0.summary] } ?? [])
       if ways.isEmpty && origin != .teleport {
         summary.append(
           "it has no console: see its screen with vmctl controlvm \"\(entry.name)\" screenshotpng FILE, or give it one with "
@@ -203,12 +238,29 @@ public final class VMProcess: @unchecked Sendable {
   }
 
   private func openConsoles() throws {
-    for (uart, named) in zip(definition.hardware.uarts, try named.get()) {
-      consoles.append(try ConsoleEndpoint.open(uart, named, group: group, logger: logger))
+    for (place, named) in zip(definition.hardware.consoles, try named.get()) {
+      consoles.append(
+        try ConsoleEndpoint.open(place.slot, place.mode, named, group: group, logger: logger))
+    }
+    if options.recordsConsoles || definition.recordsConsoles {
+      for (place, endpoint) in zip(definition.hardware.consoles, consoles) where !place.mode.isFile {
+        recorders.append(
+          ConsoleRecorder(
+            endpoint.console, try RotatingFile(folder.consoleRecord(place.slot)), recordsAll: definition.recordsConsoles
+          ))
+      }
     }
     lock.withLock {
       for endpoint in consoles { inner.record.consolePorts[endpoint.console.slot] = endpoint.port }
     }
+    writeRecord()
+  }
+
+  private func startVNC() throws {
+    vnc = try preparedVNC.get()
+    guard let vnc, let screen else { return }
+    vnc.start(screen, logger)
+    lock.withLock { inner.record.vncPort = vnc.port.map(Int.init) }
     writeRecord()
   }
 
@@ -229,12 +281,22 @@ public final class VMProcess: @unchecked Sendable {
     for endpoint in consoles {
       let slot = endpoint.console.slot
       vm.onSerialRoom(slot: slot) { [weak console = endpoint.console] in console?.hasRoom() }
-      endpoint.console.connect { [weak vm] bytes in vm?.serialInput(slot: slot, bytes) ?? bytes.count }
+      endpoint.console.connect { [weak vm] bytes in
+        vm?.serialInput(slot: slot, bytes) ?? bytes.count
+      } onBreak: { [weak vm] in
+        vm?.serialBreak(slot: slot)
+      } onResize: { [weak vm] columns, rows in
+        vm?.resizeConsole(slot: slot, columns: columns, rows: rows)
+      }
     }
     for network in networks { network.connect(vm) }
+    screen?.connect(vm)
   }
 
   private func run(_ vm: VirtualMachine) throws {
+    // From here on its disks are its own.
+    ReplicaRecord.remove(folder)
+    ProtectionRecord.remove(folder)
     adopt(vm)
     try change(options.isPaused ? .paused : .running)
     vm.start(paused: options.isPaused)
@@ -250,7 +312,8 @@ public final class VMProcess: @unchecked Sendable {
     do {
       try vm.lockMedia()
       do {
-        loaded = try loadMachine(vm, from: folder.state, force: options.force)
+        loaded = try loadMachine(
+          vm, from: folder.state, force: options.force, hasOtherDisks: Files.exists(folder.stateOrigin))
       } catch let error as SavedHardwareDiffers {
         throw ManagementError(ManagementError.text(for: error, machine: definition.name))
       } catch let error as ChangedMediaError {
@@ -288,15 +351,19 @@ public final class VMProcess: @unchecked Sendable {
       progress: { [weak self] in self?.note($0) },
       arrival: { [weak self] in self?.arrived($0, $1) })
     target.onWrongPassword = { [logger] count in
-      // The first ones each, then powers of two: a guesser does not fill the disk.
-      guard count <= 4 || count & (count - 1) == 0 else { return }
       logger.warning("a teleport was tried with a wrong password (\(count) so far)")
     }
+    target.onCheck = { [logger] source, count in
+      logger.info("the source \"\(source)\" has asked what stands against its coming: \(count) obstacles")
+    }
+    target.obstacles = { [weak self] in self?.obstaclesHere() ?? [] }
     target.onOldSource = { [logger] in
       logger.warning(
         "the source speaks teleport protocol 3 or older: the machine crosses unencrypted, and who listens can guess the password"
       )
     }
+    if let standbyWitness { target.protection = protectionDuty(standbyWitness) }
+    target.onProtection = { [weak self] in self?.note($0) }
     lock.withLock { inner.target = target }
     try change(.teleportingin)
     let port = try target.listen()
@@ -322,6 +389,8 @@ public final class VMProcess: @unchecked Sendable {
 
   private func arrived(_ vm: VirtualMachine, _ anchors: [Int: AnchorSocket]) {
     logger.info("the machine has arrived")
+    ReplicaRecord.remove(folder)
+    ProtectionRecord.remove(folder)
     joinAnchors(anchors)
     adopt(vm)
     // The guest may have ended itself meanwhile.
@@ -345,6 +414,8 @@ public final class VMProcess: @unchecked Sendable {
   // MARK: State
 
   var state: VMState { lock.withLock { inner.record.state } }
+  /// Serves debuggers, once one was asked for.
+  var debuggers: GDBServer? { lock.withLock { inner.debuggers } }
 
   /// Writes the new state down, then it holds.
   func change(_ state: VMState, reason: String? = nil) throws {
@@ -355,7 +426,7 @@ public final class VMProcess: @unchecked Sendable {
     record.reason = reason
     try write(record)
     lock.withLock { inner.record = record }
-    onState(state)
+    tell(state)
     logger.info("state: \(state.rawValue)\(reason.map { ": \($0)" } ?? "")")
   }
 
@@ -368,9 +439,21 @@ public final class VMProcess: @unchecked Sendable {
         inner.record.state = state
         inner.record.reason = reason
       }
-      onState(state)
+      tell(state)
       logger.error("state: \(state.rawValue), which cannot be written down: \(ManagementError.line(for: error))")
     }
+  }
+
+  private func tell(_ state: VMState) {
+    onState(state)
+    news.publish(stateNews)
+  }
+
+  /// The state that holds now.
+  var stateNews: MachineNews {
+    var now = MachineNews(.state, machine: entry.name)
+    lock.withLock { (now.state, now.reason) = (inner.record.state, inner.record.reason) }
+    return now
   }
 
   private func writeRecord() {
@@ -379,15 +462,6 @@ public final class VMProcess: @unchecked Sendable {
   }
 
   private func write(_ record: StatusRecord) throws { try recordLock.withLock { try folder.write(record) } }
-
-  func note(_ progress: TeleportProgress) {
-    let isNew = lock.withLock {
-      defer { inner.progress = progress }
-      return inner.progress?.phase != progress.phase
-    }
-    if isNew { logger.info("teleport: \(progress.summary)") }
-    onProgress(progress)
-  }
 
   /// For a foreground process that shows the incoming machine.
   public var onProgress: @Sendable (TeleportProgress) -> Void = { _ in }
@@ -411,7 +485,17 @@ public final class VMProcess: @unchecked Sendable {
     case .receiving(let from):
       logger.info("receiving from \(from)")
       onMessage("receiving the machine from \(from)")
+    case .standby(let from):
+      settle(.standby)
+      onMessage("standing by for the machine of \(from)")
+    case .takingOver(let epoch):
+      logger.error("\(LogEvents.failedOver)the machine goes on here from checkpoint \(epoch)")
+      lock.withLock { inner.protectionProgress?.state = .takenover }
     case .dropped(let reason):
+      if self.state == .standby {
+        settle(.teleportingin)
+        lock.withLock { inner.protectionProgress = nil }
+      }
       logger.warning("a transfer was dropped: \(reason)")
       onMessage("a transfer was dropped, waiting again: \(reason)")
     case .arrived(let paused):
@@ -424,11 +508,26 @@ public final class VMProcess: @unchecked Sendable {
     // A machine that was dropped half-loaded has nothing to say any more.
     queue.async { [self] in
       switch event {
+      case .log(VirtualMachine.nothingBootable):
+        lock.withLock { inner.hasFoundNothing = true }
+        logger.warning("\(VirtualMachine.nothingBootable)")
+        news.publish(MachineNews(.warning, machine: entry.name, text: VirtualMachine.nothingBootable))
       case .log(let text): logger.info("\(text)")
+      case .debuggerStop: debuggers?.machineStopped()
       case .guestReset:
         logger.info("the guest has reset the machine")
+        lock.withLock { inner.hasFoundNothing = false }
+        news.publish(MachineNews(.reset, machine: entry.name))
         if options.endsAtReset { finish(.poweroff, status: 0) }
       case .poweredOff: finish(.poweroff, status: 0)
+      case .diskFailed(let error, let before):
+        let text =
+          LogEvents.diskError + ManagementError.line(for: error) + (before > 0 ? " (and \(before) times before)" : "")
+        logger.error("\(text)")
+        news.publish(MachineNews(.warning, machine: entry.name, text: text))
+      case .guestPanicked(let hasCrashKernel, let goOn):
+        guestPanicked(hasCrashKernel)
+        goOn()
       case .exited(let status): finish(.poweroff, status: status)
       case .gurumeditation(let text):
         logger.critical("gurumeditation: \(text)")
@@ -441,19 +540,22 @@ public final class VMProcess: @unchecked Sendable {
   // MARK: Ending
 
   /// Ends the VM now, or when the operation is over that holds it.
-  private func finish(_ state: VMState, status: Int32) {
+  func finish(_ state: VMState, status: Int32, reason: String? = nil) {
     let source = lock.withLock {
-      if inner.source != nil || inner.record.state == .saving { inner.pendingEnd = (state, status) }
+      if inner.source != nil || inner.protection != nil || inner.record.state == .saving {
+        inner.pendingEnd = (state, status, reason)
+      }
       return inner.source
     }
     source?.cancel()
-    if lock.withLock({ inner.pendingEnd == nil }) { end(state, status: status) }
+    lock.withLock { inner.protection }?.end()
+    if lock.withLock({ inner.pendingEnd == nil }) { end(state, status: status, reason: reason) }
   }
 
   /// Does what was put off.
   func finishPending() {
     if let pending = lock.withLock({ inner.pendingEnd }) {
-      queue.async { self.end(pending.state, status: pending.status) }
+      queue.async { self.end(pending.state, status: pending.status, reason: pending.reason) }
     }
   }
 
@@ -476,12 +578,18 @@ public final class VMProcess: @unchecked Sendable {
     let (vm, target) = lock.withLock { (inner.vm, inner.target) }
     target?.stop()
     for endpoint in consoles { endpoint.console.connect(nil) }
+    screen?.close(state == .teleported ? reason ?? "" : "")
     for network in networks { network.close() }
     vm?.powerOff()
+    for recorder in recorders { recorder.stop() }
     var record = StatusRecord(state: state)
     record.reason = reason
     try? write(record)
     logger.info("ended: \(state.rawValue)")
+    var last = MachineNews(.state, machine: entry.name)
+    (last.state, last.reason) = (state, reason)
+    news.publish(last)
+    news.end()
     // From here on the VM may be started again, though the answer to the request that ended it is still on its way.
     stopServers()
     fileLock.unlock(.running)
@@ -491,7 +599,10 @@ public final class VMProcess: @unchecked Sendable {
   /// Nobody can connect any more; who is connected stays so until the process ends.
   private func stopServers() {
     control?.close()
-    discs?.close()
+    passing?.close()
+    screen?.close()
+    vnc?.stop()
+    debuggers?.dismiss("the machine has ended", ends: true)
     for endpoint in consoles { endpoint.close() }
   }
 
@@ -499,18 +610,20 @@ public final class VMProcess: @unchecked Sendable {
   /// - Returns: the status to exit with.
   public func waitUntilEnd() -> Int32 {
     ended.wait()
+    for network in networks { network.waitUntilLeft() }
     return lock.withLock { inner.exitStatus }
   }
 
   // MARK: Looking
 
-  private func console(_ slot: Int?) throws -> SerialConsole {
+  func console(_ slot: Int?) throws -> SerialConsole {
     let wanted = slot ?? consoles.map(\.console.slot).min() ?? 1
     guard let endpoint = consoles.first(where: { $0.console.slot == wanted }) else {
-      let list = consoles.map { String($0.console.slot) }.joined(separator: ", ")
+      let list = consoles.map(\.console.name).joined(separator: ", ")
+      let option = wanted == MachineConfiguration.virtioConsoleSlot ? "--virtio-console on" : "--uart1"
       throw ManagementError(
-        "the machine \"\(entry.name)\" has no uart \(wanted)",
-        remedy: list.isEmpty ? "give it one with --uart1" : "it has \(list)")
+        "the machine \"\(entry.name)\" has no \(ConsoleName.text(wanted))",
+        remedy: list.isEmpty ? "give it one with \(option)" : "it has \(list)")
     }
     return endpoint.console
   }

@@ -1,5 +1,6 @@
 import Foundation
 import Machine
+import SavedState
 import Teleport
 
 /// A VM that the registry knows.
@@ -10,6 +11,26 @@ public struct VMEntry: Sendable {
   public let definition: VMDefinition
   /// By which commands know it.
   public var name: String { definition.name }
+}
+
+/// A machine whose definition cannot be read.
+public struct InaccessibleVM: Sendable {
+  /// Of its folder, which has the machine's name.
+  public var name: String
+  /// As its definition has it, where that can be told.
+  public var uuid: String?
+  /// Why.
+  public var reason: String
+}
+
+extension VMFolder {
+  /// The UUID in a definition that cannot be read as one.
+  fileprivate var guessedUUID: String? {
+    let text = (try? Files.read(definition)) ?? ""
+    let line = text.split(separator: "\n").first { $0.hasPrefix("uuid") }
+    return line?.split(separator: "\"").dropFirst().first.flatMap { UUID(uuidString: String($0)) }?.uuidString
+      .lowercased()
+  }
 }
 
 /// A host's VMs: the folders below `$VMCTL_HOME/machines`, and links there to folders elsewhere. The file system is the
@@ -52,19 +73,23 @@ public struct Registry: Sendable {
   // MARK: Looking
 
   /// The VMs in order of name, and what is wrong with those that cannot be read.
-  public func list() throws -> (entries: [VMEntry], problems: [String]) {
+  public func list() throws -> (entries: [VMEntry], inaccessible: [InaccessibleVM]) {
     guard Files.exists(machines) else { return ([], []) }
     var entries: [VMEntry] = []
-    var problems: [String] = []
+    var inaccessible: [InaccessibleVM] = []
     for name in try FileManager.default.contentsOfDirectory(atPath: machines).sorted() where !name.hasPrefix(".") {
       let folder = VMFolder(path: machines + "/" + name)
       do {
         entries.append(VMEntry(folder: folder, definition: try folder.readDefinition(checkingHost: false)))
       } catch {
-        problems.append(ManagementError.line(for: error))
+        // Unregistered meanwhile. A link that leads nowhere is there still.
+        var information = stat()
+        guard lstat(folder.path, &information) == 0 else { continue }
+        inaccessible.append(
+          InaccessibleVM(name: name, uuid: folder.guessedUUID, reason: ManagementError.line(for: error)))
       }
     }
-    return (entries.sorted { $0.name < $1.name }, problems)
+    return (entries.sorted { $0.name < $1.name }, inaccessible)
   }
 
   /// The VM with this name or UUID.
@@ -79,7 +104,11 @@ public struct Registry: Sendable {
     let uuid = UUID(uuidString: name)
     guard let entry = all.entries.first(where: { $0.name == name || (uuid != nil && $0.definition.uuid == uuid) })
     else {
-      if let problem = all.problems.first { throw ManagementError("no machine \"\(name)\" can be read: \(problem)") }
+      if let problem = all.inaccessible.first(where: { $0.name == name || $0.uuid == name.lowercased() })
+        ?? all.inaccessible.first
+      {
+        throw ManagementError("no machine \"\(name)\" can be read: \(problem.reason)")
+      }
       throw ManagementError(
         "there is no machine \"\(name)\" in \(home)", remedy: "see vmctl list vms, or make it with vmctl createvm")
     }
@@ -103,8 +132,14 @@ public struct Registry: Sendable {
       throw ManagementError.system("cannot make the folder \(path)", remedy: "choose another --name or --basefolder")
     }
     let folder = VMFolder(path: path)
-    try folder.write(definition)
-    if baseFolder != nil { try link(path, as: definition.name) }
+    do {
+      try folder.write(definition)
+      if baseFolder != nil { try link(path, as: definition.name) }
+    } catch {
+      // Nothing but what was made here is in it.
+      try? FileManager.default.removeItem(atPath: path)
+      throw error
+    }
     return VMEntry(folder: VMFolder(path: machines + "/" + definition.name), definition: definition)
   }
 
@@ -125,13 +160,13 @@ public struct Registry: Sendable {
     return VMEntry(folder: folder, definition: definition)
   }
 
-  private func link(_ path: String, as name: String) throws {
+  func link(_ path: String, as name: String) throws {
     guard symlink(path, machines + "/" + name) == 0 else {
       throw ManagementError.system("cannot register \(path) as \(machines)/\(name)")
     }
   }
 
-  private func checkFree(_ definition: VMDefinition) throws {
+  func checkFree(_ definition: VMDefinition) throws {
     for entry in try list().entries {
       if entry.name == definition.name {
         throw ManagementError("there is a machine \"\(entry.name)\" already", remedy: "choose another --name")
@@ -150,16 +185,21 @@ public struct Registry: Sendable {
     let folder = entry.folder
     return try folder.whileEditing {
       try Self.refuse(folder, name: entry.name, doing: "unregistered", whileSaved: false)
-      let notes = AnchorFile.list(folder).map(\.lastWords)
-      AnchorFile.end(folder) { _ in true }
+      let notes = AnchorFile.end(folder) { _ in true }
       let place = machines + "/" + URL(fileURLWithPath: entry.folder.path).lastPathComponent
       var information = stat()
       guard lstat(place, &information) == 0 else { throw ManagementError.system("cannot find \(place)") }
       let isLink = information.st_mode & S_IFMT == S_IFLNK
       if delete {
-        let target = isLink ? try FileManager.default.destinationOfSymbolicLink(atPath: place) : place
+        // Gone for who looks at the same moment, then removed file by file.
+        var target = machines + "/.removed-" + entry.definition.uuid.uuidString.lowercased()
+        if isLink {
+          target = try FileManager.default.destinationOfSymbolicLink(atPath: place)
+          unlink(place)
+        } else {
+          guard Glibc.rename(place, target) == 0 else { throw ManagementError.system("cannot remove \(place)") }
+        }
         try FileManager.default.removeItem(atPath: target)
-        if isLink { unlink(place) }
       } else if isLink {
         guard unlink(place) == 0 else { throw ManagementError.system("cannot unregister \(place)") }
       } else {
@@ -184,36 +224,47 @@ public struct Registry: Sendable {
 
   /// Changes a definition. What may change while the VM runs or has a saved state, each setting says (`SettingChange`).
   /// - Throws: what `change` throws; `ManagementError` when the VM's state does not allow it, or this host cannot have it so.
-  public func modify(_ entry: VMEntry, _ change: (inout VMDefinition) throws -> Void) throws {
+  /// - Returns: what the user should know.
+  @discardableResult
+  public func modify(_ entry: VMEntry, _ change: (inout VMDefinition) throws -> Void) throws -> [String] {
     let folder = entry.folder
-    try folder.whileEditing {
+    return try folder.whileEditing {
       let old = try folder.readDefinition(checkingHost: false)
       var new = old
       try change(&new)
-      defer { endAnchors(folder, new) }
-      guard new != old else { return }
-      let changed = VMDefinition.settings.filter { $0.text(old) != $0.text(new) }
-      // Where an image lies may change, and which disc is in a CD-ROM drive: whether a hard disk is still the one that
-      // the state was saved with is seen when it goes on.
-      let isOfMedia = old.hardware.withoutMedia == new.hardware.withoutMedia
-      switch changed.map({ $0.name == "storage" && isOfMedia ? .whenSaved : $0.change }).min() {
-      case .whenOff: try Self.refuse(folder, name: old.name, doing: "changed", whileSaved: true, changed.map(\.name))
-      case .whenSaved: try Self.refuse(folder, name: old.name, doing: "changed", whileSaved: false)
-      case .always, nil: break
-      }
-      try HardwareLimits.check(new.hardware)
-      _ = try new.teleporter.listenAddress(
-        hasPassword: new.teleporter.password != nil || new.teleporter.passwordFile != nil)
-      if new.name == old.name { return try folder.change(to: new) }
-      try rename(entry, old: old, to: new.name)
-      try VMFolder(path: machines + "/" + new.name).change(to: new)
+      if new != old { try write(new, in: entry, instead: old) }
+      return endAnchors(new.name == old.name ? folder : VMFolder(path: machines + "/" + new.name), new)
     }
   }
 
+  private func write(_ new: VMDefinition, in entry: VMEntry, instead old: VMDefinition) throws {
+    let folder = entry.folder
+    let changed = VMDefinition.settings.filter { $0.text(old) != $0.text(new) }
+    // Where an image lies may change, and which disc is in a CD-ROM drive: whether a hard disk is still the one that
+    // the state was saved with is seen when it goes on.
+    let isOfMedia = old.hardware.withoutMedia == new.hardware.withoutMedia
+    switch changed.map({ $0.name == "storage" && isOfMedia ? .whenSaved : $0.change }).min() {
+    case .whenOff: try Self.refuse(folder, name: old.name, doing: "changed", whileSaved: true, changed.map(\.name))
+    case .whenSaved: try Self.refuse(folder, name: old.name, doing: "changed", whileSaved: false)
+    case .always, nil: break
+    }
+    try HardwareLimits.check(new.hardware)
+    _ = try new.screen.place()
+    _ = try new.teleporter.listenAddress(
+      hasPassword: new.teleporter.password != nil || new.teleporter.passwordFile != nil)
+    if new.name == old.name { return try folder.change(to: new) }
+    try rename(entry, old: old, to: new.name)
+    var moved = new
+    // What lies in the machine's own folder has gone with it.
+    moved.hardware.moveFiles(from: folder.path, to: machines + "/" + new.name)
+    try VMFolder(path: machines + "/" + new.name).change(to: moved)
+  }
+
   /// Flows that this host carries on for a machine that has gone end when they are not wanted any more.
-  private func endAnchors(_ folder: VMFolder, _ definition: VMDefinition) {
+  /// - Returns: what ends, in words.
+  private func endAnchors(_ folder: VMFolder, _ definition: VMDefinition) -> [String] {
     let unwanted = definition.hardware.networkAdapters.filter { !$0.isAnchored }.map(\.slot)
-    if !unwanted.isEmpty { AnchorFile.end(folder) { unwanted.contains($0.card) } }
+    return unwanted.isEmpty ? [] : AnchorFile.end(folder) { unwanted.contains($0.card) }
   }
 
   private func rename(_ entry: VMEntry, old: VMDefinition, to name: String) throws {
@@ -228,7 +279,7 @@ public struct Registry: Sendable {
   }
 
   /// - Parameter settings: those that only a machine without a saved state may change are told.
-  private static func refuse(
+  static func refuse(
     _ folder: VMFolder, name: String, doing what: String, whileSaved: Bool, _ settings: [String] = []
   ) throws {
     let state = try folder.currentStatus().state
@@ -256,6 +307,33 @@ public struct Registry: Sendable {
       }
       try folder.write(StatusRecord(state: .poweroff))
       folder.dropState()
+    }
+  }
+
+  /// Makes a copy of a saved state the machine's, which goes on from it when it is started. Whether it fits is seen then.
+  /// - Throws: `ManagementError` when the machine runs or has a state already, or the file is no saved state.
+  public func adoptState(_ entry: VMEntry, file: String) throws {
+    let folder = entry.folder
+    try folder.whileEditing {
+      try Self.refuse(folder, name: entry.name, doing: "given a saved state", whileSaved: true)
+      do {
+        try StateFile.read(file) { _ = try StateReader(source: $0) }
+        try StateFile.read(file) { source in
+          try StateFile.replace(folder.state) { sink in
+            let piece = UnsafeMutableRawBufferPointer.allocate(byteCount: 1 << 20, alignment: 16)
+            defer { piece.deallocate() }
+            while case let count = try source(piece), count > 0 {
+              try sink(UnsafeRawBufferPointer(rebasing: piece[..<count]))
+            }
+          }
+        }
+      } catch {
+        throw ManagementError(
+          "\(file) cannot be adopted: \(ManagementError.line(for: error))",
+          remedy: "name a file that controlvm savestate has written")
+      }
+      unlink(folder.connections)
+      try folder.write(StatusRecord(state: .saved))
     }
   }
 }

@@ -11,6 +11,8 @@ public struct VMFact: Equatable, Sendable {
   /// What there is to say.
   public var value: String
   var isNumber = false
+  /// One of two values, "on" and "off".
+  var isSwitch = false
   /// As `--machinereadable` writes it: in quotes where it has a place's dashes, as VBoxManage does.
   public var quotedKey: String { isPlace ? "\"\(key)\"" : key }
   var isPlace = false
@@ -73,6 +75,18 @@ public enum VMFacts {
       number("teleportbytes", "Teleport bytes", Int(teleport.bytes))
       number("teleportremainingpages", "Teleport pages remaining", teleport.remainingPages)
     }
+    facts += (try? entry.folder.readSnapshots().facts) ?? []
+    if let protection = progress?.protection {
+      add("ReplicationRole", "Replication role", protection.role.rawValue)
+      add("ReplicationState", "Replication state", protection.state.rawValue)
+      number("ReplicationEpoch", "Replication epoch", Int(clamping: protection.epoch))
+      number("ReplicationLagMS", "Replication lag", Int(protection.lagMS.rounded()))
+      number("ReplicationPauseMS", "Replication pause", Int(protection.pauseMS.rounded()))
+      number("ReplicationHeldBytes", "Replication output held", protection.heldBytes)
+      add("ReplicationPeer", "Replication peer", protection.peer)
+      add("ReplicationWitness", "Replication witness", protection.witness)
+      add("ReplicationReason", "Replication reason", protection.reason)
+    }
     if let open = entry.openTeleport, !status.state.isLive {
       add("teleportindoubt", "Teleport in doubt", "\(open.host):\(open.port)")
     }
@@ -89,6 +103,9 @@ public enum VMFacts {
     case "teleporter-port":
       let port = status.teleporterPort ?? definition.teleporter.port
       return [VMFact(key: setting.fact, label: setting.label, value: String(port), isNumber: true)]
+    case "vrde-port":
+      let port = status.vncPort ?? definition.screen.port
+      return [VMFact(key: setting.fact, label: setting.label, value: String(port), isNumber: true)]
     default: break
     }
     var value = setting.words(definition)?.joined(separator: ",")
@@ -98,12 +115,18 @@ public enum VMFacts {
     // No file is worth a line only where it means another one.
     if case .file(let none) = setting.form, value == none, none.isEmpty || none == "none" { value = nil }
     guard let value else { return [] }
-    var isNumber = false
-    switch setting.form {
-    case .number, .oneOf: isNumber = true
-    default: break
+    var facts = [
+      VMFact(
+        key: setting.fact, label: setting.label, value: value, isNumber: setting.form.isNumber,
+        isSwitch: setting.hasSwitchFact)
+    ]
+    if setting.name == "virtio-console-mode" {
+      guard definition.hardware.virtioConsole else { return [] }
+      if let port = status.consolePorts[MachineConfiguration.virtioConsoleSlot] {
+        let label = "Virtio console telnet port"
+        facts.append(VMFact(key: "virtioconsoleport", label: label, value: String(port), isNumber: true))
+      }
     }
-    var facts = [VMFact(key: setting.fact, label: setting.label, value: value, isNumber: isNumber)]
     if setting.name.hasPrefix("uart-mode"), let slot = Int(setting.name.dropFirst("uart-mode".count)),
       let port = status.consolePorts[slot]
     {
@@ -143,7 +166,9 @@ public enum VMFacts {
     case "nic-trace-file" where adapter.traceFile == nil: return []
     default:
       return [
-        VMFact(key: setting.fact, label: setting.label, value: setting.words(definition)?.joined(separator: ",") ?? "")
+        VMFact(
+          key: setting.fact, label: setting.label, value: setting.words(definition)?.joined(separator: ",") ?? "",
+          isNumber: setting.form.isNumber, isSwitch: setting.hasSwitchFact)
       ]
     }
   }
@@ -278,7 +303,14 @@ public enum VMFacts {
 extension VMFolder {
   /// The text of log file number `index`; nil when there is none.
   public func readLog(_ index: Int) -> String? {
-    guard (0...LogFile.kept).contains(index) else { return nil }
+    guard (0...RotatingFile.kept).contains(index) else { return nil }
     return try? Files.read(log(index), limit: 64 << 20)
+  }
+
+  /// What serial port `slot` has said while nobody was connected, in file number `index`, with the guest's own bytes; nil when
+  /// there is none.
+  public func readConsoleRecord(_ slot: Int, _ index: Int = 0) -> String? {
+    guard (0...RotatingFile.kept).contains(index) else { return nil }
+    return try? Files.read(RotatingFile.numbered(consoleRecord(slot), index), limit: 64 << 20)
   }
 }

@@ -23,14 +23,24 @@ public struct VMFolder: Equatable, Sendable {
   var connections: String { path + "/saved.connections" }
   /// What is known of the last teleport, also after the process has died.
   public var teleport: String { path + "/teleport.json" }
+  /// Says that the disks are copies of another host's.
+  var replica: String { path + "/replica.json" }
+  /// Says which protection the machine had when it ran here last.
+  var protection: String { path + "/protection.json" }
   /// The socket on which the VM process takes requests.
   public var controlSocket: String { path + "/control.sock" }
 
-  /// The socket on which it takes discs.
-  public var mediaSocket: String { path + "/media.sock" }
+  /// The socket on which it takes open files and sockets.
+  public var passingSocket: String { path + "/passing.sock" }
+
+  /// The socket on which viewers get its screen, and send keys and the pointer's moves.
+  public var screenSocket: String { path + "/screen.sock" }
 
   /// Log file number `index`: 0 is the present one.
-  public func log(_ index: Int) -> String { index == 0 ? log : "\(log).\(index)" }
+  public func log(_ index: Int) -> String { RotatingFile.numbered(log, index) }
+
+  /// Where a serial port's words are written while nobody is connected to it.
+  public func consoleRecord(_ slot: Int) -> String { "\(path)/console\(slot).log" }
 
   /// Reads the definition. Throws `ManagementError` when it is not there or is not right; `checkingHost`: nor possible on
   /// this host.
@@ -83,6 +93,7 @@ public struct VMFolder: Equatable, Sendable {
   func dropState() {
     unlink(state)
     unlink(connections)
+    unlink(stateOrigin)
   }
 
   /// Runs `body` while nobody else changes the definition or starts the VM.
@@ -121,6 +132,7 @@ public struct VMFolder: Equatable, Sendable {
       record.consolePorts = [:]
       record.teleporterPort = nil
       record.teleporterAddress = nil
+      record.vncPort = nil
       record.sandbox = nil
     }
     return record

@@ -4,6 +4,8 @@ import Foundation
 public enum VMState: String, Codable, CaseIterable, Sendable {
   case poweroff, saved, teleported, aborted, running, paused, gurumeditation
   case teleporting, teleportingpausedvm, teleportingin
+  /// It has a copy of a machine that runs on another host, and goes on with it when that one is lost.
+  case standby
   case starting, stopping, saving, restoring
 
   /// Whether a process keeps the VM in this state.
@@ -37,12 +39,14 @@ public struct StatusRecord: Codable, Equatable, Sendable {
   public var process: Int32?
   /// Why it is in this state, where there is something to say.
   public var reason: String?
-  /// Port of the telnet server, by uart slot.
+  /// Port of the telnet server, by the console's slot.
   public var consolePorts: [Int: Int]
   /// Where it waits for its teleport.
   public var teleporterPort: Int?
   /// The address to that port.
   public var teleporterAddress: String?
+  /// Where its screen is served by VNC.
+  public var vncPort: Int?
   /// What the process has given up (`Sandbox.description`).
   public var sandbox: String?
 

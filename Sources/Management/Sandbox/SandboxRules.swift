@@ -56,6 +56,20 @@ extension Sandbox {
     sandbox.closeSystem(startsPrograms ? [.serve, .start] : .connectPaths)
   }
 
+  /// Leaves the keeper of VNC's processes this program, and what those read.
+  static func closeVNCKeeper(reading folder: String?) {
+    var sandbox = Sandbox(isWanted: true)
+    sandbox.closeFiles(hostRules + programRules + (folder.map { [Rule($0)] } ?? []))
+    sandbox.closeSystem(.start)
+  }
+
+  /// Leaves a process that serves a VNC client its sockets, and the files that browsers get.
+  static func closeVNCSession(reading folder: String?) {
+    var sandbox = Sandbox(isWanted: true)
+    sandbox.closeFiles(hostRules + (folder.map { [Rule($0)] } ?? []))
+    sandbox.closeSystem()
+  }
+
   /// This program, what loads it and what was loaded with it, wherever they are: proc(5) says.
   private static var programRules: [Rule] {
     let maps = (try? Files.read("/proc/self/maps")) ?? ""

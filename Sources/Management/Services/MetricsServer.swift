@@ -27,32 +27,14 @@ public enum MetricsServer {
 
   private static func listen(_ place: String) throws -> (Int32, UInt16) {
     let parts = place.split(separator: ":", omittingEmptySubsequences: false).map(String.init)
-    var address = sockaddr_in()
-    address.sin_family = sa_family_t(AF_INET)
+    var address = in_addr()
     guard (1...2).contains(parts.count), let port = parts.last.flatMap({ UInt16($0) }),
-      inet_pton(AF_INET, parts.count == 2 && !parts[0].isEmpty ? parts[0] : "127.0.0.1", &address.sin_addr) == 1
+      inet_pton(AF_INET, parts.count == 2 && !parts[0].isEmpty ? parts[0] : "127.0.0.1", &address) == 1
     else {
       throw ManagementError(
         "\"\(place)\" is no place to listen", remedy: "give PORT or ADDRESS:PORT, as 127.0.0.1:9177")
     }
-    address.sin_port = port.bigEndian
-    let listener = socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
-    guard listener >= 0 else { throw ManagementError.system("cannot make a socket") }
-    var on: Int32 = 1
-    setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, socklen_t(MemoryLayout<Int32>.size))
-    var length = socklen_t(MemoryLayout<sockaddr_in>.size)
-    let result = withUnsafePointer(to: &address) {
-      $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { bind(listener, $0, length) }
-    }
-    guard result == 0, Glibc.listen(listener, 16) == 0 else {
-      let error = ManagementError.system("cannot listen on \(place)", remedy: "choose another --listen")
-      close(listener)
-      throw error
-    }
-    _ = withUnsafeMutablePointer(to: &address) {
-      $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { getsockname(listener, $0, &length) }
-    }
-    return (listener, UInt16(bigEndian: address.sin_port))
+    return try TCPListener.open(address, port: port, "cannot listen on \(place)", remedy: "choose another --listen")
   }
 
   private static func answer(_ client: Int32, _ metrics: () throws -> String) {

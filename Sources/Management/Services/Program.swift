@@ -24,6 +24,15 @@ enum Program {
   static func run(_ path: String, _ words: [String], environment: [String: String] = [:], seconds: Int) throws
     -> Outcome
   {
+    let end = DispatchTime.now().uptimeNanoseconds + UInt64(max(1, seconds)) * 1_000_000_000
+    return try run(path, words, environment: environment, until: end)
+  }
+
+  /// - Parameter end: in nanoseconds of `DispatchTime`, when it and what it has started is killed.
+  /// - Throws: as above.
+  static func run(_ path: String, _ words: [String], environment: [String: String] = [:], until end: UInt64) throws
+    -> Outcome
+  {
     var ends: [Int32] = [0, 0]
     guard pipe(&ends) == 0 else { throw ManagementError.system("cannot make a pipe") }
     for end in ends { _ = fcntl(end, F_SETFD, FD_CLOEXEC) }
@@ -41,7 +50,6 @@ enum Program {
     var outcome = Outcome(status: 0, output: "")
     var bytes: [UInt8] = []
     var chunk = [UInt8](repeating: 0, count: 4096)
-    let end = DispatchTime.now().uptimeNanoseconds + UInt64(max(1, seconds)) * 1_000_000_000
     var raw: Int32 = 0
     var isOpen = true
     // What it has started may hold the pipe longer than it lives: its own end counts.

@@ -10,6 +10,14 @@ public enum ServiceAlert: String, CaseIterable, Sendable {
   case stopFailed = "STOPFAILED"
   case refused = "REFUSED"
   case teleported = "TELEPORTED"
+  /// The host could not do what the guest wanted of a disk; told where events of the log are.
+  case diskError = "DISKERROR"
+  /// A protected machine has lost its backup and goes on without; told where events of the log are.
+  case unprotected = "UNPROTECTED"
+  /// A machine has come here, as the host that ran it was lost; told where events of the log are.
+  case failedOver = "FAILEDOVER"
+  /// The log has new events of the level that is told, all in one alert.
+  case logEvents = "LOGEVENT"
 
   /// Seconds that the script may take.
   private static let patience = 60
@@ -50,6 +58,7 @@ public enum ServiceAlert: String, CaseIterable, Sendable {
     # Told what happens to machines: CODE NAME TEXT. This one writes to the journal or syslog; alert.mail mails.
     case "$1" in
     ABORTED|FAILED|STOPFAILED|FAILEDOVER|UNPROTECTED|DISKERROR) level=err ;;
+    LOGEVENT) level=warning ;;
     *) level=info ;;
     esac
     exec logger -t vmctl -p "daemon.$level" -- "$1 $2: $3"
@@ -62,7 +71,8 @@ public enum ServiceAlert: String, CaseIterable, Sendable {
     recipients=root
     case "$1" in
     STARTED|STOPPED) exit 0 ;;
-    ABORTED|FAILED) urgency=CRITICAL ;;
+    ABORTED|FAILED|DISKERROR) urgency=CRITICAL ;;
+    LOGEVENT) urgency=WARNING ;;
     *) urgency=NOTICE ;;
     esac
     printf '%s\\n\\nmachine: %s\\nhost: %s\\ntime: %s\\n' "$3" "$2" "$(hostname)" "$(date)" |

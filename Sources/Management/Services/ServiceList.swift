@@ -69,8 +69,10 @@ public struct ServiceList: Codable, Sendable {
     public var consolePorts: [Int]
     /// Where its log is.
     public var log: String
-    /// "1: bridged tap0 ..."
-    public var interfaces: [String]
+    /// Where its consoles are recorded while nobody is connected.
+    public var consoleRecords: [String] = []
+    /// Its network cards, and what is wrong with the interfaces that they are plugged into.
+    public var interfaces: [InterfaceReport]
     /// What a teleport is doing, while there is one.
     public var teleport: String?
     /// Why it is in its state, where there is something to say.
@@ -86,22 +88,39 @@ public struct ServiceList: Codable, Sendable {
 }
 
 extension Services {
-  /// - Parameter asksGuests: status scripts are run, each for at most 10 s.
+  /// - Parameters:
+  ///   - asksGuests: status scripts are run, all at once, for at most 10 s.
+  ///   - only: the machine of this name alone; nil: all.
   /// - Throws: `ManagementError` when the folder of the machines cannot be read.
-  public func list(asksGuests: Bool = false) throws -> ServiceList {
-    let list = try registry.list()
+  public func list(asksGuests: Bool = false, only: String? = nil) throws -> ServiceList {
+    try listWithEntries(asksGuests: asksGuests, only: only).list
+  }
+
+  /// As `list`, with the machines of its rows.
+  func listWithEntries(asksGuests: Bool = false, only: String? = nil) throws -> (list: ServiceList, entries: [VMEntry])
+  {
+    var list = try registry.list()
+    if let only { list.entries.removeAll { $0.name != only } }
     let services = list.entries.map { ($0, (try? store.settings($0)) ?? nil) }
     var units: [ServiceSettings.Scope: [String: ServiceManager.UnitState]] = [:]
     for scope in Set(services.compactMap { $0.1?.scope }) {
       units[scope] = (try? ServiceManager(scope))?.states() ?? [:]
     }
     let current = currentUUID
-    let rows = services.map { entry, settings in
+    var rows = services.map { entry, settings in
       row(
         entry, settings, settings.flatMap { units[$0.scope]?[UnitName.machine($0.name)] },
-        isCurrent: entry.definition.uuid.uuidString.lowercased() == current, asksGuests)
+        isCurrent: entry.definition.uuid.uuidString.lowercased() == current)
     }
-    return ServiceList(host: Self.hostFacts, machines: rows, problems: list.problems)
+    let live = zip(rows, list.entries).filter { $0.0.process != nil }.map(\.1.definition)
+    let check = InterfaceCheck(running: live)
+    for (index, entry) in list.entries.enumerated() {
+      rows[index].interfaces = check.reports(entry.definition, isRunning: rows[index].process != nil)
+    }
+    if asksGuests {
+      for (index, answer) in askGuests(services, rows) { rows[index].guest = answer }
+    }
+    return (ServiceList(host: Self.hostFacts, machines: rows, problems: list.inaccessible.map(\.reason)), list.entries)
   }
 
   private var currentUUID: String? {
@@ -136,8 +155,7 @@ extension Services {
   }
 
   private func row(
-    _ entry: VMEntry, _ settings: ServiceSettings?, _ unit: ServiceManager.UnitState?, isCurrent: Bool,
-    _ asksGuests: Bool
+    _ entry: VMEntry, _ settings: ServiceSettings?, _ unit: ServiceManager.UnitState?, isCurrent: Bool
   ) -> ServiceList.Row {
     let record = try? entry.folder.currentStatus()
     let history = store.history(entry)
@@ -151,10 +169,7 @@ extension Services {
       stopScript: settings.map { StopScript($0, store).status.description } ?? "-", preStart: [],
       started: history.started, stopped: history.stopped,
       consolePorts: record?.consolePorts.sorted { $0.key < $1.key }.map(\.value) ?? [], log: entry.folder.log,
-      interfaces: hardware.networkAdapters.map { adapter in
-        let place = adapter.network == .bridged ? adapter.bridgeAdapter.map { " " + $0 } ?? "" : ""
-        return "\(adapter.slot): \(adapter.network.rawValue)\(place)"
-      },
+      interfaces: [],
       teleport: record.flatMap { $0.state.rawValue.hasPrefix("teleporting") ? $0.state.rawValue : nil },
       reason: history.startFailure ?? record?.reason)
     if let record, record.state.isLive {
@@ -162,11 +177,11 @@ extension Services {
       row.isProtectedFromOOM = record.process.flatMap(Self.isProtectedFromOOM)
     }
     if let settings {
+      row.consoleRecords = hardware.uarts.map { entry.folder.consoleRecord($0.slot) }.filter(Files.exists)
       row.startsOnBoot = (try? ServiceManager(settings.scope))?.isEnabled(UnitName.machine(settings.name)) ?? false
       if let script = settings.preStart, let text = try? Files.read(script) {
         row.preStart = text.split(separator: "\n", omittingEmptySubsequences: false).prefix(3).map(String.init)
       }
-      if asksGuests, record?.state == .running { row.guest = guestAnswer(entry, settings) }
     }
     return row
   }
@@ -175,7 +190,7 @@ extension Services {
   static func state(_ machine: VMState?, _ unit: ServiceManager.UnitState?) -> ServiceList.State {
     guard let machine else { return .unknown }
     switch machine {
-    case .starting, .restoring, .teleportingin: return .activating
+    case .starting, .restoring, .teleportingin, .standby: return .activating
     case .stopping, .saving: return .deactivating
     case .running, .paused, .gurumeditation, .teleporting, .teleportingpausedvm:
       return unit?.active == "deactivating" ? .deactivating : .active
@@ -193,20 +208,5 @@ extension Services {
   private static func isProtectedFromOOM(_ process: Int32) -> Bool? {
     let text = try? Files.read("/proc/\(process)/oom_score_adj", limit: 100)
     return text.flatMap { Int($0.trimmingCharacters(in: .whitespacesAndNewlines)) }.map { $0 < 0 }
-  }
-
-  /// The status script's word; its status 255 says that the guest has not booted.
-  private func guestAnswer(_ entry: VMEntry, _ settings: ServiceSettings) -> String? {
-    guard let script = settings.statusScript else { return nil }
-    do {
-      try ServiceScripts.check(script, what: "the status script")
-      let outcome = try Program.run(
-        script, [entry.name], environment: ServiceScripts.environment(entry, registry), seconds: 10)
-      if outcome.hasTimedOut { return "no answer for 10 s" }
-      if outcome.status == 255 { return "not booted" }
-      return outcome.firstLine.isEmpty ? "status \(outcome.status)" : outcome.firstLine
-    } catch {
-      return ManagementError.line(for: error)
-    }
   }
 }

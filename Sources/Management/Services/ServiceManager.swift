@@ -42,7 +42,12 @@ struct ServiceManager {
     let outcome = try call(words, seconds: seconds)
     guard outcome.status == 0 else {
       let reason = outcome.hasTimedOut ? "no answer for \(seconds) s" : outcome.firstLine
-      throw ManagementError("systemctl \(words.joined(separator: " ")): \(reason)")
+      let isAlone = scope == .user && reason.contains("connect to bus")
+      throw ManagementError(
+        "systemctl \(words.joined(separator: " ")): \(reason)",
+        remedy: isAlone
+          ? "log in as \(Host.userName), or have an administrator run loginctl enable-linger \(Host.userName) and set "
+            + "XDG_RUNTIME_DIR=/run/user/\(geteuid())" : nil)
     }
     return outcome.output
   }
@@ -60,19 +65,22 @@ struct ServiceManager {
     }
   }
 
-  func isEnabled(_ unit: String) -> Bool {
+  func isEnabled(_ unit: String, by target: String? = nil) -> Bool {
     var information = stat()
-    return lstat("\(folder)/\(UnitFiles.bootTarget(scope)).wants/\(unit)", &information) == 0
+    return lstat("\(folder)/\(target ?? UnitFiles.bootTarget(scope)).wants/\(unit)", &information) == 0
   }
 
   /// What `systemctl enable` does, also where systemd does not run.
-  func enable(_ unit: String, _ wanted: Bool) throws {
-    let wants = "\(folder)/\(UnitFiles.bootTarget(scope)).wants"
+  /// - Parameters: template: of which it is an instance. target: that wants it; nil: the boot.
+  func enable(
+    _ unit: String, _ wanted: Bool, template: String = UnitFiles.template, by target: String? = nil
+  ) throws {
+    let wants = "\(folder)/\(target ?? UnitFiles.bootTarget(scope)).wants"
     let link = wants + "/" + unit
-    guard wanted != isEnabled(unit) else { return }
+    guard wanted != isEnabled(unit, by: target) else { return }
     if wanted {
       try? FileManager.default.createDirectory(atPath: wants, withIntermediateDirectories: true)
-      guard symlink(folder + "/" + UnitFiles.template, link) == 0 else {
+      guard symlink(folder + "/" + template, link) == 0 else {
         throw ManagementError.system(
           "cannot make \(link)", remedy: scope == .system ? "run it as root, or use --user" : nil)
       }

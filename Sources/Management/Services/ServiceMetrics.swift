@@ -1,4 +1,5 @@
 import Foundation
+import Machine
 
 /// Figures of the machines in Prometheus' text format, version 0.0.4.
 public struct ServiceMetrics {
@@ -11,10 +12,13 @@ public struct ServiceMetrics {
   }
 
   private var families: [Family] = []
+  /// All that there can be, also where no machine has a value for it now.
+  private(set) var names: Set<String> = []
 
   private mutating func add(
     _ name: String, _ help: String, isCounter: Bool = false, _ samples: [(labels: [(String, String)], value: Double)]
   ) {
+    names.insert(name)
     guard !samples.isEmpty else { return }
     families.append(Family(name: name, help: help, isCounter: isCounter, samples: samples))
   }
@@ -22,7 +26,7 @@ public struct ServiceMetrics {
   /// The figures of a host now.
   /// - Throws: `ManagementError` when the folder of the machines cannot be read.
   public init(_ services: Services) throws {
-    let list = try services.list()
+    let (list, entries) = try services.listWithEntries()
     add("vmctl_host_memory_bytes", "RAM of the host.", [([], Double(list.host.totalMB) * 1_048_576)])
     add(
       "vmctl_host_memory_available_bytes", "RAM that programs can have.", [([], Double(list.host.freeMB) * 1_048_576)])
@@ -59,7 +63,56 @@ public struct ServiceMetrics {
     add(
       "vmctl_machine_disk_written_bytes_total", "What the machine's process has written to storage.", isCounter: true,
       each { usage[$0.configuration]?.writtenBytes.map(Double.init) })
+    addProbes(rows, entries)
   }
+
+  /// What only the machines' processes know.
+  private mutating func addProbes(_ rows: [ServiceList.Row], _ entries: [VMEntry]) {
+    let live = Set(rows.filter { $0.process != nil }.map(\.configuration))
+    let probes = MachineProbe.all(entries.filter { live.contains($0.folder.definition) }, translators: true)
+    let probed = rows.compactMap { row in probes[row.configuration].map { (row.name, $0) } }
+    func cards(_ value: (NetworkFacts) -> Double) -> [(labels: [(String, String)], value: Double)] {
+      probed.flatMap { name, probe in
+        probe.networks.map { ([("machine", name), ("card", String($0.slot))], value($0)) }
+      }
+    }
+    func network(_ name: String, _ help: String, _ value: (NetworkCounters) -> UInt64) {
+      add("vmctl_machine_network_" + name, help, isCounter: true, cards { Double(value($0.counters)) })
+    }
+    network("received_bytes_total", "What the network card has got.") { $0.bytesReceived }
+    network("sent_bytes_total", "What the network card has sent.") { $0.bytesSent }
+    network("received_frames_total", "Frames that the network card has got.") { $0.framesReceived }
+    network("sent_frames_total", "Frames that the network card has sent.") { $0.framesSent }
+    network("dropped_frames_total", "Frames that were lost between the network card and its network.") {
+      $0.sendDrops &+ $0.receiveDrops
+    }
+    add("vmctl_machine_network_link", "Whether the network card's cable is in.", cards { $0.isCableConnected ? 1 : 0 })
+    let teleports = probed.compactMap { name, probe in probe.teleport.map { ([("machine", name)], $0) } }
+    add(
+      "vmctl_machine_teleport_bytes", "What the teleport that goes on has moved.",
+      teleports.map { ($0, Double($1.bytes)) })
+    add(
+      "vmctl_machine_teleport_remaining_pages", "Pages of 4 KiB that the teleport that goes on has still to move.",
+      teleports.map { ($0, Double($1.remainingPages)) })
+    for (key, name, help) in Self.translatorCounts {
+      add(
+        "vmctl_machine_translator_" + name, help, isCounter: true,
+        probed.compactMap { machine, probe in probe.translator[key].map { ([("machine", machine)], Double($0)) } })
+    }
+  }
+
+  /// Counts of a translator as `debugvm NAME statistics` calls them, and as Prometheus does.
+  static let translatorCounts = [
+    ("blocks translated", "blocks_total", "Blocks of guest code that were translated."),
+    ("instructions translated", "instructions_total", "Instructions of the guest's that were translated."),
+    ("host code emitted", "code_bytes_total", "Host code that was made of them."),
+    ("entries to host code", "entries_total", "Times that translated code was entered."),
+    (
+      "interpreted instructions within host code", "interpreted_instructions_total",
+      "Instructions that translated code has left to the interpreter."
+    ),
+    ("times all code was dropped", "flushes_total", "Times that all translated code was dropped."),
+  ]
 
   /// The text.
   public var text: String {

@@ -31,7 +31,7 @@ extension Services {
     }
     let notifier = ServiceNotifier()
     for name in ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"] { unsetenv(name) }
-    let process = try VMProcess(entry, detached: true)
+    let process = try VMProcess(entry, detached: true, options: startOptions(settings))
     process.onState = { state in
       if state == .stopping { notifier?.send("STOPPING=1") }
       notifier?.send("STATUS=\(state.rawValue)")
@@ -42,6 +42,14 @@ extension Services {
     notifier?.send("READY=1", "STATUS=\(process.state.rawValue)")
     if let notifier, let watchdog = notifier.watchdog { feed(notifier, watchdog, process) }
     return process.waitUntilEnd()
+  }
+
+  /// How machines of services are started.
+  static func startOptions(_ settings: ServiceSettings) -> StartOptions {
+    var options = StartOptions()
+    options.recordsConsoles = true
+    options.offloads = settings.offloads ?? .auto
+    return options
   }
 
   /// Signs of life, as long as the CPUs' threads give them.

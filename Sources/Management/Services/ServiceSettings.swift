@@ -27,6 +27,10 @@ public struct ServiceSettings: Codable, Equatable, Sendable {
   public var stopMode = StopMode.savestate
   /// Names of machines that start before this one and stop after it.
   public var after: [String] = []
+  /// What the host may leave to its taps; nil: `auto`.
+  public var offloads: OffloadPolicy?
+  /// Of the log's events those of this level and above are told by an alert; nil: none.
+  public var logAlerts: LogLevel?
 
   /// A service with the usual settings.
   public init(name: String, scope: Scope) {

@@ -2,7 +2,7 @@ import Foundation
 import Teleport
 
 /// A host's machines as services: made, started, stopped and looked at, with systemd or without.
-public struct Services {
+public struct Services: Sendable {
   /// The host's machines.
   public let registry: Registry
   let store: ServiceStore
@@ -35,6 +35,10 @@ public struct Services {
     public var stopMode: ServiceSettings.StopMode?
     /// Names of machines that start before it; empty: as they are.
     public var after: [String] = []
+    /// What the host may leave to its taps.
+    public var offloads: OffloadPolicy?
+    /// Of the log's events those of this level and above are told by an alert.
+    public var logAlerts: LogLevel?
     /// Changes nothing.
     public init() {}
   }
@@ -59,6 +63,8 @@ public struct Services {
       settings.statusScript = try script(changes.statusScript, settings.statusScript, "the status script")
       if let seconds = changes.stopTimeout { settings.stopTimeout = seconds }
       if let mode = changes.stopMode { settings.stopMode = mode }
+      if let offloads = changes.offloads { settings.offloads = offloads }
+      if let level = changes.logAlerts { settings.logAlerts = level }
       if !changes.after.isEmpty { settings.after = try changes.after.map { try registry.find($0).name } }
       guard !settings.after.contains(entry.name) else {
         throw ManagementError("\"\(entry.name)\" cannot start after itself", remedy: "leave it out of --after")
@@ -75,12 +81,14 @@ public struct Services {
       try ServiceAlert.makeScripts(store)
       if !Files.exists(store.stopScript) { try Files.replace(store.stopScript, with: StopScript.template, mode: 0o700) }
       try store.write(settings, entry)
+      try keepEventTimer(manager)
       var notes = [
         "\"\(entry.name)\" is a service of the \(settings.scope.rawValue): \(UnitName.machine(settings.name))"
       ]
       if manager.isThere {
         try manager.require(["daemon-reload"])
         if settings.scope == .user && settings.autoboot { notes += linger() }
+        try startEventTimer(manager)
       } else {
         notes.append(ServiceManager.missing)
       }
@@ -116,9 +124,13 @@ public struct Services {
 
   /// A user's services run while nobody is logged in.
   private func linger() -> [String] {
+    // Asking again is refused to users where only an administrator may say so.
+    guard !Files.exists("/var/lib/systemd/linger/" + Host.userName) else { return [] }
     let outcome = try? Program.run("loginctl", ["enable-linger"], seconds: 10)
     guard outcome?.status != 0 else { return [] }
-    return ["it starts when you log in, not with the host: have an administrator run loginctl enable-linger USER"]
+    return [
+      "it starts when you log in, not with the host: have an administrator run loginctl enable-linger \(Host.userName)"
+    ]
   }
 
   /// - Throws: `ManagementError` when the machine runs, or is no service.
@@ -143,7 +155,8 @@ public struct Services {
         rmdir(folder)
       }
       unlink(store.file(entry, "json"))
-      unlink(store.file(entry, "history"))
+      for kind in ["history", "events", "events.lock"] { unlink(store.file(entry, kind)) }
+      try keepEventTimer(manager)
       if manager.isThere {
         try manager.require(["daemon-reload"])
         _ = try? manager.require(["reset-failed", unit])
@@ -190,7 +203,13 @@ public struct Services {
       let manager = try ServiceManager(settings.scope)
       guard manager.isThere else {
         try prepare(entry, settings)
-        let notes = try VMLauncher.start(entry, registry: registry)
+        let notes: [String]
+        do {
+          notes = try VMLauncher.start(entry, registry: registry, options: Self.startOptions(settings))
+        } catch {
+          restoreOffloads(entry)
+          throw error
+        }
         ServiceAlert.started.raise(entry.name, "started", store)
         return notes + [ServiceManager.missing]
       }
@@ -222,16 +241,10 @@ public struct Services {
       $0.stopFailure = nil
       $0.isStopRequested = nil
     }
-    guard let script = settings.preStart else { return noteStart(entry) }
     do {
-      try ServiceScripts.check(script, what: "the pre-start script")
-      let outcome = try Program.run(
-        script, [entry.name], environment: ServiceScripts.environment(entry, registry), seconds: 120)
-      guard outcome.status == 0 else {
-        let how = outcome.hasTimedOut ? "hung for 120 s" : "ended with \(outcome.status)"
-        let line = outcome.firstLine
-        throw ManagementError("the pre-start script \(script) \(how)\(line.isEmpty ? "" : ": \(line)")")
-      }
+      // It may make the interfaces.
+      try settings.preStart.map { try runPreStart($0, entry) }
+      try prepareInterfaces(entry, settings)
     } catch {
       let text = ManagementError.line(for: error)
       store.note(entry) { $0.startFailure = text }
@@ -239,6 +252,17 @@ public struct Services {
       throw error
     }
     noteStart(entry)
+  }
+
+  private func runPreStart(_ script: String, _ entry: VMEntry) throws {
+    try ServiceScripts.check(script, what: "the pre-start script")
+    let outcome = try Program.run(
+      script, [entry.name], environment: ServiceScripts.environment(entry, registry), seconds: 120)
+    guard outcome.status == 0 else {
+      let how = outcome.hasTimedOut ? "hung for 120 s" : "ended with \(outcome.status)"
+      let line = outcome.firstLine
+      throw ManagementError("the pre-start script \(script) \(how)\(line.isEmpty ? "" : ": \(line)")")
+    }
   }
 
   private func noteStart(_ entry: VMEntry) { store.note(entry) { $0.started = Date() } }
@@ -321,6 +345,7 @@ public struct Services {
 
   /// What the end of a machine was, and who is told.
   func recordEnd(_ entry: VMEntry, result: String) {
+    restoreOffloads(entry)
     let history = store.history(entry)
     store.note(entry) { $0.stopped = Date() }
     let state = (try? entry.folder.currentStatus().state) ?? .aborted

@@ -57,6 +57,16 @@ struct StopScript {
     return means(body)
   }
 
+  /// The shell that runs a script; nil: something else does.
+  static func shell(_ text: String) -> String? {
+    guard let first = text.split(separator: "\n").first, first.hasPrefix("#!") else { return nil }
+    let words = first.dropFirst(2).split(separator: " ").map(String.init)
+    guard let program = words.first else { return nil }
+    let name = program.split(separator: "/").last == "env" ? words.dropFirst().first ?? "" : program
+    let shells = ["sh", "bash", "dash", "ksh"]
+    return shells.contains(name.split(separator: "/").last.map(String.init) ?? "") ? name : nil
+  }
+
   private static func means(_ lines: [String]) -> Status {
     let words = Set(
       lines.filter { !$0.hasPrefix("#") }.flatMap { $0.split { !$0.isLetter }.map { $0.lowercased() } })

@@ -13,7 +13,8 @@ struct UnitFiles {
     scope == .system ? "multi-user.target" : "default.target"
   }
 
-  /// The unit of every machine; %i is its name, escaped.
+  /// The unit of every machine; %i is its name, escaped. The limit counts starts (systemd.unit(5)): the first one, and two
+  /// again after failures.
   var template: String {
     """
     \(Self.marker)
@@ -21,7 +22,7 @@ struct UnitFiles {
     Description=Machine %I
     \(scope == .system ? "Wants=network-online.target\nAfter=network-online.target\n" : "")\
     StartLimitIntervalSec=600
-    StartLimitBurst=2
+    StartLimitBurst=3
     OnFailure=vmctl-alert@%i.service
 
     [Service]
@@ -56,6 +57,42 @@ struct UnitFiles {
     [Service]
     Type=oneshot
     ExecStart=\(Self.word(program)) \(ServiceWords.failed) -- %I
+
+    """
+  }
+
+  static let events = "vmctl-events@.service"
+  static let eventTimer = "vmctl-events@.timer"
+
+  /// Looks into the logs of a home's machines; %I is the home.
+  var events: String {
+    """
+    \(Self.marker)
+    [Unit]
+    Description=Events in the logs of the machines in %I
+
+    [Service]
+    Type=oneshot
+    Environment="VMCTL_HOME=%I"
+    ExecStart=\(Self.word(program)) service events
+
+    """
+  }
+
+  /// Does so every minute.
+  var eventTimer: String {
+    """
+    \(Self.marker)
+    [Unit]
+    Description=Events in the logs of the machines in %I
+
+    [Timer]
+    OnActiveSec=60
+    OnUnitActiveSec=60
+    AccuracySec=5
+
+    [Install]
+    WantedBy=timers.target
 
     """
   }

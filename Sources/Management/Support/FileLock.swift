@@ -11,7 +11,7 @@ final class FileLock: @unchecked Sendable {
   }
 
   private static let getLock: Int32 = 36  // F_OFD_GETLK
-  private static let setLock: Int32 = 37  // F_OFD_SETLK
+  static let setLock: Int32 = 37  // F_OFD_SETLK
   private static let setLockWait: Int32 = 38  // F_OFD_SETLKW
   private let descriptor: Int32
   private let isOwner: Bool

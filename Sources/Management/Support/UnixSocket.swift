@@ -4,8 +4,9 @@ import Foundation
 /// the socket named below it through /proc/self/fd.
 public enum UnixSocket {
   /// A listening socket that only this user can connect to. A socket left behind by a dead process is replaced.
-  static func listen(path: String) throws -> Int32 {
-    let descriptor = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
+  /// - Parameter packets: whether what is sent comes as it was sent, message by message (SOCK_SEQPACKET).
+  static func listen(path: String, packets: Bool = false) throws -> Int32 {
+    let descriptor = make(packets)
     guard descriptor >= 0 else { throw ManagementError.system("cannot make a socket") }
     do {
       if isSocket(path) { unlink(path) }
@@ -27,9 +28,11 @@ public enum UnixSocket {
   }
 
   /// A descriptor connected to the server at a path. Throws `ManagementError` when nobody serves there.
-  /// - Parameter patience: seconds that a wait on it may take, to connect, read or write; 0: without limit.
-  public static func connect(path: String, patience: Int = 0) throws -> Int32 {
-    let descriptor = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
+  /// - Parameters:
+  ///   - patience: seconds that a wait on it may take, to connect, read or write; 0: without limit.
+  ///   - packets: as in `listen`.
+  public static func connect(path: String, patience: Int = 0, packets: Bool = false) throws -> Int32 {
+    let descriptor = make(packets)
     guard descriptor >= 0 else { throw ManagementError.system("cannot make a socket") }
     setPatience(descriptor, seconds: patience)
     do {
@@ -43,6 +46,10 @@ public enum UnixSocket {
       throw error
     }
     return descriptor
+  }
+
+  private static func make(_ packets: Bool) -> Int32 {
+    socket(AF_UNIX, Int32((packets ? SOCK_SEQPACKET : SOCK_STREAM).rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
   }
 
   /// How many seconds a wait may take; 0: any number.

@@ -38,6 +38,9 @@ extension ManagementError {
       "put back what was there, or drop the state and boot with vmctl discardstate \(name), or go on with "
         + "vmctl startvm \(name) --force: the guest, which still has the old content in its memory, can then destroy "
         + "the disk's file systems"
+    case DiskImageError.foreign(let path, .qcow2):
+      "if that is so, say it with vmctl storageattach --medium \(ShellWord.quote(path)) --format qcow2; if a guest has written "
+        + "that there, insist with --format raw"
     case DiskImageError.foreign(let path, let format):
       "make a raw image of it with \(format.conversion(of: path)), or insist with vmctl storageattach --format raw"
     case let error as TeleportError: remedy(for: error)
@@ -59,7 +62,10 @@ extension ManagementError {
     case .multibootHeaderLate: "link it so that the header comes first, or strip what lies before it"
     case .severalInitrds: "name one with vmctl modifyvm \(name) --initrd FILE"
     case .tooManyModules: "name fewer with vmctl modifyvm \(name) --initrd"
-    case .notAKernel: "correct it with vmctl modifyvm \(name) --kernel FILE"
+    case .linuxTooOld: "boot it from a disk or CD with a boot loader of its time"
+    case .commandLineTooLong: "shorten it with vmctl modifyvm \(name) --append TEXT"
+    case .kernelDoesNotFit: "give the machine more with vmctl modifyvm \(name) --memory MB"
+    case .notAKernel, .kernelCutShort: "correct it with vmctl modifyvm \(name) --kernel FILE"
     case .fileUnreadable(let setting, _, _, _):
       setting.isEmpty
         ? "install it: apt install seabios" : "correct it with vmctl modifyvm \(name) --\(setting) FILE"

@@ -14,6 +14,13 @@ enum MismatchWords {
     }
   }
 
+  /// One difference in one line.
+  static func line(_ mismatch: HardwareMismatch, machine: String) -> String {
+    let name = machine.isEmpty ? "NAME" : ShellWord.quote(machine)
+    return "\(subject(mismatch)): source \(mismatch.sourceText), target \(mismatch.targetText); on the target: "
+      + remedy(mismatch, machine: name)
+  }
+
   /// A setting is called as `showvminfo` calls it.
   static func subject(_ mismatch: HardwareMismatch) -> String {
     guard case .setting(let name, _, _) = mismatch else { return mismatch.subject }

@@ -8,6 +8,7 @@ extension CPU {
   func makeBlock(
     _ linear: UInt64, rip: UInt64, mode: UInt32, entry: UnsafeMutablePointer<vm_fetch_entry>
   ) throws(GuestFault) -> UnsafeMutablePointer<vm_block> {
+    if code.isStop(Int(linear & 0xfff)) { return stopBlock(linear, mode) }
     let host = entry.pointee.host
     guard host != 0, !startsCrossing(linear, mode, host) else { return try scratchBlock(linear, rip: rip, mode: mode) }
     if !code.hasRoom { flushCode() }
@@ -21,7 +22,7 @@ extension CPU {
     let block = code.nextBlock()
     let ops = block.ops
     var run = DecodedRun()
-    CPU.decodeRun(&run, host: host, start: start, mode: mode, into: ops)
+    code.decodeRun(&run, host: host, start: start, mode: mode, into: ops)
     if run.count == 0 {
       if page.pointee.isEmpty { code.release(page) }
       return try scratchBlock(linear, rip: rip, mode: mode)
@@ -47,46 +48,20 @@ extension CPU {
     code.enter(block, page: page, cells: ended ? run.count : run.count + 1)
   }
 
-  /// What has been decoded of a block.
-  struct DecodedRun {
-    var count = 0
-    var bytes = 0
-    /// It ended because no more instructions fit.
-    var isCut = false
-  }
-
-  /// Decodes on behind `run`, up to where a block ends.
-  ///
-  /// - Parameter host: host address of the page, at whose offset `start` the block begins.
-  static func decodeRun(
-    _ run: inout DecodedRun, host: UInt64, start: Int, mode: UInt32, into ops: UnsafeMutablePointer<vm_op>
-  ) {
-    let bytes = UnsafeRawPointer(CPU.host(host)).assumingMemoryBound(to: UInt8.self) + start
-    let available = 4096 - start
-    var ended = false
-    var shadowed = false
-    while !ended && run.bytes < available {
-      if run.count == CodeCache.blockLimit {
-        run.isCut = true
-        return
-      }
-      var decoder = Decoder(
-        bytes: bytes + run.bytes, available: available - run.bytes, mode: mode, blockOffset: run.bytes)
-      let status = decoder.decode()
-      if status == .needsMoreBytes { return }
-      var op = decoder.op
-      if status == .tooLong {
-        op.kind = OpKind.tooLong.rawValue
-        op.length = 1
-      }
-      (ops + run.count).initialize(to: op)
-      run.count += 1
-      run.bytes += Int(op.length)
-      // The instruction that STI holds interrupts off for follows in its block.
-      let setsInterrupts = CPU.setsInterrupts(op)
-      ended = shadowed || (CPU.endsBlock(OpKind(trusted: op.kind)) && !setsInterrupts)
-      shadowed = setsInterrupts
-    }
+  /// In the place of a block that would begin with a debugger's breakpoint: one that is left before its first instruction,
+  /// which then runs alone, if the CPU does not stop there.
+  private func stopBlock(_ linear: UInt64, _ mode: UInt32) -> UnsafeMutablePointer<vm_block> {
+    post(UInt32(VM_PENDING_DEBUG))
+    let block = code.scratch
+    block.pointee.mode = mode
+    block.pointee.start = UInt16(linear & 0xfff)
+    block.pointee.bytes = 1
+    block.pointee.count = 1
+    var op = vm_op()
+    op.kind = OpKind.leave.rawValue
+    block.ops.initialize(to: op)
+    finishBlock(block.ops, 1, 1, true)
+    return block
   }
 
   /// Says that this CPU is going to hold code of the page, unless it has already.
@@ -291,5 +266,50 @@ extension CPU {
   func flushCode() {
     code.reset()
     for index in 0..<(VM_MMU_COUNT * Int(VM_FETCH_SIZE)) { fetchTLBs[index].page = nil }
+  }
+}
+
+/// What has been decoded of a block.
+struct DecodedRun {
+  var count = 0
+  var bytes = 0
+  /// It ended because no more instructions fit.
+  var isCut = false
+}
+
+extension CodeCache {
+  /// Decodes on behind `run`, up to where a block ends.
+  ///
+  /// - Parameter host: host address of the page, at whose offset `start` the block begins.
+  func decodeRun(
+    _ run: inout DecodedRun, host: UInt64, start: Int, mode: UInt32, into ops: UnsafeMutablePointer<vm_op>
+  ) {
+    let bytes = UnsafeRawPointer(CPU.host(host)).assumingMemoryBound(to: UInt8.self) + start
+    let available = 4096 - start
+    var ended = false
+    var shadowed = false
+    while !ended && run.bytes < available {
+      if run.count == Self.blockLimit {
+        run.isCut = true
+        return
+      }
+      if hasStops && isStop(start + run.bytes) { return }
+      var decoder = Decoder(
+        bytes: bytes + run.bytes, available: available - run.bytes, mode: mode, blockOffset: run.bytes)
+      let status = decoder.decode()
+      if status == .needsMoreBytes { return }
+      var op = decoder.op
+      if status == .tooLong {
+        op.kind = OpKind.tooLong.rawValue
+        op.length = 1
+      }
+      (ops + run.count).initialize(to: op)
+      run.count += 1
+      run.bytes += Int(op.length)
+      // The instruction that STI holds interrupts off for follows in its block.
+      let setsInterrupts = CPU.setsInterrupts(op)
+      ended = shadowed || (CPU.endsBlock(OpKind(trusted: op.kind)) && !setsInterrupts)
+      shadowed = setsInterrupts
+    }
   }
 }

@@ -134,6 +134,10 @@ final class CodeCache {
   /// The instruction that crossed a page last: in a loop it is not decoded again, but its bytes are compared.
   var crossing = CrossingInstruction()
 
+  /// Offsets in pages at which a debugger has breakpoints, whatever the page: no block begins there or goes on there.
+  private(set) var stops: Set<Int> = []
+  private(set) var hasStops = false
+
   /// This CPU's bit in `PhysicalMemory.codePages` and `writers`.
   let cpuBit: UInt16
 
@@ -326,6 +330,34 @@ final class CodeCache {
     }
     page.pointee.granules = granules
     return dropped
+  }
+
+  // MARK: A debugger's breakpoints
+
+  @inline(__always)
+  func isStop(_ offset: Int) -> Bool { hasStops && stops.contains(offset) }
+
+  /// Sets `stops`, and drops the blocks that go on at a new one. No block may be running.
+  func setStops(_ offsets: Set<Int>) {
+    let new = offsets.subtracting(stops)
+    stops = offsets
+    hasStops = !offsets.isEmpty
+    guard !new.isEmpty else { return }
+    var next = pages
+    while let page = next {
+      next = page.pointee.next
+      if let tail = page.pointee.tail, new.contains(Int(tail.pointee.start)) { dropTail(page) }
+      _ = drop(page) { block in
+        let start = Int(block.pointee.start)
+        return new.contains { start <= $0 && $0 < start + Int(block.pointee.bytes) }
+      }
+    }
+  }
+
+  /// Drops all blocks of the page whose bytes are at host address `host`: one that is running stops behind its instruction.
+  func dropAll(host: UInt64) {
+    guard let page = known(host: host) else { return }
+    _ = drop(page) { _ in true }
   }
 
   private func kill(_ block: UnsafeMutablePointer<vm_block>) {

@@ -27,7 +27,7 @@ extension CPU {
     while Self.mayGoOn(behind: ops + (run.count - 1)) {
       let target = Int(ops[run.count - 1].imm)
       let isHot = isHot(page, start + run.bytes, mode)
-      CPU.decodeRun(&run, host: page.pointee.host, start: start, mode: mode, into: ops)
+      code.decodeRun(&run, host: page.pointee.host, start: start, mode: mode, into: ops)
       guard run.count > kept.count, !run.isCut else { break }
       if !isHot {
         // What is skipped mostly is taken along when it is short and what follows it is hot.

@@ -3,8 +3,10 @@
 struct SystemLatches {
   /// CR0.AM, EFLAGS.AC and CPL 3: the user TLB holds no tags, so that each access is checked for alignment.
   var alignmentChecks = false
-  /// DR7 enables a breakpoint on data: pages it touches get no tags.
+  /// DR7 enables a breakpoint on data, or a debugger watches some: pages it touches get no tags.
   var watchesData = false
+  /// DR7 enables a breakpoint on data.
+  var trapsOnData = false
   /// DR7 enables a breakpoint on instructions.
   var watchesCode = false
   /// DR7 enables a breakpoint on ports, and CR4.DE is set.
@@ -21,6 +23,10 @@ struct SystemLatches {
   var traceArmed = false
   /// The last instruction loaded SS: debug traps wait for the next one.
   var stackShadow = false
+  /// A debugger has one instruction run: whether it is still to come.
+  var debuggerStep: Bool?
+  /// The environment is told of each instruction.
+  var isTraced = false
   /// The running instruction has switched tasks: what faults from here on belongs to the new task.
   var taskSwitched = false
   /// The address of the running instruction that was not canonical.

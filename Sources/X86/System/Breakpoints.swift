@@ -4,6 +4,7 @@ import CHost
 ///
 /// While DR7 enables any, VM_PENDING_DEBUG stays set: one instruction runs at a time, with the checks around it. Pages
 /// that hold watched data get no tags in the TLB, so that each access to them comes to `noteDataAccess`.
+/// A debugger's own stops, which the guest does not see, are in `DebuggerStops.swift`.
 extension CPU {
   private enum Kind {
     static let execute: UInt64 = 0
@@ -16,14 +17,17 @@ extension CPU {
   func updateDebug() {
     let control = debugRegisters[7]
     let watchedData = latches.watchesData
-    latches.watchesData = false
+    latches.watchesData = !debugger.watchpoints.isEmpty
+    latches.trapsOnData = false
     latches.watchesCode = false
     latches.watchesPorts = false
     for index in 0..<4 where control &>> UInt64(index * 2) & 3 != 0 {
       switch breakpointKind(index) {
       case Kind.execute: latches.watchesCode = true
       case Kind.port: latches.watchesPorts = s.pointee.cr4 & CR4.de != 0
-      default: latches.watchesData = true
+      default:
+        latches.watchesData = true
+        latches.trapsOnData = true
       }
     }
     if watchedData || latches.watchesData { flushAllTranslations() }
@@ -33,8 +37,8 @@ extension CPU {
   /// Sets VM_PENDING_DEBUG when instructions must run one at a time, else clears it.
   @inline(__always)
   func updateDebugPending() {
-    let stepping = s.pointee.eflags & EFLAGS.tf != 0 || latches.watchesData || latches.watchesCode
-    let needed = stepping || latches.watchesPorts || latches.debugHits != 0
+    let stepping = s.pointee.eflags & EFLAGS.tf != 0 || latches.trapsOnData || latches.watchesCode
+    let needed = stepping || latches.isTraced || latches.watchesPorts || latches.debugHits != 0 || debugger.hit != nil
     let isSet = vm_load_relaxed(&s.pointee.pending) & UInt32(VM_PENDING_DEBUG) != 0
     if needed != isSet {
       if needed { post(UInt32(VM_PENDING_DEBUG)) } else { withdraw(UInt32(VM_PENDING_DEBUG)) }
@@ -52,8 +56,9 @@ extension CPU {
     }
   }
 
-  /// Whether an enabled data breakpoint lies on the page.
+  /// Whether an enabled data breakpoint lies on the page, or a watchpoint of the debugger's.
   func isWatched(_ page: UInt64) -> Bool {
+    if debugger.watches(page) { return true }
     let control = debugRegisters[7]
     for index in 0..<4 where control &>> UInt64(index * 2) & 3 != 0 {
       let kind = breakpointKind(index)
@@ -66,7 +71,10 @@ extension CPU {
 
   /// Remembers the breakpoints that an access of `size` bytes hits; `finishStep` raises #DB.
   func noteDataAccess(_ linear: UInt64, size: Int, write: Bool) {
-    noteHits(linear, UInt64(size)) { $0 == Kind.readWrite || (write && $0 == Kind.write) }
+    if latches.trapsOnData {
+      noteHits(linear, UInt64(size)) { $0 == Kind.readWrite || (write && $0 == Kind.write) }
+    }
+    if !debugger.watchpoints.isEmpty { noteWatched(linear, size: size, write: write) }
   }
 
   func notePortAccess(_ port: UInt16, size: Int) {

@@ -87,6 +87,7 @@ extension CPU {
   func interrupt(
     _ vector: UInt8, errorCode: UInt32?, source: EventSource, next: UInt64
   ) throws(GuestFault) {
+    environment.willDeliver(vector, errorCode: errorCode, isExternal: source == .external)
     let isSoftware = source == .software || source == .trapInstruction
     let ext: UInt32 = isSoftware ? 0 : 1
     var image = flagsImage()

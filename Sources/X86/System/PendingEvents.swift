@@ -16,6 +16,11 @@ extension CPU {
     // Others may wait for this one's answer: first of all, also on the way to a rest.
     if pending & UInt32(VM_PENDING_CODE) != 0 { serveOthers() }
     if pending & UInt32(VM_PENDING_STOP) != 0 { return .stopped }
+    if debugger.hit != nil { return .debugger }
+    if let isToCome = latches.debuggerStep {
+      guard isToCome else { return .stopped }
+      latches.debuggerStep = false
+    }
     if pending & UInt32(VM_PENDING_TLB_FLUSH) != 0 {
       withdraw(UInt32(VM_PENDING_TLB_FLUSH))
       // Decoded code goes by the memory it was decoded from, and stays right whatever the map says.
@@ -42,7 +47,7 @@ extension CPU {
     default: break
     }
 
-    if s.pointee.shadow == 0 {
+    if s.pointee.shadow == 0 && latches.debuggerStep == nil {
       let nmis = pending & UInt32(VM_PENDING_NMI | VM_PENDING_SECOND_NMI)
       if nmis != 0 && s.pointee.nmi_blocked == 0 {
         withdraw(nmis & UInt32(VM_PENDING_SECOND_NMI) != 0 ? UInt32(VM_PENDING_SECOND_NMI) : UInt32(VM_PENDING_NMI))
@@ -57,6 +62,7 @@ extension CPU {
       return .halted
     }
     if s.pointee.activity == UInt32(VM_SHUTDOWN) { return .shutdown }
+    if code.hasStops && isAtDebuggerBreakpoint() { return .debugger }
 
     if s.pointee.shadow == 2 {
       s.pointee.shadow = 1
@@ -71,6 +77,8 @@ extension CPU {
         deliver(.debug)
       }
     }
+    // The turns of a repeated instruction are one.
+    if latches.isTraced && !latches.isWithinRepeat { environment.willExecute() }
     latches.isWithinRepeat = false
     latches.traceArmed = s.pointee.eflags & EFLAGS.tf != 0
     return nil
@@ -135,6 +143,10 @@ extension CPU {
   /// Called after each instruction that ran alone (VM_PENDING_DEBUG or VM_PENDING_SHADOW) and did not fault: raises the
   /// debug traps it earned and counts the shadow.
   func finishStep() {
+    if debugger.isPassing {
+      debugger.passed = nil
+      debugger.isPassing = false
+    }
     if s.pointee.shadow == 1 {
       s.pointee.shadow = 0
       latches.stackShadow = false

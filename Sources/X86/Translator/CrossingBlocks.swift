@@ -21,7 +21,7 @@ extension CPU {
   func makeCrossingBlock(_ rip: UInt64, _ mode: UInt32) {
     let known = code.crossing
     let offset = Int(rip & 0xfff)
-    guard known.offset == offset, known.mode == mode, crossingBlock(rip, mode) == nil,
+    guard known.offset == offset, known.mode == mode, !code.isStop(offset), crossingBlock(rip, mode) == nil,
       let entry = fetchEntry(known: rip), entry.pointee.host != 0,
       let next = fetchEntry(known: pageBehind(rip, mode)), next.pointee.host != 0, code.hasRoom
     else { return }

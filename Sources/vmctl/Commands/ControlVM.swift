@@ -6,8 +6,8 @@ import Management
 struct ControlVM: ParsableCommand {
   enum Kind: String, CaseIterable {
     case pause, resume, reset, poweroff, acpipowerbutton, injectnmi, savestate, screenshotpng, keyboardputscancode,
-      keyboardputstring
-    case teleport, resolveteleport
+      keyboardputstring, sendbreak
+    case teleport, resolveteleport, unprotect, failover
     /// Of a network card, whose number follows.
     case setlinkstate, natpf, nictrace, nictracefile
 
@@ -29,6 +29,7 @@ struct ControlVM: ParsableCommand {
       guard kind.isOfCard ? number.count == 1 && (1...8).contains(card ?? 0) : number.isEmpty else { return nil }
     }
 
+    static var defaultCompletionKind: CompletionKind { .list(allValueStrings) }
     static var allValueStrings: [String] {
       Kind.allCases.flatMap { kind in kind.isOfCard ? (1...8).map { "\(kind.rawValue)\($0)" } : [kind.rawValue] }
     }
@@ -41,15 +42,24 @@ struct ControlVM: ParsableCommand {
       controlvm NAME screenshotpng FILE
       controlvm NAME keyboardputscancode HEX...
       controlvm NAME keyboardputstring TEXT...
+      controlvm NAME sendbreak [UART]                  a break on a serial port's line: SysRq on a Linux console
       controlvm NAME setlinkstate1 on | off            plugs the cable of network card 1 in or out
       controlvm NAME natpf1 NAME,tcp|udp,[HOSTIP],HOSTPORT,[GUESTIP],GUESTPORT | delete NAME
       controlvm NAME nictrace1 on | off                writes its frames to a pcap file
       controlvm NAME nictracefile1 FILE
       controlvm NAME teleport --host HOST --port PORT [--maxdowntime MS] [--password P | --passwordfile F] [--timeout MS]
           ^C cancels; the machine then runs on here.
+      controlvm NAME teleport --host HOST --port PORT --check ...
+          Sends nothing and changes nothing: tells everything that stands against the teleport, a line each, with status 1, or
+          that nothing does.
       controlvm NAME resolveteleport takeback | giveup
           Ends a teleport whose target went silent in the middle of the hand-over. takeback: you vouch that the machine
           does not run there.
+      controlvm NAME unprotect [force]
+          Ends the protection of a machine, which goes on here. force: you vouch that the backup does not run it, where the
+          witness cannot be asked.
+      controlvm NAME failover
+          The backup goes on with the machine: on the host that runs it, hands it over; on the backup, takes it.
       """)
   @OptionGroup var machine: MachineArgument
   @Argument(help: "What to do.") var verb: Verb
@@ -60,6 +70,7 @@ struct ControlVM: ParsableCommand {
     name: [.customShort("d"), .long],
     help: ArgumentHelp("Teleport: how long the machine may stand still.", valueName: "ms"))
   var maxdowntime: Int = 250
+  @Flag(help: "Teleport: only tells what stands against it.") var check = false
   @Option(help: "Teleport: the target's password.") var password: String?
   @Option(help: "Teleport: a file with the password in its first line, or stdin.", completion: .file())
   var passwordfile: String?
@@ -78,18 +89,26 @@ struct ControlVM: ParsableCommand {
     case .screenshotpng: guard count == 1 else { throw ValidationError("screenshotpng needs a file") }
     case .keyboardputscancode:
       guard count > 0 else { throw ValidationError("keyboardputscancode needs codes, as 1e 9e") }
+    case .sendbreak:
+      guard count <= 1, arguments.allSatisfy({ (1...4).contains(Int($0) ?? 0) }) else {
+        throw ValidationError("sendbreak takes the number of a serial port, 1 to 4")
+      }
     case .keyboardputstring: guard count > 0 else { throw ValidationError("keyboardputstring needs a text") }
     case .resolveteleport:
       guard ["takeback", "giveup"].contains(arguments.first), count == 1 else {
         throw ValidationError("resolveteleport needs takeback or giveup")
       }
     case .teleport: try validateTeleport()
+    case .unprotect:
+      guard arguments.isEmpty || arguments == ["force"] else {
+        throw ValidationError("unprotect takes force or nothing")
+      }
     default: guard count == 0 else { throw ValidationError("\(verb.kind.rawValue) takes no \"\(arguments[0])\"") }
     }
     if verb.kind != .teleport
-      && (host != nil || port != nil || password != nil || passwordfile != nil || timeout != nil)
+      && (host != nil || port != nil || password != nil || passwordfile != nil || timeout != nil || check)
     {
-      throw ValidationError("--host, --port, --password, --passwordfile and --timeout are for teleport")
+      throw ValidationError("--host, --port, --password, --passwordfile, --timeout and --check are for teleport")
     }
   }
 
@@ -138,23 +157,42 @@ struct ControlVM: ParsableCommand {
       var request = ControlRequest(.keyboardputstring)
       request.text = arguments.joined(separator: " ")
       try client.request(request)
+    case .sendbreak:
+      var request = ControlRequest(.sendbreak)
+      request.uart = arguments.first.flatMap { Int($0) }
+      try client.request(request)
+    case .unprotect:
+      var request = ControlRequest(.unprotect)
+      request.text = arguments.first
+      try client.request(request)
     case .resolveteleport:
       var request = ControlRequest(.resolveteleport)
       request.text = arguments[0]
       try client.request(request)
     default:
       guard let command = ControlRequest.Command(rawValue: verb.kind.rawValue) else { return }
-      try client.request(ControlRequest(command))
+      for note in try client.request(ControlRequest(command)).notes ?? [] { Terminal.error("note: \(note)") }
     }
   }
 
+  private func checkTeleport(_ client: ControlClient, _ wish: TeleportRequest) throws {
+    var (wish, request) = (wish, ControlRequest(.teleport))
+    wish.isCheck = true
+    request.teleport = wish
+    let signals = SignalWatch([SIGINT, SIGTERM]) { try? client.post(ControlRequest(.cancel)) }
+    defer { withExtendedLifetime(signals) {} }
+    let reply = try client.request(request)
+    for line in reply.obstacles ?? [] { Terminal.line("obstacle: \(line)") }
+    for line in reply.notes ?? [] { Terminal.line("note: \(line)") }
+    guard reply.obstacles?.isEmpty == true else { throw ExitCode(1) }
+    Terminal.line("nothing stands against it")
+  }
+
   private func teleport(_ client: ControlClient) throws {
-    // An IPv6 address in a URL's brackets.
-    var host = host ?? ""
-    if host.hasPrefix("["), host.hasSuffix("]") { host = String(host.dropFirst().dropLast()) }
-    var wish = TeleportRequest(host: host, port: port ?? 0, maxDowntimeMS: maxdowntime)
+    var wish = TeleportRequest(host: host ?? "", port: port ?? 0, maxDowntimeMS: maxdowntime)
     wish.password = try passwordfile.map { try PasswordFile.read($0) } ?? password
     wish.timeoutMS = timeout
+    if check { return try checkTeleport(client, wish) }
     var request = ControlRequest(.teleport)
     request.teleport = wish
     let line = ProgressLine()

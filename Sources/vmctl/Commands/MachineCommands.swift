@@ -24,10 +24,7 @@ struct CreateVM: ParsableCommand {
       definition.uuid = value
     }
     if let memory { try definition.set("memory", [String(memory)]) }
-    if usesDefaults {
-      definition.hardware.storageControllers = [.init(name: "IDE", bus: .ide)]
-      definition.hardware.uarts = [.init(slot: 1, ioBase: 0x3F8, irq: 4, mode: .tcpServer(host: nil, port: 0))]
-    }
+    if usesDefaults { definition.addDefaults() }
     let entry = try Registry.fromEnvironment().create(definition, baseFolder: basefolder)
     Terminal.line("the machine \"\(entry.name)\" is made")
     Terminal.line("UUID: \(definition.uuid.uuidString.lowercased())")
@@ -84,12 +81,14 @@ struct List: ParsableCommand {
     var memoryMB: Int
     var cpus: Int
     var consolePorts: [String: Int]
+    /// Why it is inaccessible.
+    var reason: String?
   }
 
   func run() throws {
     switch subject {
-    case .vms: try listMachines { _ in true }
-    case .runningvms: try listMachines { $0.isLive }
+    case .vms: try listMachines(all: true)
+    case .runningvms: try listMachines(all: false)
     case .anchors: try listAnchors()
     case .cpuProfiles: try listNames(HardwareLimits.cpuProfiles)
     case .uartModes: try listNames(MachineConfiguration.UartMode.forms.components(separatedBy: " | "))
@@ -161,18 +160,25 @@ struct List: ParsableCommand {
     for name in names { Terminal.line(name) }
   }
 
-  private func listMachines(_ isWanted: (VMState) -> Bool) throws {
+  private func listMachines(all: Bool) throws {
     let list = try Registry.fromEnvironment().list()
     var rows: [Row] = []
     for entry in list.entries {
       let status = try entry.folder.currentStatus()
-      guard isWanted(status.state) else { continue }
-      let ports = status.consolePorts.map { ("uart\($0.key)", $0.value) }
+      guard all || status.state.isLive else { continue }
+      let ports = status.consolePorts.map { (ConsoleName.key($0.key), $0.value) }
       rows.append(
         Row(
           name: entry.name, uuid: entry.definition.uuid.uuidString.lowercased(), state: status.state.rawValue,
           memoryMB: entry.definition.hardware.memoryMB, cpus: entry.definition.hardware.cpus,
           consolePorts: Dictionary(uniqueKeysWithValues: ports)))
+    }
+    if all {
+      rows += list.inaccessible.map {
+        Row(
+          name: $0.name, uuid: $0.uuid ?? "", state: "inaccessible", memoryMB: 0, cpus: 0, consolePorts: [:],
+          reason: $0.reason)
+      }
     }
     if format == .json {
       try Terminal.json(rows)
@@ -181,12 +187,16 @@ struct List: ParsableCommand {
         ["NAME", "STATE", "MEMORY", "CPUS", "CONSOLE", "UUID"],
         rows.map { row in
           let ports = row.consolePorts.sorted { $0.key < $1.key }.map { String($0.value) }.joined(separator: ",")
+          if row.reason != nil { return [row.name, row.state, "-", "-", "-", row.uuid.isEmpty ? "-" : row.uuid] }
           return [row.name, row.state, "\(row.memoryMB) MB", String(row.cpus), ports.isEmpty ? "-" : ports, row.uuid]
         })
     } else {
-      for row in rows { Terminal.line("\"\(row.name)\" {\(row.uuid)}") }
+      for row in rows {
+        let isRead = row.reason == nil
+        Terminal.line(
+          "\"\(isRead ? row.name : "<inaccessible>")\" {\(isRead || !row.uuid.isEmpty ? row.uuid : row.name)}")
+      }
     }
-    for problem in list.problems { Terminal.error("vmctl: \(problem)") }
-    if !list.problems.isEmpty { throw ExitCode(1) }
+    for problem in list.inaccessible { Terminal.error("vmctl: \"\(problem.name)\" is inaccessible: \(problem.reason)") }
   }
 }

@@ -11,20 +11,57 @@ struct CreateMedium: ParsableCommand {
   enum Kind: String, ExpressibleByArgument, CaseIterable { case disk }
   enum Variant: String, ExpressibleByArgument, CaseIterable { case standard = "Standard", fixed = "Fixed" }
   enum Format: String, ExpressibleByArgument, CaseIterable {
-    case raw
+    case raw, qcow2
     /// VBoxManage's users write it in capitals.
     init?(argument: String) { self.init(rawValue: argument.lowercased()) }
   }
   static let configuration = CommandConfiguration(commandName: "createmedium", abstract: "Makes an empty disk image.")
   @Argument(help: "disk") var kind: Kind = .disk
   @Option(help: "The file to make.", completion: .file()) var filename: String
-  @Option(help: ArgumentHelp("Its capacity in MB.", valueName: "mb")) var size: Int
-  @Option(help: "Its format.") var format: Format = .raw
-  @Option(help: "As VBoxManage has it; a raw image is a sparse file.") var variant: Variant?
+  @Option(help: ArgumentHelp("Its capacity in MB; with --diffparent as much as that has.", valueName: "mb"))
+  var size: Int?
+  @Option(help: "Its format; with --diffparent it is qcow2.") var format: Format?
+  @Option(help: "As VBoxManage has it; images take what is written.") var variant: Variant?
+  @Option(
+    help: "The image that it is based on: it has the same content, and takes what is written to it from then on.",
+    completion: .file()) var diffparent: String?
+
+  func validate() throws {
+    if diffparent != nil, format == .raw {
+      throw ValidationError("a raw image is not based on another: --format qcow2")
+    }
+    if diffparent == nil, size == nil { throw ValidationError("give --size in MB") }
+  }
 
   func run() throws {
-    Terminal.line("the disk \(try Media.createRaw(filename, megabytes: size)) is made, \(size) MB, \(format.rawValue)")
+    let format = format ?? (diffparent == nil ? .raw : .qcow2)
+    var (path, megabytes) = ("", UInt64(size ?? 0))
+    switch format {
+    case .raw: path = try Media.createRaw(filename, megabytes: size ?? 0)
+    case .qcow2:
+      let made = try Media.createQcow2(filename, megabytes: size, parent: diffparent)
+      (path, megabytes) = (made.path, made.capacity >> 20)
+    }
+    Terminal.line("the disk \(path) is made, \(megabytes) MB, \(format.rawValue)")
   }
+}
+
+struct ModifyMedium: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "modifymedium", abstract: "Makes a disk image larger, or gives the host back what holds zeros.")
+  @Argument(help: "disk, and the image's file.", completion: .file()) var words: [String]
+  @Option(help: ArgumentHelp("Its new capacity in MB; an image does not become smaller.", valueName: "mb"))
+  var resize: Int?
+  @Flag(help: "Gives back clusters that hold zeros only.") var compact = false
+
+  func validate() throws {
+    guard words.count == 1 || (words.count == 2 && words[0] == "disk") else {
+      throw ValidationError("give the image's file")
+    }
+    guard resize != nil || compact else { throw ValidationError("give --resize MB or --compact") }
+  }
+
+  func run() throws { try Media.modify(words.last ?? "", megabytes: resize, compacts: compact) }
 }
 
 struct ShowMediumInfo: ParsableCommand {
@@ -39,6 +76,8 @@ struct ShowMediumInfo: ParsableCommand {
     Terminal.line("Format: \(information.format)")
     Terminal.line("Capacity: \(information.capacity >> 20) MBytes (\(information.capacity) bytes)")
     Terminal.line("Size on disk: \(information.allocated >> 20) MBytes")
+    for base in information.bases ?? [] { Terminal.line("Based on: \(base)") }
+    if let count = information.internalSnapshots, count > 0 { Terminal.line("Snapshots in it: \(count)") }
     Terminal.line("In use: \(information.inUse ? "yes" : "no")")
   }
 }
@@ -87,7 +126,9 @@ struct StorageAttach: ParsableCommand {
   @Option(help: "As VBoxManage has it; the guest may always open the tray.") var tempeject: Switch?
   @Option(help: "As VBoxManage has it, without effect.") var nonrotational: Switch?
   @Option(help: "As VBoxManage has it, without effect.") var discard: Switch?
-  @Option(help: "raw: the image is taken as it is though it looks like another format.")
+  @Option(
+    help: "raw: the image is taken as it is though it looks like another format. qcow2: also known by its name, .qcow2."
+  )
   var format: MachineConfiguration.Attachment.Format?
 
   func run() throws {

@@ -30,16 +30,22 @@ struct Status: ParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Prints a machine's state.",
     discussion: """
-      With --ocf the exit status is that of a cluster's resource agent: 0 it is here, 7 it is not, 1 it has failed. One \
-      that waits for its teleport is not here; one whose hand-over is in doubt is.
+      With --ocf the exit status is that of a cluster's resource agent: 0 it is here, 7 it is not, 1 it has failed, 5 \
+      there is no such machine. One that waits for its teleport is not here; one whose hand-over is in doubt is.
       """)
   @OptionGroup var machine: MachineArgument
   @Flag(help: "Exits as a resource agent's monitor action.") var ocf = false
 
   func run() throws {
-    let entry = try machine.entry()
+    let entry: VMEntry
+    do {
+      entry = try machine.entry()
+    } catch  where ocf {
+      Terminal.error("vmctl: " + ManagementError.text(for: error))
+      throw ExitCode(ClusterStatus.noSuchMachine)
+    }
     let status = try entry.folder.currentStatus()
-    let isInDoubt = entry.openTeleport != nil
+    let isInDoubt = entry.isInDoubt(status)
     Terminal.line(isInDoubt ? "indoubt" : status.state.rawValue)
     if ocf { throw ExitCode(ClusterStatus.of(status.state, isInDoubt: isInDoubt)) }
   }

@@ -8,11 +8,13 @@ struct Run: ParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Boots a kernel, disk or CD once, with its serial console in this terminal.",
     discussion: """
-      Nothing of the machine stays. Its options are modifyvm's. Ctrl-A x ends it, Ctrl-A Ctrl-A is Ctrl-A for the guest.
+      Nothing of the machine stays. Its options are modifyvm's; --on-panic exit knows a panic by the panic device, and by what \
+      Linux says last. Ctrl-A x ends it, Ctrl-A b sends a break, Ctrl-A Ctrl-A is \
+      Ctrl-A for the guest.
 
       Exit status: 0 when the guest switched itself off, or said what was expected; n * 2 + 1 when it wrote n to the debug \
-      exit port 0xF4; 1 when it ended without having said what was expected, or failed; 124 when its time was over; 64 wrong \
-      usage.
+      exit port 0xF4; 1 when it ended without having said what was expected, panicked (--on-panic exit), or failed; 124 when \
+      its time was over; 128 and the signal's number when one ended it; 64 wrong usage.
       """)
   @Option(
     parsing: .singleValue,
@@ -24,6 +26,17 @@ struct Run: ParsableCommand {
   var expect: String?
   @Option(help: ArgumentHelp("Ends, with status 124, after so long.", valueName: "seconds")) var timeout: Double?
   @Option(help: "What the guest's reset does: exit ends it with status 0.") var onReboot: OnReboot = .reset
+  @Option(
+    help: ArgumentHelp(
+      "Waits for GDB before the first instruction: a TCP port of localhost (0: a free one), or a Unix socket.",
+      valueName: "port|socket")) var gdb: String?
+  @Option(help: "Which registers GDB is shown; see debugvm.") var gdbArchitecture: DebuggerOptions.Architecture?
+  @Option(
+    help: "Writes what its CPUs do into a new file, from the first instruction on; see debugvm.", completion: .file())
+  var trace: String?
+  @Option(help: "--trace: \(TraceWords.events); without it the first three.") var traceEvents: String?
+  @Option(help: ArgumentHelp("--trace: \(TraceWords.rangeHelp).", valueName: "first-last")) var traceRange: String?
+  @Option(help: ArgumentHelp("--trace: it ends after so many.", valueName: "lines")) var traceLimit: Int?
   @OptionGroup var general: SettingOptions<GeneralSection>
   @OptionGroup(title: "CPU options") var cpu: SettingOptions<CPUSection>
   @OptionGroup(title: "CPU options") var cpuid: CPUIDOptions
@@ -33,7 +46,19 @@ struct Run: ParsableCommand {
   func validate() throws {
     guard disk.count <= Self.places.count else { throw ValidationError("--disk can be given three times") }
     if let timeout, !(timeout > 0 && timeout <= 1e9) { throw ValidationError("--timeout is a number of seconds") }
+    if let gdb, let port = Int(gdb), !(0...65535).contains(port) {
+      throw ValidationError("--gdb is a port from 0 to 65535, or a socket's path")
+    }
+    guard gdb != nil || gdbArchitecture == nil else { throw ValidationError("--gdb-architecture is for --gdb") }
+    guard trace != nil || words.isEmpty else {
+      throw ValidationError("--trace-events, --trace-range and --trace-limit are for --trace")
+    }
+    _ = try words.request()
     if expect == "" { throw ValidationError("--expect needs a text") }
+  }
+
+  private var words: TraceWords {
+    TraceWords(events: traceEvents, range: traceRange, limit: traceLimit, prefix: "trace-")
   }
 
   /// IDE's places of disks; a CD is the second channel's master, where BIOSes and guests look for it.
@@ -48,16 +73,27 @@ struct Run: ParsableCommand {
     }
     let stop = try Interruption()
     let machine = try PassingMachine(definition, snapshots: snapshots)
-    let console = try machine.start(endsAtReset: onReboot == .exit)
+    let console = try machine.start(endsAtReset: onReboot == .exit, isHeld: gdb != nil) { machine in
+      if let trace { try machine.startTrace(try words.request(), to: trace) }
+    }
+    if let gdb {
+      let place: DebuggerPlace = Int(gdb).map { .port($0) } ?? .socket(path: gdb)
+      let name = try machine.serveDebuggers(at: place, architecture: gdbArchitecture?.rawValue)
+      Terminal.error("the machine waits for GDB: target remote \(name)")
+    }
     let isTerminal = isatty(0) == 1
-    let saved = isTerminal ? RawTerminal() : nil
+    let saved = isTerminal ? RawTerminal(until: stop) : nil
     var link = ConsoleLink(console.descriptor, keys: isTerminal ? .prefixed : .none)
     (link.stop, link.expect, link.timeout) = (stop.descriptor, expect, timeout)
     link.endsWithInput = false
+    // A kernel may panic before it has found the device for that.
+    if definition.onPanic == .exit { link.alarm = "---[ end Kernel panic - not syncing" }
+    link.onBreak = { try? machine.sendBreak() }
     let why = link.join()
     saved?.restore()
     let end = machine.end(off: why != .machineEnded)
-    throw ExitCode(status(why, end))
+    if let failure = end.traceFailure { Terminal.error("vmctl: \(failure)") }
+    throw ExitCode(why == .stopped ? stop.status : status(why, end))
   }
 
   private func status(_ why: ConsoleLink.End, _ end: PassingMachine.End) -> Int32 {
@@ -67,9 +103,19 @@ struct Run: ParsableCommand {
       Terminal.error(
         "vmctl: the machine's \(timeout ?? 0) seconds are over\(expect.map { " without \"\($0)\"" } ?? "")")
       return 124
+    case .alarmed:
+      Terminal.error("vmctl: the guest's kernel has panicked")
+      return 1
+    case .stopped: return 1
+    case .outputFailed(let code):
+      // Who reads no more knows that.
+      if code != EPIPE {
+        Terminal.error("vmctl: what the guest says cannot be written: \(String(cString: strerror(code)))")
+      }
+      return 1
     case .left: return expect == nil ? 0 : 1
     case .machineEnded:
-      if let reason = end.reason { Terminal.error("vmctl: the machine could not go on: \(reason)") }
+      if let reason = end.reason { Terminal.error("vmctl: the machine has ended: \(reason)") }
       guard let status = end.status else {
         Terminal.error("vmctl: the machine's process was killed")
         return 1
@@ -91,6 +137,9 @@ struct Run: ParsableCommand {
     try cpuid.apply(to: &definition)
     try boot.apply(to: &definition)
     try network.apply(to: &definition)
+    // What the guest reads of its identity is the same each time.
+    if definition.hardware.deterministic { definition.uuid = Self.fixedIdentity }
+    if definition.onPanic != .none { definition.hardware.pvpanic = true }
     guard !disk.isEmpty || cdrom != nil else { return (definition, []) }
     let controller = "IDE"
     try definition.hardware.addController(name: controller, bus: .ide)
@@ -113,29 +162,13 @@ struct Run: ParsableCommand {
     return (definition, snapshots)
   }
 
+  private static let fixedIdentity = UUID(uuid: (0, 0, 0, 0, 0, 0, 0x40, 0, 0x80, 0, 0, 0, 0, 0, 0, 1))
+
   /// A file that is called so is meant as it is.
   private static func use(of text: String) -> (path: String, use: String?) {
     for use in ["ro", "snapshot"] where text.hasSuffix(":\(use)") && access(text, F_OK) != 0 {
       return (String(text.dropLast(use.count + 1)), use)
     }
     return (text, nil)
-  }
-}
-
-/// Becomes readable when a signal asks for the end, so that what was made is put away first.
-private final class Interruption {
-  let descriptor: Int32
-  private let signals: SignalWatch
-
-  init() throws {
-    var ends: [Int32] = [0, 0]
-    guard pipe(&ends) == 0 else { throw ManagementError("no descriptors are left", remedy: "see ulimit -n") }
-    for end in ends { _ = fcntl(end, F_SETFD, FD_CLOEXEC) }
-    descriptor = ends[0]
-    let other = ends[1]
-    signals = SignalWatch([SIGINT, SIGTERM, SIGHUP]) {
-      var byte: UInt8 = 1
-      _ = write(other, &byte, 1)
-    }
   }
 }

@@ -1,9 +1,10 @@
 import ArgumentParser
 import Foundation
-import HostNetwork
 import Management
 
 extension ServiceSettings.StopMode: ExpressibleByArgument {}
+extension OffloadPolicy: ExpressibleByArgument {}
+extension LogLevel: ExpressibleByArgument {}
 
 struct Service: ParsableCommand {
   static let configuration = CommandConfiguration(
@@ -14,7 +15,8 @@ struct Service: ParsableCommand {
       """,
     subcommands: [
       ServiceAdd.self, ServiceRemove.self, ServiceStart.self, ServiceStop.self, ServiceRestart.self, ServiceEnable.self,
-      ServiceDisable.self, ServiceStatus.self, ServiceListCommand.self, ServiceAlertCommand.self, ServiceConfig.self,
+      ServiceDisable.self, ServiceStatus.self, ServiceListCommand.self, ServiceAlertCommand.self,
+      ServiceEvents.self, ServiceConfig.self,
       ServiceInstallNames.self,
     ])
 }
@@ -62,6 +64,13 @@ struct ServiceAdd: ParsableCommand {
     help: ArgumentHelp("A machine that starts before it and stops after it; may be repeated.", valueName: "machine"),
     completion: .custom(Completion.machines))
   var after: [String] = []
+  @Option(
+    help: """
+      What the host may leave to the taps of its network cards (segments, checksums; ethtool(8)) while it runs. off: nothing; \
+      auto: nothing, but for virtio cards; keep: as it is.
+      """) var offloads: OffloadPolicy?
+  @Option(help: "Events of its log that are told by an alert, all of a minute in one: those of this level and above.")
+  var logAlerts: LogLevel?
   @Flag(help: "A service of the host; root's machines are by themselves.") var system = false
   @Flag(help: "A service of the user; others' machines are by themselves.") var user = false
 
@@ -80,6 +89,7 @@ struct ServiceAdd: ParsableCommand {
     changes.restart = restart?.isOn
     (changes.stopScript, changes.preStart, changes.statusScript) = (stopScript, preStart, statusScript)
     (changes.stopTimeout, changes.stopMode, changes.after) = (stopTimeout, stopMode, after)
+    (changes.offloads, changes.logAlerts) = (offloads, logAlerts)
     for line in try services.add(try machine.entry(), changes) { Terminal.line(line) }
   }
 }
@@ -163,13 +173,11 @@ struct ServiceStatus: ParsableCommand {
   func run() throws {
     let services = try ServiceArgument.services
     let entry = try machine.entry(services)
-    guard
-      let row = try services.list(asksGuests: true).machines.first(where: {
-        $0.configuration == entry.folder.definition
-      })
-    else { throw ManagementError("\"\(entry.name)\" cannot be read", remedy: "see vmctl list vms") }
+    guard let row = try services.list(asksGuests: true, only: entry.name).machines.first else {
+      throw ManagementError("\"\(entry.name)\" cannot be read", remedy: "see vmctl list vms")
+    }
     if format == .json { return try Terminal.json(row) }
-    ServiceTable.printDetails(row)
+    for line in ServiceText.details(row) { Terminal.line(line) }
   }
 }
 
@@ -182,71 +190,17 @@ struct ServiceListCommand: ParsableCommand {
   func run() throws {
     let list = try ServiceArgument.services.list(asksGuests: true)
     if format == .json { return try Terminal.json(list) }
-    Terminal.line(ServiceTable.header(list.host))
+    Terminal.line(ServiceText.header(list.host))
     if long {
       for row in list.machines {
         Terminal.line("")
-        ServiceTable.printDetails(row)
+        for line in ServiceText.details(row) { Terminal.line(line) }
       }
     } else {
-      Terminal.table(
-        ["", "NAME", "STATE", "UPTIME", "CPUS", "MEMORY", "BOOT", "STOP SCRIPT", "OOM", "GUEST", "CONSOLE"],
-        list.machines.map(ServiceTable.row))
+      Terminal.table(ServiceText.headings, list.machines.map(ServiceText.row))
     }
     for problem in list.problems { Terminal.error("vmctl: \(problem)") }
     if !list.problems.isEmpty { throw ExitCode(1) }
-  }
-}
-
-/// The list as people read it.
-enum ServiceTable {
-  static func header(_ host: ServiceList.HostFacts) -> String {
-    "host: up since \(date(host.bootTime)), \(host.cpus) CPUs, \(host.freeMB) of \(host.totalMB) MB memory free"
-  }
-
-  static func row(_ row: ServiceList.Row) -> [String] {
-    [
-      row.isCurrent ? "*" : " ", row.name, row.state.rawValue, row.uptimeSeconds.map(uptime) ?? "-", row.cpus,
-      row.memoryMB.map { "\($0) MB" } ?? "-", row.startsOnBoot ? "yes" : "no", row.stopScript,
-      row.isProtectedFromOOM.map { $0 ? "protected" : "not protected" } ?? "-", row.guest ?? "-",
-      row.consolePorts.isEmpty ? "-" : row.consolePorts.map(String.init).joined(separator: ","),
-    ]
-  }
-
-  static func printDetails(_ row: ServiceList.Row) {
-    for (label, value) in details(row) {
-      Terminal.line((label + ":").padding(toLength: 16, withPad: " ", startingAt: 0) + value)
-    }
-  }
-
-  private static func details(_ row: ServiceList.Row) -> [(String, String)] {
-    [
-      ("Name", row.name + (row.isCurrent ? " *" : "")), ("Configuration", row.configuration), ("CPUs", row.cpus),
-      ("Memory", row.memoryMB.map { "\($0) MB" } ?? "-"),
-      ("State", row.state.rawValue + (row.uptimeSeconds.map { ", up \(uptime($0))" } ?? "")),
-      ("Machine", (row.machineState?.rawValue ?? "unknown") + (row.reason.map { ": \($0)" } ?? "")),
-      ("Process", row.process.map(String.init) ?? "-"), ("Model", row.model), ("Description", row.description),
-      ("Service", row.service), ("Start on boot", row.startsOnBoot ? "yes" : "no"), ("Stop script", row.stopScript),
-      ("Pre-start", row.preStart.isEmpty ? "-" : row.preStart.joined(separator: " | ")),
-      ("Started", row.started.map(date) ?? "-"), ("Stopped", row.stopped.map(date) ?? "-"),
-      ("OOM protection", row.isProtectedFromOOM.map { $0 ? "yes" : "no" } ?? "-"), ("Guest", row.guest ?? "-"),
-      ("Console ports", row.consolePorts.isEmpty ? "-" : row.consolePorts.map(String.init).joined(separator: ", ")),
-      ("Log", row.log), ("Interfaces", row.interfaces.isEmpty ? "-" : row.interfaces.joined(separator: "; ")),
-      ("Teleport", row.teleport ?? "-"),
-    ]
-  }
-
-  private static func date(_ date: Date) -> String {
-    let formatter = DateFormatter()
-    formatter.locale = Locale(identifier: "en_US_POSIX")
-    formatter.dateFormat = "yyyy-MM-dd HH:mm:ss"
-    return formatter.string(from: date)
-  }
-
-  private static func uptime(_ seconds: Int) -> String {
-    let (days, hours, minutes) = (seconds / 86400, seconds / 3600 % 24, seconds / 60 % 60)
-    if days > 0 { return "\(days)d \(hours)h" }
-    return hours > 0 ? "\(hours)h \(minutes)m" : minutes > 0 ? "\(minutes)m \(seconds % 60)s" : "\(seconds)s"
   }
 }
 
@@ -260,28 +214,36 @@ struct ServiceAlertCommand: ParsableCommand {
   func run() throws { try ServiceArgument.services.alert(code, name, text) }
 }
 
+struct ServiceEvents: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "events",
+    abstract: "Raises one alert for each machine whose log has new events of the level that is told.",
+    discussion: """
+      service add --log-alerts says the level. Where systemd runs, a timer calls this every minute; elsewhere cron may.
+      """)
+
+  func run() throws {
+    for line in try ServiceArgument.services.tellLogEvents() { Terminal.line(line) }
+  }
+}
+
 struct ServiceConfig: ParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "config", abstract: "Opens a machine's definition in $EDITOR, and keeps it if it is right.")
+    commandName: "config", abstract: "Opens a machine's definition in $VISUAL or $EDITOR, and keeps it if it is right.")
   @OptionGroup var machine: ServiceArgument
 
   func run() throws {
     let services = try ServiceArgument.services
     let entry = try machine.entry(services)
-    let changed = try services.edit(entry) { path in
-      let editor = ProcessInfo.processInfo.environment["EDITOR"].flatMap { $0.isEmpty ? nil : $0 } ?? "vi"
-      // As other programs do, so that EDITOR may have words.
-      let words = ["sh", "-c", "exec \(editor) \"$1\"", "sh", path]
-      guard let process = try? ChildProcess.spawn("sh", words, input: .inherited) else { return false }
-      return ChildProcess.wait(process) == 0
-    }
+    let changed = try services.edit(entry, Editor.run)
     Terminal.line(changed ? "the definition of \"\(entry.name)\" is changed" : "nothing is changed")
   }
 }
 
 struct ServiceInstallNames: ParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "install-names", abstract: "Links vmlist, vmstart, vmstop, vmcfg and vmconsole to this command.")
+    commandName: "install-names",
+    abstract: "Links vmlist, vmstart, vmstop, vmcfg, vmconsole and vmmenu to this command.")
   @Argument(help: "The folder for the links, as /usr/local/bin.", completion: .directory) var folder: String
 
   func run() throws {

@@ -5,7 +5,8 @@ import Management
 
 struct ShowVMInfo: ParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "showvminfo", abstract: "Shows a machine, its state or its log.")
+    commandName: "showvminfo", abstract: "Shows a machine, its state or its log.",
+    discussion: "docs/showvminfo.schema.json describes what --format json prints.")
   @OptionGroup var machine: MachineArgument
   @Flag(help: "Prints key=\"value\" lines.") var machinereadable = false
   @Flag(help: "As VBoxManage has it; all details are always shown.") var details = false
@@ -27,7 +28,7 @@ struct ShowVMInfo: ParsableCommand {
     if machinereadable {
       for fact in facts { Terminal.line("\(fact.quotedKey)=\(fact.quoted)") }
     } else if format == .json {
-      try Terminal.json(Dictionary(facts.map { ($0.key, $0.value) }, uniquingKeysWith: { first, _ in first }))
+      try Terminal.json(VMFact.typed(facts))
     } else {
       let shown = facts.filter { !$0.isOfAbsentDevice }
       let width = shown.map(\.label.count).max() ?? 0

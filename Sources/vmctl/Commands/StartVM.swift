@@ -11,7 +11,7 @@ struct StartVM: ParsableCommand {
       teleport and says so, with the port.
       """)
   @OptionGroup var machine: MachineArgument
-  @Option(help: "headless: no window. The other kinds start without one too, as there is none yet.") var type: Kind =
+  @Option(help: "headless: no window; gui, sdl or separate: a window, as vmctl view opens it.") var type: Kind =
     .headless
   @Flag(help: "Runs the machine in this process. ^C powers it off.") var foreground = false
   @Flag(
@@ -20,18 +20,43 @@ struct StartVM: ParsableCommand {
       memory, can then destroy the disk's file systems.
       """) var force = false
 
+  @Option(
+    help: ArgumentHelp(
+      """
+      Comes back when the machine runs (ready), when a kernel does (kernel: it has switched paging on), or when its first \
+      serial console has shown a text (console:TEXT); status 1 when that cannot come any more, 124 when it took too long.
+      """, valueName: "ready|kernel|console:text")) var wait: StartMark?
+  @Option(help: ArgumentHelp("For --wait: how long at most; 300 without it.", valueName: "seconds")) var timeout:
+    Double?
+
+  func validate() throws {
+    guard timeout == nil || wait != nil else { throw ValidationError("--timeout is for --wait") }
+    if let timeout, !(timeout > 0 && timeout <= 1e9) { throw ValidationError("--timeout is a number of seconds") }
+    guard type == .headless || !foreground else {
+      throw ValidationError("a machine in the foreground has no window of its own; open one with vmctl view")
+    }
+    guard wait == nil || !foreground else { throw ValidationError("--wait is for a machine in the background") }
+  }
+
   func run() throws {
     let registry = try Registry.fromEnvironment()
     let entry = try registry.find(machine.name, checkingHost: true)
-    if type != .headless {
-      Terminal.error(
-        "there is no window yet: \"\(entry.name)\" starts headless; see its screen with vmctl controlvm "
-          + "\"\(entry.name)\" screenshotpng FILE")
-    }
+    // What stands against a window is said before the machine starts.
+    if type != .headless { try View.check() }
     for line in registry.networkNotes(of: entry) { Terminal.error("note: \(line)") }
     if foreground { try runHere(entry) }
     for line in try VMLauncher.start(entry, registry: registry, options: StartOptions(force: force)) {
       Terminal.line(line)
+    }
+    if type != .headless { try View.open(entry) }
+    guard let wait else { return }
+    switch try entry.waitUntil(wait, within: timeout ?? 300) {
+    case .seen: break
+    case .ended(let why):
+      throw ManagementError("\(wait) has not come: \(why)", remedy: "see vmctl showvminfo \"\(entry.name)\" --log 0")
+    case .timedOut:
+      Terminal.error("vmctl: \(wait) has not come in \(timeout ?? 300) seconds; the machine runs on")
+      throw ExitCode(124)
     }
   }
 
@@ -46,6 +71,11 @@ struct StartVM: ParsableCommand {
     withExtendedLifetime(signals) {}
     throw ExitCode(status)
   }
+}
+
+extension StartMark: ExpressibleByArgument {
+  /// For the help and for completions.
+  public static var allValueStrings: [String] { ["ready", "kernel", "console:"] }
 }
 
 /// The progress of an incoming machine, told from threads of the teleport.
@@ -75,6 +105,8 @@ struct VMProcessCommand: ParsableCommand {
   @Flag var paused = false
   @Flag var endsAtReset = false
   @Flag var owned = false
+  @Flag var recordsConsoles = false
+  @Option var offloads: OffloadPolicy?
   @Argument var name: String
 
   func run() throws {
@@ -82,6 +114,8 @@ struct VMProcessCommand: ParsableCommand {
     options.isPaused = paused
     options.endsAtReset = endsAtReset
     options.isOwned = owned
+    options.recordsConsoles = recordsConsoles
+    options.offloads = offloads
     throw ExitCode(VMLauncher.runDetached(name, registry: try Registry.fromEnvironment(), options: options))
   }
 }
@@ -94,5 +128,18 @@ struct DiscardState: ParsableCommand {
   func run() throws {
     let registry = try Registry.fromEnvironment()
     try registry.discardState(try registry.find(machine.name))
+  }
+}
+
+struct AdoptState: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "adoptstate", abstract: "Makes a copy of a saved state a machine's, which then goes on from it.")
+  @OptionGroup var machine: MachineArgument
+  @Argument(help: "The file, as another host's machine of the same definition has written it.", completion: .file())
+  var file: String
+
+  func run() throws {
+    let registry = try Registry.fromEnvironment()
+    try registry.adoptState(try registry.find(machine.name), file: Paths.absolute(file))
   }
 }

@@ -248,4 +248,38 @@ private final class Calls: @unchecked Sendable {
     _ = queue.take()
     #expect(room.count == 1)
   }
+
+  @Test func whatIsHeldWaitsForItsMark() {
+    let queue = HostQueue<Int>(capacity: 8)
+    let (items, held) = (Calls(), Calls())
+    queue.onItems { items.add() }
+    #expect(queue.send(1))
+    queue.hold { held.add() }
+    #expect(queue.take() == [1], "what was there before may go")
+    #expect(queue.offer([2, 3]) == 2 && queue.send(4))
+    #expect(queue.take() == [] && queue.count == 3)
+    #expect(items.count == 1 && held.count == 1, "told once")
+    #expect(!queue.takeAtOnce({ _ in true }) { _ in })
+    let mark = queue.mark()
+    #expect(queue.send(5))
+    #expect(held.count == 2, "and once more after a mark")
+    queue.release(through: mark)
+    #expect(items.count == 2)
+    #expect(queue.take(1) == [2] && queue.take() == [3, 4] && queue.take() == [])
+    queue.release(through: mark)
+    #expect(queue.waiting == [5] && items.count == 2)
+    queue.releaseAll()
+    #expect(items.count == 3 && queue.take() == [5])
+    #expect(queue.send(6) && queue.take() == [6])
+  }
+
+  @Test func aFullQueueOfHeldItemsHoldsUpWhoPuts() {
+    let queue = HostQueue<Int>(capacity: 2)
+    let room = Calls()
+    queue.onRoom { room.add() }
+    queue.hold {}
+    #expect(queue.offer([1, 2, 3]) == 2 && !queue.hasRoom(for: 1))
+    queue.release(through: queue.mark())
+    #expect(queue.take() == [1, 2] && room.count == 1)
+  }
 }

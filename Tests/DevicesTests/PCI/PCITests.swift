@@ -59,6 +59,28 @@ import Testing
     #expect(board.memory.readIO(0xFEB1_0000, size: 2) == 0xAA55)
   }
 
+  @Test func anExpansionROMIsMadeToNameTheDeviceThatItIsOn() {
+    var image = [UInt8](repeating: 7, count: 1024)
+    image.replaceSubrange(0..<3, with: [0x55, 0xAA, 2])
+    image.replaceSubrange(0x18..<0x1A, with: [0x1C, 0])
+    image.replaceSubrange(0x1C..<0x24, with: Array("PCIR".utf8) + [0xF4, 0x1A, 0x41, 0x10])
+    image[0x1C + 0x14] = 0
+    image[6] = image[6] &- image.reduce(0, &+)
+    let named = ExpansionROM.image(image, vendor: 0x1AF4, device: 0x1000)
+    #expect(Array(named[0x1C..<0x24]) == Array("PCIR".utf8) + [0xF4, 0x1A, 0x00, 0x10])
+    #expect(named.reduce(0, &+) == 0, "the sum that firmware checks")
+    #expect(image.indices.filter { named[$0] != image[$0] } == [6, 0x22])
+    // What is no code for PCs stays as it is, and what is cut off anywhere.
+    for length in 0..<0x32 {
+      #expect(ExpansionROM.image(Array(image[..<length]), vendor: 1, device: 2) == Array(image[..<length]))
+    }
+    for (place, value) in [(0, UInt8(0)), (0x18, 0), (0x19, 4), (0x1C, 0x51), (0x30, 3)] {
+      var other = image
+      other[place] = value
+      #expect(ExpansionROM.image(other, vendor: 1, device: 2) == other)
+    }
+  }
+
   @Test func nothingThereReadsAsOnes() throws {
     let board = try TestBoard()
     #expect(board.configRead(9, 0, 0) == 0xFFFF_FFFF)

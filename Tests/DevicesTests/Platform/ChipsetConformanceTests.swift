@@ -163,6 +163,7 @@ private func onBoard<D: Device>(
       onBoard("debug-ports", { DebugPorts(ports: $0.ports, log: { _ in }, onExit: { _ in }) }) { _, board in
         for byte in "half a line".utf8 { board.out(0xE9, UInt32(byte)) }
       },
+      onBoard("pvpanic", { PVPanic(ports: $0.ports, onPanic: { _ in }) }) { _, board in board.out(0x505, 1) },
       onBoard("suite-ports", { TestDevice(ports: $0.ports, memory: $0.memory, setLine: { _, _ in }) }) { _, board in
         board.out(0xE0, 0x1234_5678, size: 4)
         board.out(0x2009, 1)

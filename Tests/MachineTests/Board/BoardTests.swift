@@ -27,8 +27,8 @@ import Testing
 
   @Test func aSettingPutsADeviceThereAndTakesItAway() throws {
     let settings: [(WritableKeyPath<MachineConfiguration, Bool>, String)] = [
-      (\.hpet, "hpet"), (\.debugPorts, "debug-ports"), (\.testDevice, "test-device"),
-      (\.virtioEntropy, "rng"),
+      (\.hpet, "hpet"), (\.debugPorts, "debug-ports"), (\.testDevice, "test-device"), (\.pvpanic, "pvpanic"),
+      (\.virtioEntropy, "rng"), (\.virtioConsole, "console"),
     ]
     for (path, name) in settings {
       for isOn in [false, true] {
@@ -73,6 +73,27 @@ import Testing
     let others = try roms(from: .disk, without: nil)
     #expect(try roms(from: .net, without: nil) == others + 2)
     #expect(try roms(from: .net, without: 2) == others + 1)
+  }
+
+  @Test func cardsAreTriedByTheirBootPriorityAndThenByTheirNumber() {
+    var configuration = MachineConfiguration()
+    configuration.networkAdapters = [(1, 0), (2, 4), (3, 0), (4, 1), (5, 4)].map { slot, priority in
+      var adapter = MachineConfiguration.NetworkAdapter(slot: slot, network: .null, macAddress: "02000000000\(slot)")
+      adapter.bootPriority = priority
+      return adapter
+    }
+    // Card 1 is in slot 3.
+    #expect(
+      BootItems.paths(of: .net, configuration)
+        == [6, 4, 7, 3, 5].map { "/pci@i0cf8/ethernet@\($0)/ethernet-phy@0" })
+  }
+
+  @Test func theVirtioConsoleIsASerialPortBehindTheOthers() throws {
+    let board = try board { $0.virtioConsole = true }
+    #expect(board.serialPorts.keys.sorted() == [1, 5])
+    #expect(
+      board.pciDescription.contains("00:28.0 console id 10031af4")
+        || board.pciDescription.contains("00:1c.0 console id 10031af4"))
   }
 
   @Test func virtioDisksAreDevicesOfTheirOwn() throws {

@@ -9,10 +9,11 @@ import Testing
   /// A value other than the default for each setting with an option; a new setting needs a line here.
   private static let others: [String: [String]] = [
     "memory": ["64"], "vram": ["32"], "cpus": ["2"], "cpu-profile": ["i686"], "accel": ["interpreter"],
-    "verify-code": ["on"],
+    "verify-code": ["on"], "deterministic": ["on"], "cpuid-portability-level": ["2"],
     "firmware": ["/rom"], "boot1": ["disk"], "boot2": ["net"], "boot3": ["none"], "boot4": ["dvd"],
     "kernel": ["/kernel"], "initrd": ["/initrd"], "append": ["a b"], "rtc-use-utc": ["off"], "hpet": ["off"],
-    "debug-ports": ["on"], "virtio-rng": ["on"], "test-device": ["on"], "uart-strict": ["on"], "uart1": ["0x2f8", "3"],
+    "debug-ports": ["on"], "pvpanic": ["on"], "virtio-rng": ["on"], "virtio-console": ["on"],
+    "virtio-console-mode": ["server /v"], "test-device": ["on"], "uart-strict": ["on"], "uart1": ["0x2f8", "3"],
     "uart2": ["0x2f8", "3"],
     "uart3": ["0x3e8", "4"],
     "uart4": ["0x2e8", "3"], "uart-mode1": ["tcpserver 2023"], "uart-mode2": ["file /f"],
@@ -26,7 +27,7 @@ import Testing
       for (name, words) in [
         ("nic", ["null"]), ("nic-type", ["virtio"]), ("mac-address", ["02000000000\(slot)"]),
         ("cable-connected", ["off"]),
-        ("nat-net", ["192.168.7.0/24"]), ("nat-anchor", ["off"]), ("nic-rom", ["off"]),
+        ("nat-net", ["192.168.7.0/24"]), ("nat-anchor", ["off"]), ("nic-rom", ["off"]), ("nic-boot-prio", ["2"]),
         ("nat-pf", ["a,tcp,,2222,,22", "b,udp,,53,,53"]),
         ("nic-trace", ["on"]),
         ("nat-tftp-prefix", ["/srv"]), ("nat-tftp-file", ["boot.0"]), ("bridge-adapter", ["tap0"]), ("intnet", ["lab"]),
@@ -101,6 +102,7 @@ import Testing
   @Test(arguments: [
     ("memory", ["much"]), ("memory", ["-1"]), ("memory", ["0x"]), ("memory", []), ("memory", ["1", "2"]),
     ("memory", ["0"]), ("vram", ["3"]), ("cpus", ["0"]), ("cpus", ["99"]), ("cpu-profile", ["z80"]),
+    ("cpuid-portability-level", ["4"]), ("cpuid-portability-level", ["-1"]),
     ("accel", ["magic"]), ("boot1", ["moon"]), ("hpet", ["yes"]), ("uart1", ["0x3f8"]), ("uart1", ["0x3f8", "16"]),
     ("uart1", ["0x10000", "4"]), ("uart1", ["on"]), ("uart-mode1", ["pipe", "/x"]), ("uart-mode1", []),
     ("uart-mode2", ["disconnected"]), ("nic1", ["wifi"]), ("nic-type1", ["82540EM"]),
@@ -214,9 +216,11 @@ import Testing
     }
     #expect(
       settings == [
-        "memory": "64", "vram": "8", "cpus": "2", "cpu-profile": "i686", "boot1": "dvd", "boot2": "disk",
-        "boot3": "none", "boot4": "none", "rtc-use-utc": "off", "hpet": "off", "debug-ports": "on",
-        "test-device": "off", "virtio-rng": "off", "uart-strict": "off", "uart1": "off",
+        "memory": "64", "vram": "8", "cpus": "2", "cpu-profile": "i686", "cpuid-portability-level": "0",
+        "boot1": "dvd", "boot2": "disk", "boot3": "none", "boot4": "none", "rtc-use-utc": "off", "hpet": "off",
+        "debug-ports": "on",
+        "test-device": "off", "pvpanic": "off",
+        "virtio-rng": "off", "virtio-console": "off", "uart-strict": "off", "uart1": "off",
         "uart2": "0x2f8 3", "uart3": "off", "uart4": "off",
       ])
     #expect(read.boot.first?.setting == "kernel")

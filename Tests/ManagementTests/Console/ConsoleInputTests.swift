@@ -32,9 +32,9 @@ private final class Uart: @unchecked Sendable {
   private let endpoint: ConsoleEndpoint
 
   init() throws {
-    let wiring = MachineConfiguration.Uart(ioBase: 0x3F8, irq: 4, mode: .tcpServer(host: nil, port: 0))
+    let mode = MachineConfiguration.UartMode.tcpServer(host: nil, port: 0)
     endpoint = try ConsoleEndpoint.open(
-      wiring, ConsoleEndpoint.Named(wiring), group: Self.group, logger: Logger(label: "test"))
+      1, mode, ConsoleEndpoint.Named(1, mode), group: Self.group, logger: Logger(label: "test"))
     endpoint.console.connect { [uart] in uart.take($0) }
   }
 

@@ -14,8 +14,8 @@ import Testing
     (agreement + [13, 0, 13, 10], [13, 0, 13, 10], []),
     // Without binary mode a line's end is CR NUL or CR LF.
     ([255, 253, 1, 13, 0, 65, 13, 10, 66], [13, 65, 13, 66], []),
-    // An option of the client's that nobody asked for (WILL NAWS) is refused, once; its subnegotiation is skipped.
-    ([255, 251, 31, 255, 250, 31, 0, 80, 255, 255, 24, 255, 240, 97, 255, 251, 31], [97], [255, 254, 31]),
+    // An option of the client's that nobody asked for (RFC 1408) is refused, once; its subnegotiation is skipped.
+    ([255, 251, 36, 255, 250, 36, 0, 80, 255, 255, 24, 255, 240, 97, 255, 251, 36], [97], [255, 254, 36]),
     ([255, 253, 24, 97], [97], [255, 252, 24]),
     // Interrupt Process is ^C, Erase Character is delete.
     ([255, 244, 255, 247], [3, 0x7F], []),
@@ -36,9 +36,33 @@ import Testing
     #expect(talk.input.flatMap { single.receive([$0]).data } == talk.data)
   }
 
+  /// RFC 854: a break is no character.
+  @Test func aBreakIsToldApart() {
+    var codec = TelnetCodec()
+    #expect(codec.receive([97, 255, 243, 98]).data == [97, 98])
+    #expect(codec.takeBreaks() == 1 && codec.takeBreaks() == 0)
+  }
+
+  /// RFC 1073: a byte of 255 comes twice.
+  @Test func theWindowsSizeIsTold() {
+    var codec = TelnetCodec()
+    let talk: [UInt8] = [255, 251, 31, 255, 250, 31, 0, 132, 0, 43, 255, 240, 97]
+    let result = codec.receive(talk)
+    #expect(result.data == [97] && result.reply.isEmpty)
+    let size = codec.takeSize()
+    #expect(size?.columns == 132 && size?.rows == 43)
+    #expect(codec.takeSize() == nil)
+    _ = codec.receive([255, 250, 31, 0, 255, 255, 1, 0, 255, 240])
+    let wide = codec.takeSize()
+    #expect(wide?.columns == 255 && wide?.rows == 256)
+    // Neither too much nor too little is a size.
+    _ = codec.receive([255, 250, 31, 0, 80, 0, 255, 240, 255, 250, 31, 0, 80, 0, 25, 0, 255, 240])
+    #expect(codec.takeSize() == nil)
+  }
+
   @Test func theGreetingOffersEchoAndBinary() {
     let greeting = TelnetCodec.greeting
-    #expect(greeting == [255, 251, 1, 255, 251, 3, 255, 253, 3, 255, 251, 0, 255, 253, 0])
+    #expect(greeting == [255, 251, 1, 255, 251, 3, 255, 253, 3, 255, 251, 0, 255, 253, 0, 255, 253, 31])
   }
 
   @Test func outputIsEscapedForTelnetAndLeftAloneForOthers() {

@@ -7,6 +7,21 @@ import Testing
 @Suite struct DefinitionTests {
   private static let opening = "name = \"box\"\nuuid = \"216741d7-2754-4fcd-b25f-734d66fbff49\"\n"
 
+  @Test func aChangedLeafIsGivenBackAndOneOfTheModelsIsTaken() throws {
+    var hardware = MachineConfiguration()
+    try hardware.setCPUID(["7:1", "1", "2", "3", "0x4"])
+    try hardware.removeCPUID("7:1")
+    #expect(hardware.cpuidOverrides.isEmpty)
+    try hardware.removeCPUID("0x15")
+    try hardware.removeCPUID("0x15")
+    #expect(hardware.cpuidOverrides == [.init(leaf: 0x15, subleaf: 0, registers: nil)])
+    try hardware.setCPUID(["0x15", "1", "1", "1", "1"])
+    #expect(hardware.cpuidOverrides == [.init(leaf: 0x15, subleaf: 0, registers: [1, 1, 1, 1])])
+    hardware.removeAllCPUID()
+    #expect(hardware == MachineConfiguration())
+    #expect(throws: ManagementError.self) { try hardware.removeCPUID("x") }
+  }
+
   @Test func whatIsWrittenIsReadBack() throws {
     var definition = VMDefinition(name: "a box")
     definition.description = "says \"hello\"\nand 'more'"
@@ -22,6 +37,11 @@ import Testing
     definition.hardware.storageControllers = [
       .init(name: "IDE", bus: .ide, attachments: [.init(port: 0, device: 1, kind: .dvddrive, medium: nil)])
     ]
+    definition.screen.enabled = true
+    definition.screen.port = 0
+    definition.screen.address = "127.0.0.2"
+    definition.screen.passwordFile = "/secret"
+    definition.screen.web = true
     definition.teleporter.enabled = true
     definition.teleporter.port = 6000
     definition.teleporter.password = "p"
@@ -30,7 +50,10 @@ import Testing
   }
 
   @Test(arguments: [
-    ("memori = 4\n", 3, "unknown key \"memori\"; allowed are name, uuid, description, sandbox, hardware, teleporter"),
+    (
+      "memori = 4\n", 3,
+      "unknown key \"memori\"; allowed are name, uuid, description, sandbox, console-record, on-panic, hardware, vrde, teleporter"
+    ),
     ("\n[hardware]\n# comment\nmemory = \"256\"\n", 6, "\"memory\" must be a number from 1 to 16777216"),
     ("[hardware]\nvram = 3\n", 4, "\"vram\" must be one of 1, 2, 4"),
     ("[hardware]\nmemory = 0\n", 4, "\"memory\" must be a number"),

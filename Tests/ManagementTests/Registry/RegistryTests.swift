@@ -1,5 +1,7 @@
 import Foundation
 import Machine
+import SavedState
+import Teleport
 import Testing
 
 @testable import Management
@@ -121,13 +123,56 @@ final class TemporaryRegistry {
     #expect(throws: ManagementError.self) { try registry.discardState(entry) }
   }
 
+  @Test func aMachineAdoptsWhatIsASavedStateAndNothingElse() throws {
+    let entry = try make("box")
+    let file = entry.folder.path + "/elsewhere"
+    try Files.replace(file, with: "no state at all, but longer than the header of one")
+    for path in [file, entry.folder.path, file + "-none"] {
+      #expect(throws: ManagementError.self) { try registry.adoptState(entry, file: path) }
+      #expect(try entry.folder.currentStatus().state == .poweroff)
+      #expect(!entry.folder.hasSavedState)
+    }
+    var bytes: [UInt8] = []
+    let writer = try StateWriter { bytes += $0 }
+    try writer.finish()
+    try Data(bytes).write(to: URL(fileURLWithPath: file))
+    try registry.adoptState(entry, file: file)
+    #expect(try entry.folder.currentStatus().state == .saved)
+    #expect(FileManager.default.contents(atPath: entry.folder.state) == Data(bytes))
+    #expect(Files.exists(file), "a copy is taken")
+    #expect(throws: ManagementError.self, "it has one") { try registry.adoptState(entry, file: file) }
+    try registry.discardState(entry)
+    let lock = try FileLock(path: entry.folder.lock)
+    #expect(lock.tryLock(.running))
+    try entry.folder.write(StatusRecord(state: .running))
+    #expect(throws: ManagementError.self, "it runs") { try registry.adoptState(entry, file: file) }
+  }
+
+  @Test func aHandOverIsInDoubtWhereItsProcessDiedInThisBootOfTheHost() throws {
+    let entry = try make("box")
+    let aborted = StatusRecord(state: .aborted)
+    #expect(!entry.isInDoubt(aborted))
+    var record = TeleportRecord(role: .source, step: .committing, transfer: "t", host: "h", port: 1)
+    try record.write(to: entry.folder.teleport)
+    #expect(entry.isInDoubt(aborted))
+    #expect(!entry.isInDoubt(StatusRecord(state: .running)), "it is here")
+    record.step = .keptHere
+    try record.write(to: entry.folder.teleport)
+    #expect(!entry.isInDoubt(aborted))
+    record.step = .committing
+    record.hostBoot = "another"
+    try record.write(to: entry.folder.teleport)
+    #expect(!entry.isInDoubt(aborted), "who starts it knows that it is nowhere else")
+  }
+
   @Test func oneUnreadableDefinitionHidesNoOtherMachine() throws {
     _ = try make("good")
     let bad = try make("bad")
     try Files.replace(bad.folder.definition, with: "name = 3\n")
     let list = try registry.list()
     #expect(list.entries.map(\.name) == ["good"])
-    #expect(list.problems.count == 1)
+    #expect(list.inaccessible.map(\.name) == ["bad"])
+    #expect(list.inaccessible[0].reason.contains("definition.toml"))
     #expect(try registry.find("good").name == "good")
   }
 }
@@ -138,6 +183,7 @@ final class TemporaryRegistry {
       (nil, false, false, VMState.poweroff), (nil, true, false, .starting), (.running, true, false, .running),
       (.running, false, false, .aborted), (.paused, false, false, .aborted), (.gurumeditation, false, false, .aborted),
       (.teleporting, false, false, .aborted), (.teleportingin, false, false, .aborted),
+      (.standby, false, false, .aborted),
       (.starting, false, false, .aborted),
       (.saved, false, true, .saved), (.saved, false, false, .aborted), (.saving, false, false, .aborted),
       (.saving, false, true, .saved), (.restoring, false, true, .saved), (.running, false, true, .aborted),

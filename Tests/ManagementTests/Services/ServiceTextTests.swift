@@ -29,7 +29,7 @@ import Testing
     let units = UnitFiles(program: "/usr/bin/vmctl", scope: .system)
     let sections = units.template.components(separatedBy: "\n[")
     let unit = sections.first { $0.hasPrefix("Unit]") || $0.contains("[Unit]") } ?? ""
-    #expect(unit.contains("StartLimitIntervalSec=600\nStartLimitBurst=2"), "limits belong to [Unit]")
+    #expect(unit.contains("StartLimitIntervalSec=600\nStartLimitBurst=3"), "limits belong to [Unit]")
     for line in ["Type=notify", "KillMode=mixed", "WatchdogSec=30", "RestartSec=30", "RestartPreventExitStatus=78"] {
       #expect(units.template.components(separatedBy: "\n").contains(line))
     }
@@ -81,6 +81,7 @@ import Testing
     #expect(Services.state(nil, nil) == .unknown)
     #expect(Services.state(.running, unit) == .active)
     #expect(Services.state(.teleportingin, nil) == .activating)
+    #expect(Services.state(.standby, nil) == .activating)
     #expect(Services.state(.poweroff, nil) == .inactive)
     #expect(Services.state(.aborted, nil) == .failed)
     unit.active = "deactivating"
@@ -95,6 +96,7 @@ import Testing
     #expect(ClusterStatus.of(.running, isInDoubt: false) == 0)
     #expect(ClusterStatus.of(.paused, isInDoubt: false) == 0)
     #expect(ClusterStatus.of(.teleportingin, isInDoubt: false) == 7, "who waits does not have it")
+    #expect(ClusterStatus.of(.standby, isInDoubt: false) == 7, "nor does who has a copy of it")
     #expect(ClusterStatus.of(.aborted, isInDoubt: false) == 7)
     #expect(ClusterStatus.of(.aborted, isInDoubt: true) == 0, "nobody else may start it before a fence")
     #expect(ClusterStatus.of(.gurumeditation, isInDoubt: false) == 1)

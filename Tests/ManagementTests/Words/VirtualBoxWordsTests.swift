@@ -9,14 +9,14 @@ import Testing
 
   @Test(arguments: [
     ("createhd", "createhd: now `createmedium disk`"),
-    ("clonevm", "clonevm is not built yet: copy the disks and make a machine with the same settings"),
+    ("bandwidthctl", "bandwidthctl is not built yet: limits of disks and network cards"),
     ("guestproperty", "guestproperty is not here: there are no guest additions"),
     ("startmv", "there is no command \"startmv\"; the nearest is \"startvm\""),
     ("Startvm", "there is no command \"Startvm\"; the nearest is \"startvm\""),
     (
-      "snapshoot",
-      "there is no command \"snapshoot\"; the nearest is snapshot is not built yet: "
-        + "use savestate, and copy the disk images while the machine is saved"
+      "clonemediun",
+      "there is no command \"clonemediun\"; the nearest is clonemedium is not built yet: "
+        + "copy the image with cp while its machine is off"
     ),
     ("xyzzy", "there is no command \"xyzzy\""),
   ])
@@ -50,17 +50,7 @@ import Testing
   }
 
   @Test func thePageInTheDocumentationIsThisTable() throws {
-    var root = URL(fileURLWithPath: #filePath)
-    while !FileManager.default.fileExists(atPath: root.appendingPathComponent("Package.swift").path) {
-      root.deleteLastPathComponent()
-    }
-    let file = root.appendingPathComponent("docs/virtualbox.md")
-    if ProcessInfo.processInfo.environment["VMCTL_WRITE_TABLES"] == "1" {
-      try VirtualBoxWords.table.write(to: file, atomically: true, encoding: .utf8)
-    }
-    #expect(
-      try String(contentsOf: file, encoding: .utf8) == VirtualBoxWords.table,
-      "write it anew: VMCTL_WRITE_TABLES=1 swift test --filter VirtualBoxWordsTests")
+    try WrittenPage.expect("virtualbox.md", is: VirtualBoxWords.table, suite: "VirtualBoxWordsTests")
   }
 
   // MARK: Command lines

@@ -189,6 +189,12 @@ final class TerminalSession: TextStream {
     return true
   }
 
+  /// Whether the terminal shows what is typed.
+  var echoes: Bool {
+    var settings = termios()
+    return tcgetattr(master, &settings) == 0 && settings.c_lflag & tcflag_t(ECHO) != 0
+  }
+
   func send(_ bytes: [UInt8]) throws {
     guard write(master, bytes, bytes.count) == bytes.count else { throw Failure("the terminal takes nothing") }
   }

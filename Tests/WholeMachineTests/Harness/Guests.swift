@@ -12,7 +12,7 @@ enum Guests {
     try String(contentsOfFile: bareMetal(name + ".expected"), encoding: .utf8)
   }
 
-  private static let cache: String = {
+  static let cache: String = {
     let environment = ProcessInfo.processInfo.environment
     if let path = environment["VMCTL_GUESTS"] { return path }
     return (environment["XDG_CACHE_HOME"] ?? NSHomeDirectory() + "/.cache") + "/vmctl/guests"

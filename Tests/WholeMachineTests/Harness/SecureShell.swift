@@ -8,9 +8,9 @@ final class SecureShell {
   private let input: Int32
   private var isLeft = false
 
-  /// Logs in as root on a port of the loopback address, and tries until that comes to be.
+  /// Logs in as root on a port, and tries until that comes to be.
   /// - Parameter authorize: gives the guest the public key.
-  init(folder: String, port: Int, authorize: (String) throws -> Void) throws {
+  init(folder: String, host: String = "127.0.0.1", port: Int, authorize: (String) throws -> Void) throws {
     let environment = ["PATH": "/usr/bin:/bin", "HOME": folder]
     let key = folder + "/key"
     let maker = try Child(
@@ -30,7 +30,7 @@ final class SecureShell {
     child = try Child(
       "ssh",
       ["-F", "/dev/null", "-i", key, "-p", String(port)] + options.flatMap { ["-o", $0] }
-        + ["root@127.0.0.1", "while read line; do echo $$ $line; done"],
+        + ["root@\(host)", "while read line; do echo $$ $line; done"],
       environment: environment, streams: .files(folder: folder, input: pipe))
   }
 

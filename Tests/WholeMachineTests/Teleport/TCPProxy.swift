@@ -9,6 +9,7 @@ final class TCPProxy: @unchecked Sendable {
   private var pairs: [OpenEnds] = []
   private var bytesPerSecond: Int?
   private var silent = false
+  private var mostBytes: Int?
 
   init(to target: Int, bytesPerSecond: Int? = nil) throws {
     self.target = target
@@ -61,6 +62,9 @@ final class TCPProxy: @unchecked Sendable {
   func speakAgain() { lock.withLock { silent = false } }
   func setRate(_ bytesPerSecond: Int?) { lock.withLock { self.bytesPerSecond = bytesPerSecond } }
 
+  /// Each connection ends when the source has sent so many bytes.
+  func cut(after bytes: Int) { lock.withLock { mostBytes = bytes } }
+
   private func join(_ one: Int32) {
     let other = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
     var address = Self.loopback(target)
@@ -90,9 +94,12 @@ final class TCPProxy: @unchecked Sendable {
       open.leave()
     }
     var bytes = [UInt8](repeating: 0, count: 16384)
+    var passed = 0
     while true {
       let count = recv(from, &bytes, bytes.count, 0)
       guard count > 0 else { return }
+      passed += count
+      if slowed, let most = lock.withLock({ mostBytes }), passed > most { return }
       while lock.withLock({ silent }) { usleep(10_000) }
       if slowed, let rate = lock.withLock({ bytesPerSecond }) { usleep(UInt32(count * 1_000_000 / rate)) }
       var done = 0

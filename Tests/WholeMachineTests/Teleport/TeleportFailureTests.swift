@@ -39,6 +39,11 @@ import Testing
     let proxy = try TCPProxy(to: port)
     let command = try hosts.send(hosts.a, to: proxy.port)
     try hosts.b.waitUntilStopped("box")
+    // Before it has decided the source keeps the machine: what the target said last may still be on its way.
+    let record = hosts.a.home + "/machines/box/teleport.json"
+    try poll("the source's decision") {
+      (try? String(contentsOfFile: record, encoding: .utf8))?.contains("committing") == true ? () : nil
+    }
     proxy.cut()
     try hosts.b.signalMachine("box", SIGCONT)
     #expect(try command.wait() == 0, "\(command.errors)")

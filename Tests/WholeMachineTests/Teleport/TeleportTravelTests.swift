@@ -42,6 +42,37 @@ import Testing
   }
 
   @Test(
+    "a guest that pings, misuses its network card and restarts it does so after each hop, and with the cable out and in again",
+    arguments: BareMetalTests.cards.keys.sorted())
+  func rings(_ guest: String) throws {
+    let card = try #require(BareMetalTests.cards[guest])
+    let hosts = try TwoHosts(
+      memory: 32,
+      [
+        "--kernel", Guests.bareMetal(guest + "32.elf"), "--append", "forever=1", "--debug-ports", "on", "--uart1",
+        "0x3F8",
+        "4", "--uart-mode1", "tcpserver", "0", "--nic1", "nat", "--nic-type1", card,
+      ])
+    try hosts.b.modify("box", ["--mac-address1", try #require(try hosts.a.fact("box", "macaddress1"))])
+    try hosts.start(hosts.a, Self.fullProof)
+    try hosts.a.console("box").expect("heartbeat")
+    let last = try travel(hosts, hops: 3) { here in
+      let console = try here.console("box")
+      for _ in 0..<3 { try console.expect("heartbeat") }
+    }
+    // The others' guests see no link.
+    if ["82540EM", "virtio"].contains(card) {
+      let console = try last.console("box")
+      try last.vmctl("controlvm", "box", "setlinkstate1", "off")
+      try console.expect("link down")
+      try last.vmctl("controlvm", "box", "setlinkstate1", "on")
+      try console.expect("link up")
+    }
+    try hosts.expectAlive(last, beats: 3)
+    #expect(!last.log("box").contains("FAIL"))
+  }
+
+  @Test(
     "Linux travels 20 times while its workload checks its memory; editor, shell and console go on",
     .enabled(if: Guests.hasLinux))
   func linux() throws {

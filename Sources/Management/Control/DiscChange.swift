@@ -1,0 +1,70 @@
+import DiskImages
+import Foundation
+import Machine
+
+/// A change of the disc in a running machine's CD-ROM drive. The disc comes along as an open file: the VM process may open
+/// none.
+struct DiscRequest: Codable, Sendable {
+  var controller: String
+  var port: Int
+  var device: Int
+  /// Of the disc; nil: the drive becomes empty.
+  var path: String?
+  var isRaw: Bool
+  /// Also when the guest has locked the tray.
+  var force: Bool
+
+  var place: HardwareDescription.StorageSlot.Place { .init(bus: .ide, port: port, device: device) }
+}
+
+extension VMEntry {
+  /// Puts a disc into a CD-ROM drive of this machine while it runs, or takes it out; its definition has it then.
+  /// - Parameter attachment: the drive with its new disc, as `Media.attachment` makes it.
+  /// - Throws: `ManagementError` with what the VM process has to say against it.
+  public func changeDisc(
+    controller: String, to attachment: MachineConfiguration.Attachment, force: Bool
+  ) throws {
+    let request = DiscRequest(
+      controller: controller, port: attachment.port, device: attachment.device, path: attachment.medium,
+      isRaw: attachment.format == .raw, force: force)
+    var descriptor: Int32?
+    defer { if let descriptor { close(descriptor) } }
+    if let path = attachment.medium {
+      let file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
+      guard file >= 0 else { throw ManagementError.system("cannot open \(path)") }
+      descriptor = file
+    }
+    try pass(PassedRequest(disc: request), descriptor)
+  }
+}
+
+extension VMProcess {
+  /// The machine first, then its definition, which the next start is made of.
+  func changeDisc(_ request: DiscRequest, _ descriptor: Int32?) throws {
+    var disc: RawImage?
+    if let descriptor {
+      disc = try RawImage(descriptor: descriptor, path: request.path ?? "", readOnly: true, insists: request.isRaw)
+    }
+    try step("given another disc", from: [.running, .paused], to: nil) {
+      try $0.changeDisc(at: request.place, to: disc, force: request.force)
+    }
+    let told = "\(request.controller) \(request.port) \(request.device): \(request.path ?? "none")"
+    logger.info("the disc in \(told)")
+    news.publish(MachineNews(.disc, machine: entry.name, text: told))
+    let attachment = MachineConfiguration.Attachment(
+      port: request.port, device: request.device, kind: .dvddrive, medium: request.path,
+      format: request.isRaw ? .raw : nil)
+    do {
+      try folder.whileEditing {
+        var definition = try folder.readDefinition(checkingHost: false)
+        try definition.hardware.attach(
+          attachment, controller: request.controller, port: request.port, device: request.device)
+        try folder.change(to: definition)
+      }
+    } catch {
+      throw ManagementError(
+        "the machine has the disc, but its definition could not be changed: \(ManagementError.line(for: error))",
+        remedy: "do it again with storageattach")
+    }
+  }
+}

@@ -1,0 +1,196 @@
+import Foundation
+import Machine
+import Teleport
+
+/// Protection: as the machine's primary host, and as the backup of another.
+extension VMProcess {
+  // MARK: The primary
+
+  /// Takes the process that asks the witness.
+  func take(_ wish: WitnessPassed, _ descriptor: Int32) {
+    let client = WitnessClient(descriptor, entry)
+    lock.withLock { inner.witness = (wish.place, client) }
+  }
+
+  /// Returns when there is no protection any more.
+  func protect(_ request: ControlRequest, _ session: ControlSession) throws -> ControlReply {
+    guard let wish = request.protection else { throw ManagementError("remus needs a host and a port") }
+    guard (25...10_000).contains(wish.intervalMS) else {
+      throw ManagementError("an interval of \(wish.intervalMS) ms is not possible", remedy: "give 25 to 10000 with -i")
+    }
+    guard !definition.hardware.deterministic else {
+      throw ManagementError("a deterministic machine cannot be protected", remedy: "use modifyvm --deterministic off")
+    }
+    let protection = try claimProtection(wish, session)
+    debuggers?.dismiss("the machine is being protected")
+    session.whenCancelled { protection.end() }
+    let outcome: ProtectionSource.Outcome
+    let peer = "\(wish.target.host) port \(wish.target.port)"
+    do {
+      if !wish.isBlackhole {
+        try ProtectionRecord(witness: wish.witness, session: protection.session, peer: peer).write(folder)
+      }
+      outcome = try protection.run()
+    } catch {
+      ProtectionRecord.remove(folder)
+      lock.withLock { inner.protectionProgress = nil }
+      release(protection)
+      logger.error("no protection: \(ManagementError.text(for: error))")
+      let reason = ManagementError.text(for: error)
+      if lock.withLock({ inner.pendingEnd != nil }) { throw ManagementError("no protection: the machine has ended") }
+      throw ManagementError("no protection, the machine is \(state.rawValue) here as before: \(reason)")
+    }
+    switch outcome {
+    case .takenOver(let isWanted):
+      let place = wish.isBlackhole ? "nowhere" : "\(wish.target.host) port \(wish.target.port)"
+      try? ReplicaRecord.write(folder, machine: entry.definition.uuid.uuidString.lowercased())
+      lock.withLock { inner.protection = nil }
+      end(.teleported, reason: "the backup at \(place) has taken it over")
+      guard isWanted else {
+        throw ManagementError(
+          "the backup at \(place) has taken the machine over; what it had not sent yet is lost with it")
+      }
+      return .done("the machine goes on at \(place)")
+    case .unprotected(let reason, let isWanted):
+      ProtectionRecord.remove(folder)
+      let hasEnded = lock.withLock { inner.pendingEnd != nil }
+      release(protection)
+      if hasEnded { return .done("the machine has ended") }
+      if isWanted { return .done("the machine goes on here, without protection") }
+      logger.error("\(LogEvents.unprotected)\(reason)")
+      throw ManagementError(
+        "\(reason); the machine goes on here, without protection", remedy: "protect it again with vmctl remus")
+    }
+  }
+
+  private func release(_ protection: ProtectionSource) {
+    lock.withLock {
+      inner.protection = nil
+      inner.protectionProgress?.state = .unprotected
+    }
+    finishPending()
+  }
+
+  /// One at a time. The witness, which may take its time, is asked before.
+  private func claimProtection(_ wish: ProtectionRequest, _ session: ControlSession) throws -> ProtectionSource {
+    var witness = Witness.none
+    if wish.witness != WitnessPlace.none.text {
+      guard let passed = lock.withLock({ inner.witness }), passed.place == wish.witness else {
+        throw ManagementError("the witness \(wish.witness) was not passed", remedy: "use one version of vmctl")
+      }
+      witness = try passed.client.witness(passed.place)
+    }
+    var options = ProtectionSource.Options(link: sourceOptions(wish.target))
+    options.intervalMS = wish.intervalMS
+    options.compresses = wish.compresses
+    options.isBlackhole = wish.isBlackhole
+    options.holdsOutput = wish.holdsOutput
+    options.replicatesDisks = wish.replicatesDisks
+    return try lock.withLock {
+      guard let vm = inner.vm, inner.record.state == .running, !inner.hasEnded else {
+        throw ManagementError(
+          "the machine \"\(entry.name)\" is \(inner.record.state.rawValue) and cannot be protected",
+          remedy: "it must be running")
+      }
+      guard inner.source == nil, inner.protection == nil else {
+        throw ManagementError(
+          "the machine \"\(entry.name)\" is being \(inner.source == nil ? "protected" : "teleported") already",
+          remedy: "end that first, with vmctl controlvm \"\(entry.name)\" unprotect or ^C in its command")
+      }
+      let protection = ProtectionSource(vm: vm, options: options, witness: witness) { [weak self] progress in
+        self?.note(progress)
+        var reply = ControlReply.progress(progress.summary)
+        reply.protection = progress
+        session.sendProgress(reply)
+      }
+      inner.protection = protection
+      return protection
+    }
+  }
+
+  func note(_ progress: ProtectionProgress) {
+    let isNew = lock.withLock {
+      defer { inner.protectionProgress = progress }
+      return inner.protectionProgress?.state != progress.state
+    }
+    if isNew { logger.info("protection: \(progress.summary)") }
+    var told = MachineNews(.protection, machine: entry.name)
+    told.protection = progress
+    news.publish(told)
+  }
+
+  /// `unprotect` and `failover`.
+  func changeProtection(_ request: ControlRequest) throws -> ControlReply {
+    let (protection, target, state) = lock.withLock { (inner.protection, inner.target, inner.record.state) }
+    if request.command == .failover {
+      if let protection {
+        protection.failOver()
+        return .done()
+      }
+      guard state == .standby, let target else { throw notProtected() }
+      target.takeOver()
+      return .done()
+    }
+    guard let protection else { throw notProtected() }
+    protection.end()
+    if request.text == "force" { protection.vouch() }
+    return .done()
+  }
+
+  private func notProtected() -> ManagementError {
+    ManagementError(
+      "the machine \"\(entry.name)\" is not protected", remedy: "protect it with vmctl remus \"\(entry.name)\" HOST")
+  }
+
+  /// What must not be done to a protected machine.
+  func refuseWhileProtected(_ verb: String) throws {
+    guard lock.withLock({ inner.protection != nil }) else { return }
+    throw ManagementError(
+      "the machine \"\(entry.name)\" is protected and cannot be \(verb)",
+      remedy: "end that first with vmctl controlvm \"\(entry.name)\" unprotect")
+  }
+
+  /// Ends the protection before the machine, so that no backup goes on with it.
+  /// - Returns: nil: there is none.
+  func powerOffProtected() throws -> ControlReply? {
+    guard let protection = lock.withLock({ inner.protection }) else { return nil }
+    logger.info("asked to end")
+    finish(.poweroff, status: 0)
+    protection.end()
+    let limit = Date().addingTimeInterval(15)
+    while Date() < limit {
+      if lock.withLock({ inner.protection == nil }) { return .done() }
+      usleep(10_000)
+    }
+    throw ManagementError(
+      "the witness cannot be asked whose the machine is, which waits for its answer",
+      remedy: "if you know that the backup does not run: vmctl controlvm \"\(entry.name)\" unprotect force")
+  }
+
+  // MARK: The backup
+
+  /// What makes this process take protected machines.
+  func protectionDuty(_ witness: WitnessClient) -> ProtectionDuty {
+    let folder = folder
+    let machine = entry.definition.uuid.uuidString.lowercased()
+    let media = definition.hardware.storageControllers.flatMap { controller in
+      controller.attachments.map { (controller.bus, $0) }
+    }
+    return ProtectionDuty(
+      obstacle: { place in
+        if ReplicaRecord.isThere(folder, machine: machine) { return nil }
+        let medium = media.first { $0.0 == place.bus && $0.1.port == place.port && $0.1.device == place.device }?.1
+          .medium
+        return
+          "the backup's disk \(medium ?? "") holds something, which would be written over; give the backup an empty one "
+          + "of the same size (vmctl createmedium), the same file on storage that both hosts share, or leave disks alone with -F -d"
+      },
+      overwrites: { places in
+        if !places.isEmpty { try ReplicaRecord.write(folder, machine: machine) }
+      },
+      witness: { place, machine in
+        if place == WitnessPlace.none.text { return .none }
+        return try witness.witness(place, of: machine)
+      })
+  }
+}

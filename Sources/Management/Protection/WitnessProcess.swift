@@ -1,0 +1,230 @@
+import Foundation
+import HostNetwork
+import Teleport
+
+/// What a witness process is asked, a line of JSON each.
+struct WitnessRequest: Codable {
+  enum Verb: String, Codable {
+    /// Whether the witness is there and has nothing of another machine's.
+    case check
+    case establish
+    case claim
+  }
+  var verb: Verb
+  /// The place, as users write it.
+  var place: String
+  /// The machine.
+  var uuid: String
+  var name: String
+  var session: String?
+  var side: ProtectionSide?
+}
+
+/// What it answers, a line of JSON each.
+struct WitnessReply: Codable {
+  enum Word: String, Codable { case won, lost, unreachable }
+  var word: Word
+  var reason: String?
+
+  init(_ answer: WitnessAnswer) {
+    switch answer {
+    case .won: word = .won
+    case .lost: word = .lost
+    case .unreachable(let why): (word, reason) = (.unreachable, why)
+    }
+  }
+
+  var answer: WitnessAnswer {
+    switch word {
+    case .won: .won
+    case .lost: .lost
+    case .unreachable: .unreachable(reason ?? "it does not say why")
+    }
+  }
+}
+
+/// The process beside a VM process that asks the witness: the VM process's sandbox lets it open no file and run no program.
+///
+/// On the primary's host `vmctl remus` starts it, for a place that the user has named. On the backup's host the VM process
+/// starts it when it begins to wait, and the place is what the primary says: it makes no file there, and runs a program only if
+/// this host's user has named the same one.
+public enum WitnessProcess {
+  /// The subcommand of vmctl that this is.
+  public static let subcommand = "witness-process"
+  private static let descriptor: Int32 = 3
+  /// Seconds that a program may take to decide.
+  private static let patience = 30
+
+  /// Starts it.
+  /// - Parameters: isTrusted: the places are this host's user's words. command: the program that decides in place of one that
+  ///   another host names; nil: none does.
+  /// - Returns: the socket on which it is asked; it ends with that.
+  /// - Throws: `ManagementError`.
+  public static func start(isTrusted: Bool, command: String? = nil) throws -> Int32 {
+    var ends: [Int32] = [0, 0]
+    guard socketpair(AF_UNIX, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0, &ends) == 0 else {
+      throw ManagementError.system("cannot make a pair of sockets")
+    }
+    defer { close(ends[1]) }
+    do {
+      _ = try ChildProcess.spawn(
+        Program.own, ["vmctl", subcommand] + (isTrusted ? ["trusted"] : command.map { ["command", "--", $0] } ?? []),
+        output: .null, descriptors: [ends[1]],
+        group: .ownSession)
+    } catch {
+      close(ends[0])
+      throw ManagementError.system("cannot start the witness's process", error.code)
+    }
+    return ends[0]
+  }
+
+  /// Serves until the socket is closed.
+  /// - Parameter words: "trusted", or "command" and a command, or nothing.
+  public static func run(_ words: [String]) {
+    _ = fcntl(descriptor, F_SETFD, FD_CLOEXEC)
+    let isTrusted = words.first == "trusted"
+    let command = words.first == "command" ? words.last : nil
+    var framer = LineFramer()
+    var chunk = [UInt8](repeating: 0, count: 4096)
+    while true {
+      let count = read(descriptor, &chunk, chunk.count)
+      if count < 0 && errno == EINTR { continue }
+      guard count > 0, let lines = try? framer.feed(chunk[..<count]) else { return }
+      for line in lines {
+        let reply: WitnessReply
+        if let request = try? JSONDecoder().decode(WitnessRequest.self, from: Data(line)) {
+          reply = WitnessReply(serve(request, isTrusted: isTrusted, command: command))
+        } else {
+          reply = WitnessReply(.unreachable("it was asked something that it does not know"))
+        }
+        guard let bytes = try? JSONEncoder().encode(reply),
+          (try? Files.writeAll(descriptor, Array(bytes) + [10], path: "the answer")) != nil
+        else { return }
+      }
+    }
+  }
+
+  /// Never throws: what cannot be asked is unreachable.
+  static func serve(_ request: WitnessRequest, isTrusted: Bool, command: String? = nil) -> WitnessAnswer {
+    do {
+      let place = try WitnessPlace(request.place)
+      switch place {
+      case .none: return .won
+      case .file(let path):
+        return try ask(FileWitness(path: path, makes: isTrusted && request.verb == .check), request)
+      case .etcd(let url): return try ask(EtcdWitness(url: url, machine: request.uuid), request)
+      case .command(let line):
+        guard let own = isTrusted ? line : command else {
+          throw ManagementError(
+            "a program that another host names is not run here",
+            remedy: "name this host's own with vmctl modifyvm \(request.name) --teleporter-witness-command, "
+              + "or use a file or etcd as the witness")
+        }
+        return try run(own, request)
+      }
+    } catch {
+      return .unreachable(ManagementError.line(for: error))
+    }
+  }
+
+  private static func ask(_ store: any WitnessStore, _ request: WitnessRequest) throws -> WitnessAnswer {
+    var answer = WitnessAnswer.lost
+    try store.change { before in
+      // Who has one of another machine that is not protected any more takes its place.
+      if let before, before.machine != request.uuid, before.holder == .both, request.verb != .claim {
+        throw ManagementError("it holds the record of another machine, \(before.machine)")
+      }
+      let known = before ?? WitnessRecord(machine: request.uuid, session: "", holder: .nobody)
+      switch (request.verb, request.session, request.side) {
+      case (.check, _, _):
+        answer = .won
+        return before ?? known
+      case (.establish, let session?, _):
+        answer = .won
+        return known.established(session)
+      case (.claim, let session?, let side?):
+        guard before != nil else { throw ManagementError("it has lost its record of the machine") }
+        let after = known.claimed(session, side)
+        answer = after == nil ? .lost : .won
+        return after
+      default: throw ManagementError("it was asked for nothing")
+      }
+    }
+    return answer
+  }
+
+  /// Status 0: the machine is the asker's; 1: it is the other's; everything else: nobody knows.
+  private static func run(_ line: String, _ request: WitnessRequest) throws -> WitnessAnswer {
+    guard request.verb != .check else { return .won }
+    let variables = [
+      "VMCTL_WITNESS": request.verb.rawValue, "VMCTL_SESSION": request.session ?? "", "VMCTL_NAME": request.name,
+      "VMCTL_SIDE": request.side?.rawValue ?? "", "VMCTL_UUID": request.uuid,
+    ]
+    let outcome = try Program.run("/bin/sh", ["-c", line], environment: variables, seconds: patience)
+    switch outcome.status {
+    case 0: return .won
+    case 1 where !outcome.hasTimedOut: return .lost
+    default:
+      return .unreachable(
+        outcome.hasTimedOut ? "the program hung for \(patience) s" : "status \(outcome.status): \(outcome.firstLine)")
+    }
+  }
+}
+
+/// Asks a witness process.
+final class WitnessClient: @unchecked Sendable {
+  private let socket: Int32
+  /// To be passed on.
+  var descriptor: Int32 { socket }
+  private let lock = NSLock()
+  private let own: String
+  private let name: String
+
+  /// - Parameter socket: to the process; it is this object's.
+  init(_ socket: Int32, _ entry: VMEntry) {
+    self.socket = socket
+    own = entry.definition.uuid.uuidString.lowercased()
+    name = entry.name
+    // Longer than a program may take.
+    UnixSocket.setPatience(socket, seconds: 40)
+  }
+
+  deinit { close(socket) }
+
+  func ask(
+    _ verb: WitnessRequest.Verb, _ place: String, _ machine: String?, session: String? = nil,
+    side: ProtectionSide? = nil
+  ) -> WitnessAnswer {
+    lock.withLock {
+      let request = WitnessRequest(
+        verb: verb, place: place, uuid: machine ?? own, name: name, session: session, side: side)
+      guard let bytes = try? JSONEncoder().encode(request),
+        (try? Files.writeAll(socket, Array(bytes) + [10], path: "the witness's process")) != nil
+      else { return .unreachable("its process has ended") }
+      var line: [UInt8] = []
+      var byte: UInt8 = 0
+      while line.count < LineFramer.limit {
+        let count = read(socket, &byte, 1)
+        if count < 0 && errno == EINTR { continue }
+        guard count == 1 else { return .unreachable("its process does not answer") }
+        if byte == 10 { break }
+        line.append(byte)
+      }
+      guard let reply = try? JSONDecoder().decode(WitnessReply.self, from: Data(line)) else {
+        return .unreachable("its process says nothing that can be understood")
+      }
+      return reply.answer
+    }
+  }
+
+  /// - Parameter machine: its UUID on its primary host; nil: that is this one.
+  /// - Throws: `ManagementError` when it cannot be asked.
+  func witness(_ place: String, of machine: String? = nil) throws -> Witness {
+    if case .unreachable(let why) = ask(.check, place, machine) {
+      throw ManagementError("the witness \(place) cannot be asked: \(why)")
+    }
+    return Witness(
+      text: place, establish: { self.ask(.establish, place, machine, session: $0) },
+      claim: { self.ask(.claim, place, machine, session: $0, side: $1) })
+  }
+}

@@ -1,0 +1,54 @@
+/// Keys by where they are (usages of the USB HID Usage Tables' keyboard page, which SDL's scan codes are) as scan code set 1.
+public enum KeyUsages {
+  /// The bytes of a press; empty where a 105-key keyboard has no such key. Pause is the press and the release in one.
+  public static func press(_ usage: Int) -> [UInt8] { usage == pause ? pauseCodes : codes[usage] ?? [] }
+
+  /// The bytes of a release.
+  public static func release(_ usage: Int) -> [UInt8] {
+    guard usage != pause, let code = codes[usage] else { return [] }
+    return code.dropLast() + [(code.last ?? 0) | 0x80]
+  }
+
+  private static let pause = 0x48
+  private static let pauseCodes: [UInt8] = [0xE1, 0x1D, 0x45, 0xE1, 0x9D, 0xC5]
+
+  private static let codes: [Int: [UInt8]] = {
+    var table: [Int: [UInt8]] = [:]
+    // Letters from A on, digits from 1 on, and the keys up to Caps Lock, each in the tables' order.
+    let plain: [UInt8] = [
+      0x1E, 0x30, 0x2E, 0x20, 0x12, 0x21, 0x22, 0x23, 0x17, 0x24, 0x25, 0x26, 0x32, 0x31, 0x18, 0x19, 0x10, 0x13, 0x1F,
+      0x14, 0x16, 0x2F, 0x11, 0x2D, 0x15, 0x2C,
+      0x02, 0x03, 0x04, 0x05, 0x06, 0x07, 0x08, 0x09, 0x0A, 0x0B,
+      0x1C, 0x01, 0x0E, 0x0F, 0x39, 0x0C, 0x0D, 0x1A, 0x1B, 0x2B, 0x2B, 0x27, 0x28, 0x29, 0x33, 0x34, 0x35, 0x3A,
+    ]
+    for (index, code) in plain.enumerated() { table[0x04 + index] = [code] }
+    // F1 to F12.
+    for index in 0..<10 { table[0x3A + index] = [0x3B + UInt8(index)] }
+    table[0x44] = [0x57]
+    table[0x45] = [0x58]
+    // Print Screen, Scroll Lock; Insert, Home, Page Up, Delete, End, Page Down; right, left, down, up.
+    table[0x46] = [0xE0, 0x37]
+    table[0x47] = [0x46]
+    for (index, code) in ([0x52, 0x47, 0x49, 0x53, 0x4F, 0x51, 0x4D, 0x4B, 0x50, 0x48] as [UInt8]).enumerated() {
+      table[0x49 + index] = [0xE0, code]
+    }
+    // The keypad: Num Lock, the operators, Enter, 1 to 9, 0, the point; the key beside the left Shift; Menu.
+    table[0x53] = [0x45]
+    table[0x54] = [0xE0, 0x35]
+    table[0x58] = [0xE0, 0x1C]
+    for (usage, code) in [(0x55, 0x37), (0x56, 0x4A), (0x57, 0x4E)] { table[usage] = [UInt8(code)] }
+    for (index, code) in ([0x4F, 0x50, 0x51, 0x4B, 0x4C, 0x4D, 0x47, 0x48, 0x49, 0x52, 0x53] as [UInt8]).enumerated() {
+      table[0x59 + index] = [code]
+    }
+    table[0x64] = [0x56]
+    table[0x65] = [0xE0, 0x5D]
+    // Control, Shift, Alt and Super, left and right.
+    for (index, code) in ([0x1D, 0x2A, 0x38] as [UInt8]).enumerated() { table[0xE0 + index] = [code] }
+    table[0xE3] = [0xE0, 0x5B]
+    table[0xE4] = [0xE0, 0x1D]
+    table[0xE5] = [0x36]
+    table[0xE6] = [0xE0, 0x38]
+    table[0xE7] = [0xE0, 0x5C]
+    return table
+  }()
+}

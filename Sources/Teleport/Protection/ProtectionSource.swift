@@ -1,0 +1,507 @@
+import DiskImages
+import Foundation
+import GuestMemory
+import Machine
+import SavedState
+
+/// The side that runs a protected machine: sends checkpoint after checkpoint, and lets the machine's output go when the backup
+/// holds what it depends on. docs/protection.md describes the steps and what happens when one fails.
+///
+/// Runs on the caller's thread.
+public final class ProtectionSource: @unchecked Sendable {
+  /// What the user of a protection decides.
+  public struct Options: Sendable {
+    /// Where to, and how to get in.
+    public var link: TeleportSource.Options
+    /// The longest time between two checkpoints, in milliseconds.
+    public var intervalMS = 200
+    /// Memory crosses compressed.
+    public var compresses = true
+    /// There is no backup: all is done but the sending.
+    public var isBlackhole = false
+    /// Frames and what is written on serial ports wait for their checkpoint.
+    public var holdsOutput = true
+    /// The disks that the guest writes cross too, unless both hosts have the same.
+    public var replicatesDisks = true
+    /// The backup is not taken for lost before it has been silent for so long, in milliseconds.
+    public var silenceMS = TestPoint.patienceMS ?? Heartbeat.leastSilenceMS
+
+    public init(link: TeleportSource.Options) { self.link = link }
+  }
+
+  /// How a protection has ended.
+  public enum Outcome: Equatable, Sendable {
+    /// The machine is here, without a backup. `isWanted`: somebody has asked for that.
+    case unprotected(reason: String, isWanted: Bool)
+    /// The machine is the backup's. `isWanted`: somebody has asked for that.
+    case takenOver(isWanted: Bool)
+  }
+
+  private let machine: any ProtectableMachine
+  private let options: Options
+  private let witness: Witness
+  private let onProgress: @Sendable (ProtectionProgress) -> Void
+  private let source: TeleportSource
+  /// The protection's own name, by which the witness knows it.
+  public let session = Authentication.transferName()
+  private let wake = WakePipe()
+
+  private let lock = NSLock()
+  // Guarded by `lock`.
+  private var wishes = Wishes()
+  private struct Wishes {
+    var end = false
+    var handOver = false
+    var vouch = false
+    /// Since when output waits.
+    var heldSince: ContinuousClock.Instant?
+  }
+
+  private var state = PrimaryProtection()
+  private var progress = ProtectionProgress(role: .primary, state: .synchronizing)
+  private var link: Connection?
+  private var ledger: PageLedger
+  private let pages: CopiedPages
+  private let encoder = PageChunkEncoder()
+  private var delta = SectionDelta()
+  private var heartbeat: Heartbeat
+  private var lastHeard = Stopwatch()
+  private var lastBeat = Stopwatch()
+  private var lastReport = Stopwatch()
+  private var reportedBytes: UInt64 = 0
+  private var droppedBytes: UInt64 = 0
+  private var pauses: [Double] = []
+  /// The disks that cross, in their order.
+  private var disks: [HardwareDescription.StorageSlot.Place] = []
+  private var checkpoint = Checkpoint()
+  private var hasShared = false
+  private var isLogging = false
+  private var outcome: Outcome?
+  private var handsOver = false
+
+  /// - Parameters: witness: asked on the thread of `run`. progress: called on that thread.
+  public init(
+    vm: any ProtectableMachine, options: Options, witness: Witness,
+    progress: @escaping @Sendable (ProtectionProgress) -> Void = { _ in }
+  ) {
+    machine = vm
+    self.options = options
+    self.witness = witness
+    onProgress = progress
+    source = TeleportSource(vm: vm, options: options.link)
+    source.intent = .protect
+    ledger = PageLedger(pageCount: vm.memory.pageCount)
+    pages = CopiedPages(pageCount: vm.memory.pageCount)
+    heartbeat = Heartbeat(floorMS: Double(options.silenceMS))
+    self.progress.peer = options.isBlackhole ? "nowhere" : "\(options.link.host) port \(options.link.port)"
+    self.progress.witness = witness.text
+  }
+
+  // MARK: Wishes, from any thread
+
+  /// Ends the protection; the machine goes on here.
+  public func end() { wish { $0.end = true } }
+
+  /// Has the backup go on with the machine.
+  public func failOver() { wish { $0.handOver = true } }
+
+  /// Somebody knows that the backup does not run, where the witness cannot be asked.
+  public func vouch() { wish { $0.vouch = true } }
+
+  private func wish(_ body: (inout Wishes) -> Void) {
+    lock.withLock { body(&wishes) }
+    source.cancel()
+    wake.wake()
+  }
+
+  private var isWanted: Bool { lock.withLock { wishes.end || wishes.handOver } }
+
+  // MARK: Life
+
+  /// Returns when there is no protection any more.
+  /// - Throws: `TeleportError` and what the machine throws, when it has failed to begin: the machine goes on as before.
+  public func run() throws -> Outcome {
+    guard machine.teleportState != .stopped else { throw TeleportError.machineStopped }
+    tell(.synchronizing)
+    if options.isBlackhole { return try protect() }
+    return try source.whileConnected(toCheck: false) { link in
+      self.link = link
+      return try protect()
+    }
+  }
+
+  private func protect() throws -> Outcome {
+    do {
+      try begin()
+    } catch {
+      putBack()
+      throw error
+    }
+    while outcome == nil { turn() }
+    if case .takenOver = outcome { return .takenOver(isWanted: handsOver) }
+    putBack()
+    return outcome ?? .unprotected(reason: "", isWanted: false)
+  }
+
+  /// Everything is as before the protection.
+  private func putBack() {
+    if isLogging {
+      machine.releaseOutput()
+      machine.noteDiskWrites(false)
+      machine.stopDirtyLog()
+      machine.throttle(0)
+      isLogging = false
+    }
+    if hasShared { machine.claimMedia() }
+    hasShared = false
+  }
+
+  /// Ends with the backup having everything but the first checkpoint.
+  private func begin() throws {
+    encoder.compresses = options.compresses
+    let sender = try link.map { try source.checkHardware($0) }
+    if let sender { ledger = sender.ledger }
+    encoder.onPage = { [unowned self] page, checksum, _ in ledger.set(page, checksum) }
+    let shared = source.accepted?.shared ?? []
+    let written = machine.writtenDisks.filter { !shared.contains($0.place) }
+    if options.replicatesDisks && !options.isBlackhole { disks = written.map(\.place) }
+    if !shared.isEmpty {
+      hasShared = true
+      try machine.shareMedia()
+    }
+    if let link {
+      let wish = Message.Protect(
+        session: session, machine: options.link.uuid, witness: witness.text, disks: disks,
+        sizes: written.filter { disks.contains($0.place) }.map(\.size))
+      try link.send(.protect, Message.encode(wish), timeoutMS: options.link.timeoutMS)
+      // It looks whether its disks are empty.
+      _ = try link.receive(timeoutMS: max(options.link.timeoutMS, 120_000), "getting ready").expect(.ready)
+    }
+    isLogging = true
+    machine.startDirtyLog()
+    if !disks.isEmpty { machine.noteDiskWrites(true) }
+    for (index, place) in disks.enumerated() {
+      try sendDisk(index, place, size: written.first { $0.place == place }?.size ?? 0)
+    }
+    if let sender {
+      do {
+        try sender.sendWhileRunning(maxDowntimeMS: 2000, testPoint: TestPoint()) {}
+      } catch TeleportError.tooBusy {
+        // The first checkpoint is the larger for it.
+      }
+      machine.throttle(0)
+    }
+    var held: HeldOutput = options.holdsOutput ? .world : []
+    if options.replicatesDisks { held.insert(.disks) }
+    machine.holdOutput(held) { [weak self] in self?.outputWaits() }
+    // From here on the disks stand still until the first checkpoint is acknowledged.
+    for (index, place) in disks.enumerated() { try sendPieces(index, place, machine.takeWrittenPieces(of: place)) }
+    if !disks.isEmpty { machine.noteDiskWrites(false) }
+    try checkWishes()
+    perform(state.handle(.established(witness.establish(session))))
+    lastHeard = Stopwatch()
+  }
+
+  private func checkWishes() throws {
+    if isWanted { throw TeleportError.cancelled }
+  }
+
+  private func outputWaits() {
+    lock.withLock { if wishes.heldSince == nil { wishes.heldSince = .now } }
+    wake.wake()
+  }
+
+  // MARK: Disks, the first time
+
+  private func sendDisk(_ index: Int, _ place: HardwareDescription.StorageSlot.Place, size: UInt64) throws {
+    var offset: UInt64 = 0
+    while offset < size {
+      let count = Int(min(UInt64(EpochContents.runBytes), size - offset))
+      try sendRun(index, place, offset, count)
+      offset += UInt64(count)
+      try checkWishes()
+    }
+    // What was written meanwhile, until it is little.
+    for _ in 0..<10 {
+      let pieces = machine.takeWrittenPieces(of: place)
+      try sendPieces(index, place, pieces)
+      if pieces.count < 64 { return }
+    }
+  }
+
+  private func sendPieces(
+    _ index: Int, _ place: HardwareDescription.StorageSlot.Place, _ pieces: Set<UInt64>
+  ) throws {
+    guard let size = machine.writtenDisks.first(where: { $0.place == place })?.size else { return }
+    for piece in pieces.sorted() {
+      let offset = piece * WriteGate.pieceBytes
+      try sendRun(index, place, offset, Int(min(WriteGate.pieceBytes, size - offset)))
+    }
+  }
+
+  private func sendRun(
+    _ index: Int, _ place: HardwareDescription.StorageSlot.Place, _ offset: UInt64, _ count: Int
+  ) throws {
+    let bytes = try machine.readDisk(at: place, offset: offset, count: count)
+    try queue(.disk, try EpochContents.encode(disk: index, at: offset, bytes))
+  }
+
+  // MARK: Epochs
+
+  private func turn() {
+    let begun = ContinuousClock.now
+    do {
+      if case .protected = state.state {
+        if lock.withLock({ wishes.handOver }) { machine.pause() }
+        let number = state.captured + 1
+        try capture(number)
+        try send(number)
+        try awaitAcknowledgement(number)
+        progress.lagMS = begun.duration(to: .now) / .milliseconds(1)
+        perform(state.handle(.acknowledged(number)))
+        progress.epoch = state.released
+        tell(.protected)
+        try idle(since: begun)
+      } else if case .handingOver = state.state {
+        try awaitSuccessor()
+      }
+      listen()
+    } catch {
+      perform(state.handle(.backupLost(Self.text(error))))
+    }
+  }
+
+  private static func text(_ error: any Error) -> String {
+    if case TeleportError.closed = error { return "its connection has ended" }
+    return "\(error)"
+  }
+
+  /// What somebody here wants.
+  private func listen() {
+    let wishes = lock.withLock { self.wishes }
+    if machine.teleportState == .stopped || wishes.end { return perform(state.handle(.endWanted)) }
+    if wishes.handOver, machine.teleportState == .paused, state.released == state.captured {
+      handsOver = true
+      perform(state.handle(.handOverWanted))
+    }
+  }
+
+  private func capture(_ number: UInt64) throws {
+    lock.withLock { wishes.heldSince = nil }
+    let watch = Stopwatch()
+    let ram = UnsafeRawPointer(machine.memory.ram)
+    checkpoint = try machine.checkpoint { [pages] dirty in pages.copy(dirty, from: ram) }
+    progress.pauseMS = watch.milliseconds
+    pauses.append(progress.pauseMS)
+    if pauses.count > 100 { pauses.removeFirst() }
+    progress.longestPauseMS = pauses.max() ?? 0
+    progress.pages = pages.count
+    _ = state.handle(.captured(number))
+  }
+
+  private func send(_ number: UInt64) throws {
+    let emit: ([UInt8]) throws -> Void = { [self] in try queue(.pages, $0) }
+    try pages.forEach { page, bytes in
+      try encoder.add(page: page, at: bytes, emit: emit)
+    }
+    try encoder.flush(emit: emit)
+    let devices = try delta.encode(checkpoint.sections)
+    var position = 0
+    repeat {
+      let end = min(position + Wire.devicePieceBytes, devices.count)
+      try queue(.devices, [end == devices.count ? 1 : 0] + devices[position..<end])
+      position = end
+    } while position < devices.count
+    for output in checkpoint.console {
+      for payload in EpochContents.encode(console: output) { try queue(.console, payload) }
+    }
+    for writes in checkpoint.disks {
+      guard let index = disks.firstIndex(of: writes.place) else { continue }
+      try EpochContents.encode(disk: index, writes.blocks) { try queue(.disk, $0) }
+    }
+    let end = Message.Epoch(number: number, memory: ledger.digest, devices: Checksum.of(devices))
+    try queue(.epoch, Message.encode(end))
+    try link?.flush(timeoutMS: sendMS)
+    lastBeat = Stopwatch()
+  }
+
+  /// Output that outgrows this has the guest wait.
+  private static let mostHeld = 64 << 20
+  /// Output that outgrows this ends an epoch.
+  private static let muchHeld = 4 << 20
+
+  private func queue(_ type: Wire.FrameType, _ payload: [UInt8]) throws {
+    if case .protected = state.state, machine.heldBytes > Self.mostHeld { machine.throttle(99.9) }
+    guard let link else {
+      droppedBytes += UInt64(payload.count + Wire.headerBytes)
+      return
+    }
+    try link.queue(Wire.Frame(type, payload), timeoutMS: sendMS)
+  }
+
+  /// How long a frame may take to leave: who takes nothing any more is lost.
+  private var sendMS: Int {
+    guard case .protected = state.state else { return options.link.timeoutMS }
+    return max(Int(heartbeat.limitMS), 2000)
+  }
+
+  private func awaitAcknowledgement(_ number: UInt64) throws {
+    defer { machine.throttle(0) }
+    guard let link else { return }
+    // It has to take in what was sent.
+    let slack = Double(pages.count) * 0.08
+    let wait = Stopwatch()
+    while true {
+      let limit = heartbeat.limitMS + slack
+      do {
+        let frame = try link.receive(timeoutMS: Heartbeat.intervalMS, "acknowledging a checkpoint")
+        try note(frame)
+        if frame.type == .epochDone {
+          guard try Message.decode(Message.Epoch.self, frame).number == number else {
+            throw TeleportError.damaged("an answer to another checkpoint")
+          }
+          return
+        }
+      } catch TeleportError.timedOut {}
+      if min(lastHeard.milliseconds, wait.milliseconds) > limit { throw TeleportError.timedOut("the backup is silent") }
+      if machine.heldBytes > Self.mostHeld { machine.throttle(99.9) }
+      try beat()
+    }
+  }
+
+  private func note(_ frame: Wire.Frame) throws {
+    let silence = lastHeard.lap()
+    switch frame.type {
+    case .beat: heartbeat.heard(afterMS: silence)
+    case .epochDone: break
+    case .running: perform(state.handle(.backupRuns))
+    case .discarded: throw TeleportError.refused("the backup has dropped the machine")
+    default: throw frame.unexpected("an acknowledgement")
+    }
+  }
+
+  private func beat() throws {
+    guard let link, lastBeat.milliseconds >= Double(Heartbeat.intervalMS) else { return }
+    lastBeat = Stopwatch()
+    try link.send(.beat, timeoutMS: sendMS)
+  }
+
+  /// Until the next checkpoint is due: after the interval, sooner when output waits.
+  private func idle(since begun: ContinuousClock.Instant) throws {
+    let last = begun + .milliseconds(options.intervalMS)
+    // Standing still must not be all that the machine does.
+    let first = begun + .microseconds(Int64(progress.pauseMS * 3300))
+    link?.setWake(wake)
+    defer { link?.ignoreWake() }
+    while outcome == nil {
+      if isWanted || machine.teleportState == .stopped { return }
+      var due = last
+      if let held = lock.withLock({ wishes.heldSince }) { due = min(due, max(held + .milliseconds(2), first)) }
+      if machine.heldBytes > Self.muchHeld { due = first }
+      let left = ContinuousClock.now.duration(to: due) / .milliseconds(1)
+      guard left > 0 else { return }
+      try listen(milliseconds: min(Int(left.rounded(.up)), Heartbeat.intervalMS))
+      try beat()
+      if link != nil, lastHeard.milliseconds > heartbeat.limitMS {
+        throw TeleportError.timedOut("the backup is silent")
+      }
+    }
+  }
+
+  private func listen(milliseconds: Int) throws {
+    guard let link else {
+      var entry = pollfd(fd: wake.readEnd, events: Int16(POLLIN), revents: 0)
+      _ = poll(&entry, 1, Int32(milliseconds))
+      return wake.clear()
+    }
+    do {
+      try note(try link.receive(timeoutMS: milliseconds, "waiting"))
+    } catch TeleportError.timedOut {
+    } catch TeleportError.cancelled {
+      wake.clear()
+    }
+  }
+
+  /// The backup has been told to take the machine.
+  private func awaitSuccessor() throws {
+    guard let link else { throw TeleportError.refused("there is no backup") }
+    let wait = Stopwatch()
+    while case .handingOver = state.state {
+      guard wait.milliseconds < Double(options.link.timeoutMS) else {
+        throw TeleportError.timedOut("the backup is silent")
+      }
+      do { try note(try link.receive(timeoutMS: Heartbeat.intervalMS, "taking over")) } catch TeleportError.timedOut {}
+      try beat()
+    }
+  }
+
+  // MARK: Effects
+
+  private func perform(_ effects: [PrimaryProtection.Effect]) {
+    for effect in effects {
+      switch effect {
+      case .release:
+        guard !machine.release(checkpoint) else { continue }
+        // The backup has what this host's disk does not take.
+        progress.reason = "a disk of the primary's cannot be written"
+        lock.withLock { wishes.handOver = link != nil }
+      case .askWitness: ask()
+      case .askWitnessAgain:
+        // A wake ends the pause: somebody may vouch.
+        var entry = pollfd(fd: wake.readEnd, events: Int16(POLLIN), revents: 0)
+        _ = poll(&entry, 1, 300)
+        wake.clear()
+        ask()
+      case .releaseAll:
+        if isLogging { machine.releaseOutput() }
+        if handsOver && machine.teleportState == .paused { machine.resume() }
+      case .dismissBackup:
+        if let link {
+          try? link.send(.unprotect, timeoutMS: 1000)
+          // What it has of the media is then free.
+          _ = try? link.receive(timeoutMS: 1000, "end")
+        }
+        end(in: state.state)
+      case .tellBackupToTakeOver:
+        do { try link?.send(.takeOver, timeoutMS: 1000) } catch { perform(state.handle(.backupLost(Self.text(error)))) }
+      case .stopMachine:
+        outcome = .takenOver(isWanted: handsOver)
+        tell(.takenover)
+      }
+    }
+  }
+
+  private func ask() {
+    if lock.withLock({ wishes.vouch }) { return perform(state.handle(.vouched)) }
+    if case .deciding(.backupLost(let why)) = state.state { progress.reason = why }
+    let answer = witness.claim(session, .primary)
+    if case .unreachable(let why) = answer {
+      progress.reason = why
+      tell(.deciding)
+    }
+    perform(state.handle(.answer(answer)))
+  }
+
+  private func end(in state: PrimaryProtection.State) {
+    guard case .alone(let reason) = state else { return }
+    switch reason {
+    case .backupLost(let why): outcome = .unprotected(reason: "the backup is lost: \(why)", isWanted: false)
+    case .witness(let why): outcome = .unprotected(reason: "the witness (\(witness.text)): \(why)", isWanted: false)
+    case .wanted: outcome = .unprotected(reason: "asked for", isWanted: true)
+    }
+    if case .unprotected(let text, _) = outcome { progress.reason = text }
+    tell(.unprotected)
+  }
+
+  private func tell(_ state: ProtectionProgress.State) {
+    let isNew = progress.state != state
+    progress.state = state
+    progress.heldBytes = machine.heldBytes
+    progress.bytes = (link?.bytesSent ?? 0) + droppedBytes
+    guard isNew || lastReport.milliseconds >= 200 else { return }
+    let seconds = lastReport.lap() / 1000
+    if seconds > 0 { progress.bytesPerSecond = Double(progress.bytes - min(reportedBytes, progress.bytes)) / seconds }
+    reportedBytes = progress.bytes
+    onProgress(progress)
+  }
+}

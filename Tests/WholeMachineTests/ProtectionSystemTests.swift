@@ -1,0 +1,245 @@
+import Foundation
+import Testing
+
+/// Protection between two hosts, with their processes killed, stopped and asked.
+@Suite struct ProtectionSystemTests {
+  /// How long one side may be silent where a test waits for that, and where it must not be taken for lost.
+  private static let impatient = ["VMCTL_TELEPORT_PATIENCE": "3000"]
+  private static let patient = ["VMCTL_TELEPORT_PATIENCE": "60000"]
+
+  private static func witness(_ hosts: TwoHosts) -> String { "file:\(hosts.shared)/witness" }
+
+  /// A machine that checks its memory and its disk, each host with a disk of its own.
+  private func hosts(_ variables: [String: String] = patient) throws -> TwoHosts {
+    let hosts = try TwoHosts(guest: "walker-dma32")
+    for host in [hosts.a, hosts.b] { try host.attach("box", port: 0, try host.makeDisk("own.img", megabytes: 4)) }
+    try hosts.start(hosts.a, variables)
+    try hosts.a.waitForHeartbeat("box", atLeast: 2)
+    return hosts
+  }
+
+  /// Begins to protect the machine, and waits until it is.
+  private func protect(
+    _ from: TestHost, to port: Int, _ witness: String, _ options: [String] = ["-i", "50"]
+  ) throws -> Child {
+    let child = try from.begin(["remus", "box", "127.0.0.1", "-p", String(port), "--witness", witness] + options)
+    try poll("protection") { () -> Void? in
+      guard child.isRunning else { throw Failure("remus: \(child.output)\(child.errors)") }
+      guard try from.fact("box", "ReplicationState") == "protected" else { return nil }
+      return try from.fact("box", "ReplicationEpoch").flatMap(Int.init) ?? 0 > 3 ? () : nil
+    }
+    return child
+  }
+
+  private func expectGoesOn(_ host: TestHost, after number: Int) throws {
+    try host.waitForState("box", "running")
+    try host.waitForHeartbeat("box", atLeast: number + 2)
+    #expect(!host.log("box").contains("wrong"), "\(host.log("box").suffix(1000))")
+  }
+
+  @Test("when the process of a protected machine is killed the other host goes on, memory and disk intact")
+  func kill() throws {
+    let hosts = try hosts()
+    let port = try hosts.await(hosts.b, [], Self.patient)
+    let child = try protect(hosts.a, to: port, Self.witness(hosts))
+    #expect(try hosts.b.state("box") == "standby")
+    #expect(try hosts.b.fact("box", "ReplicationRole") == "backup")
+    let seen = try #require(hosts.a.heartbeats("box").last)
+    try hosts.a.killMachine("box")
+    try expectGoesOn(hosts.b, after: seen)
+    #expect(try child.wait() != 0)
+    #expect(try hosts.a.state("box") == "aborted")
+    #expect(hosts.b.log("box").contains("failed over: "))
+    let record = try String(contentsOfFile: hosts.shared + "/witness", encoding: .utf8)
+    #expect(record.contains("\"holder\":\"backup\""))
+    // A host that comes back, as by a service, does not start it a second time.
+    try hosts.a.refused("startvm", "box", saying: ["has taken the machine", "--force"])
+    #expect(try hosts.b.state("box") == "running")
+  }
+
+  @Test("a host that stands still loses the machine, and finds that out when it goes on")
+  func stop() throws {
+    let hosts = try hosts(Self.impatient)
+    let port = try hosts.await(hosts.b, [], Self.impatient)
+    let child = try protect(hosts.a, to: port, Self.witness(hosts))
+    let seen = try #require(hosts.a.heartbeats("box").last)
+    let process = try #require(hosts.a.processID("box"))
+    Glibc.kill(process, SIGSTOP)
+    try expectGoesOn(hosts.b, after: seen)
+    Glibc.kill(process, SIGCONT)
+    try hosts.a.waitForState("box", "teleported")
+    #expect(try child.wait() == 1)
+    #expect(child.errors.contains("has taken the machine over"))
+    #expect(try hosts.b.state("box") == "running")
+  }
+
+  @Test("the machine is handed over, protected again from there, and comes back")
+  func thereAndBack() throws {
+    let hosts = try hosts()
+    var child = try protect(hosts.a, to: try hosts.await(hosts.b, [], Self.patient), Self.witness(hosts))
+    let seen = try #require(hosts.a.heartbeats("box").last)
+    try hosts.a.vmctl("controlvm", "box", "failover")
+    #expect(try child.wait() == 0)
+    #expect(try hosts.a.state("box") == "teleported")
+    try expectGoesOn(hosts.b, after: seen)
+    // The disk here is an old copy now, and may be written over.
+    child = try protect(hosts.b, to: try hosts.await(hosts.a, [], Self.patient), Self.witness(hosts))
+    let then = try #require(hosts.b.heartbeats("box").last)
+    try hosts.a.vmctl("controlvm", "box", "failover")
+    try expectGoesOn(hosts.a, after: then)
+    #expect(try child.wait() == 1)
+    try hosts.b.waitForState("box", "teleported")
+  }
+
+  @Test("a lost backup, an end that is asked for, and a machine that is switched off")
+  func ends() throws {
+    let hosts = try hosts()
+    var child = try protect(hosts.a, to: try hosts.await(hosts.b, [], Self.patient), Self.witness(hosts))
+    for verb in ["pause", "savestate"] {
+      try hosts.a.refused("controlvm", "box", verb, saying: ["is protected", "unprotect"])
+    }
+    try hosts.b.killMachine("box")
+    #expect(try child.wait() == 1)
+    #expect(child.errors.contains("the machine goes on here, without protection"))
+    let seen = try #require(hosts.a.heartbeats("box").last)
+    try expectGoesOn(hosts.a, after: seen)
+    #expect(hosts.a.log("box").contains("unprotected: "))
+
+    child = try protect(hosts.a, to: try hosts.await(hosts.b, [], Self.patient), Self.witness(hosts))
+    child.signal(SIGINT)
+    #expect(try child.wait() == 0)
+    #expect(child.output.contains("without protection"))
+    try hosts.b.waitForState("box", "teleportingin")
+    #expect(try hosts.a.state("box") == "running")
+
+    child = try protect(hosts.a, to: try hosts.port(hosts.b), Self.witness(hosts))
+    try hosts.a.vmctl("controlvm", "box", "poweroff")
+    #expect(try child.wait() == 0)
+    #expect(try hosts.a.state("box") == "poweroff")
+    try hosts.b.waitForState("box", "teleportingin")
+  }
+
+  @Test("what cannot be is told in one line, and the machine goes on")
+  func refusals() throws {
+    let hosts = try hosts()
+    let a = hosts.a
+    let port = String(try hosts.await(hosts.b, [], Self.patient))
+    func refused(_ words: [String], _ texts: [String], status: Int32 = 1) throws {
+      let outcome = try a.attempt(["remus", "box"] + words)
+      let last = outcome.errors.split(separator: "\n").last.map(String.init) ?? ""
+      #expect(outcome.status == status, "\(words): \(outcome.errors)")
+      #expect(texts.allSatisfy { last.contains($0) }, "\(words): \(outcome.errors)")
+      #expect(try a.state("box") == "running")
+    }
+    let usual = ["127.0.0.1", "-p", port]
+    try refused(usual, ["--witness"], status: 64)
+    try refused(usual + ["--witness", "none", "-n"], ["-F"], status: 64)
+    try refused(usual + ["--witness", "none", "-i", "5"], ["25"], status: 64)
+    try refused(usual + ["--witness", "zookeeper:x"], ["is no witness"])
+    try refused(usual + ["--witness", "file:/nowhere/witness"], ["cannot be asked", "/nowhere/witness"])
+    let letter = try a.write("letter", Array("dear reader\n".utf8))
+    try refused(usual + ["--witness", "file:\(letter)"], ["holds something else"])
+    try refused(["127.0.0.1", "-p", "1", "--witness", Self.witness(hosts)], ["nothing listens"])
+    // A disk with something on it is not written over.
+    let precious = hosts.b.folder + "/own.img"
+    let file = try FileHandle(forWritingTo: URL(fileURLWithPath: precious))
+    try file.seek(toOffset: 1 << 20)
+    try file.write(contentsOf: Data("precious".utf8))
+    try file.close()
+    let before = try Data(contentsOf: URL(fileURLWithPath: precious))
+    try refused(usual + ["--witness", Self.witness(hosts)], ["holds something", "written over"])
+    #expect(try Data(contentsOf: URL(fileURLWithPath: precious)) == before)
+    try a.refused("controlvm", "box", "unprotect", saying: ["is not protected"])
+    try hosts.b.refused("controlvm", "box", "failover", saying: ["is not protected"])
+    // And with none of these it works.
+    try hosts.b.vmctl("controlvm", "box", "poweroff")
+    try FileManager.default.removeItem(atPath: precious)
+    _ = try hosts.b.makeDisk("own.img", megabytes: 4)
+    let child = try protect(a, to: try hosts.await(hosts.b, [], Self.patient), Self.witness(hosts))
+    child.signal(SIGTERM)
+    #expect(try child.wait() == 0)
+  }
+
+  @Test("a disk that both hosts share is written when the backup has the checkpoint, and both see the same")
+  func sharedDisk() throws {
+    let hosts = try TwoHosts(guest: "walker-dma32", disk: 4)
+    try hosts.start(hosts.a, Self.patient)
+    try hosts.a.waitForHeartbeat("box", atLeast: 2)
+    let child = try protect(hosts.a, to: try hosts.await(hosts.b, [], Self.patient), Self.witness(hosts))
+    let seen = try #require(hosts.a.heartbeats("box").last)
+    try hosts.a.killMachine("box")
+    try expectGoesOn(hosts.b, after: seen)
+    #expect(try child.wait() != 0)
+  }
+}
+
+/// A protected machine on a bridge, with connections to a client that knows nothing of its hosts.
+@Suite(
+  .enabled(if: Guests.hasNetworkGuest, "needs the network guest: run scripts/build-network-guest"),
+  .enabled(if: NetworkLab.obstacle == nil, "\(NetworkLab.obstacle ?? "")"), .serialized)
+struct ProtectedConnectionTests {
+  private static let address = "192.0.2.9"
+
+  @Test("connections of a protected machine, echoing all the time, live on when its host is killed, byte by byte")
+  func connections() throws {
+    let words = "card=virtio_net address=\(Self.address)/24 gateway=\(NetworkLab.peer) shell"
+    let hosts = try TwoHosts(
+      memory: 160,
+      [
+        "--kernel", Guests.kernel("network-amd64"), "--initrd", Guests.folder("network-amd64") + "/initrd", "--append",
+        "console=ttyS0 quiet \(words)", "--uart1", "0x3F8", "4", "--uart-mode1", "tcpserver", "0", "--nic1", "bridged",
+        "--bridge-adapter1", "tap0", "--nic-type1", "virtio", "--teleporter-password", "secret",
+      ])
+    try hosts.b.modify("box", ["--mac-address1", try #require(try hosts.a.fact("box", "macaddress1"))])
+    let lab = try NetworkLab(folder: hosts.shared)
+    defer { lab.wire.stop() }
+    let places = [(hosts.a, lab.hosts[0]), (hosts.b, lab.hosts[1])]
+    for (index, place) in places.enumerated() {
+      try place.0.modify("box", ["--teleporter-address", NetworkLab.addresses[index]])
+    }
+    let patience = ["VMCTL_TELEPORT_PATIENCE": "60000"]
+    let console = try lab.hosts[0].run {
+      try hosts.start(hosts.a, patience)
+      return try hosts.a.console("box")
+    }
+    try console.expect("network-ready", within: 240)
+    try console.expect("guest# ")
+    try console.shell("exchange serve 5300 >/dev/null 2>&1 &")
+    let (session, bulk) = try lab.hosts[0].run {
+      (try EchoConnection(Self.address, 5300), try EchoStream(Self.address, 5300))
+    }
+    defer { bulk.cut() }
+    try session.exchange("unprotected")
+    let secret = try hosts.a.write("secret", Array("secret\n".utf8))
+    for (round, from) in [0, 1].enumerated() {
+      let to = 1 - from
+      let port = try places[to].1.run { try hosts.await(places[to].0, [], patience) }
+      let child = try places[from].1.run {
+        try places[from].0.begin([
+          "remus", "box", NetworkLab.addresses[to], "-p", String(port), "--passwordfile", secret, "-i", "50",
+          "--witness",
+          "file:\(hosts.shared)/witness",
+        ])
+      }
+      try poll("protection") { () -> Void? in
+        guard child.isRunning else { throw Failure("remus: \(child.errors)") }
+        // What it was as the backup stands there until then.
+        guard try places[from].0.fact("box", "ReplicationRole") == "primary",
+          try places[from].0.fact("box", "ReplicationState") == "protected"
+        else { return nil }
+        return try places[from].0.fact("box", "ReplicationEpoch").flatMap(Int.init) ?? 0 > 3 ? () : nil
+      }
+      try session.exchange("protected \(round)")
+      let before = bulk.received
+      try poll("more of the stream", within: 240) { bulk.received >= before + 100_000 ? () : nil }
+      let died = bulk.received
+      try places[from].0.killMachine("box")
+      try places[to].0.waitForState("box", "running")
+      try session.exchange("taken over \(round)")
+      try poll("more of the stream after it", within: 240) { bulk.received >= died + 100_000 ? () : nil }
+      _ = try child.wait()
+    }
+    #expect(try bulk.finish() > 400_000)
+    try hosts.a.vmctl("controlvm", "box", "poweroff")
+  }
+}
