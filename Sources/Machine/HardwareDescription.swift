@@ -54,15 +54,15 @@ public struct HardwareDescription: Codable, Equatable, Sendable {
     public var port: Int
     /// Its place on that: 0 master, 1 slave.
     public var device: Int
-    /// Hard disk or CD-ROM.
+    /// Hard disk, CD-ROM or floppy disk.
     public var kind: MachineConfiguration.Attachment.Kind
-    /// Whether a hard disk may be written.
+    /// Whether a hard disk or a floppy disk may be written.
     public var mode: MachineConfiguration.Attachment.Mode
     /// nil: the drive is empty.
     public var medium: MediumIdentity?
 
     /// Whether the guest can write to it.
-    public var isWritten: Bool { kind == .hdd && mode == .normal }
+    public var isWritten: Bool { kind != .dvddrive && mode == .normal }
     /// Where it is.
     public var place: Place { Place(bus: bus, port: port, device: device) }
 

@@ -24,8 +24,7 @@ extension MachineConfiguration {
       guard let medium = attachment.medium else { return [] }
       // What an image is based on is only read.
       let files = ImageChain.files(of: medium, format: attachment.format)
-      let isWritten = attachment.kind == .hdd && attachment.mode == .normal
-      return [HostFile(medium, isWritten: isWritten)] + files.dropFirst().map { HostFile($0) }
+      return [HostFile(medium, isWritten: attachment.isWritten)] + files.dropFirst().map { HostFile($0) }
     }
     return read.map { HostFile($0) } + media
   }

@@ -138,11 +138,27 @@ public struct MachineConfiguration: Codable, Equatable, Sendable {
       case ide
       /// Each port is a PCI device of its own, a virtio block device.
       case virtio
+      /// The floppy controller; drives A and B are devices 0 and 1.
+      case floppy
 
       /// Numbers that a drive's port may have.
-      public var ports: ClosedRange<Int> { self == .ide ? 0...1 : 0...15 }
+      public var ports: ClosedRange<Int> {
+        switch self {
+        case .ide: 0...1
+        case .virtio: 0...15
+        case .floppy: 0...0
+        }
+      }
       /// Numbers that it may have on its port.
-      public var devices: ClosedRange<Int> { self == .ide ? 0...1 : 0...0 }
+      public var devices: ClosedRange<Int> { self == .virtio ? 0...0 : 0...1 }
+      /// Kinds of drives that it has.
+      public var kinds: [Attachment.Kind] {
+        switch self {
+        case .ide: [.hdd, .dvddrive]
+        case .virtio: [.hdd]
+        case .floppy: [.fdd]
+        }
+      }
       /// Whether a drive can be there.
       public func has(port: Int, device: Int) -> Bool { ports.contains(port) && devices.contains(device) }
     }
@@ -163,23 +179,29 @@ public struct MachineConfiguration: Codable, Equatable, Sendable {
   /// A drive.
   public struct Attachment: Codable, Equatable, Sendable {
     /// Kinds of drives.
-    public enum Kind: String, Codable, CaseIterable, Sendable { case hdd, dvddrive }
+    public enum Kind: String, Codable, CaseIterable, Sendable {
+      case hdd, dvddrive, fdd
+      /// The drive may be empty, and its medium changes while the machine runs.
+      public var isRemovable: Bool { self != .hdd }
+    }
     /// Whether the guest may write.
     public enum Mode: String, Codable, CaseIterable, Sendable { case normal, readonly }
-    /// IDE channel, 0 or 1; a number from 0 on of the others.
+    /// IDE channel, 0 or 1; a number from 0 on of virtio's; 0 of the floppy controller.
     public var port: Int
-    /// On IDE 0 master, 1 slave.
+    /// On IDE 0 master, 1 slave; 0 and 1 are the floppy drives A and B.
     public var device: Int
     /// What kind of drive it is.
     public var kind: Kind
     /// Path of the image; nil: an empty drive.
     public var medium: String?
-    /// Whether the guest may write to a hard disk.
+    /// Whether the guest may write to a hard disk or a floppy disk.
     public var mode: Mode
     /// nil: raw, unless the file looks like another format, and then it is refused.
     public var format: Format?
     /// Formats of images.
     public typealias Format = ImageFormat
+    /// Whether the guest can write to what is in it.
+    public var isWritten: Bool { kind != .dvddrive && mode == .normal }
     /// A drive at a place; without a medium it is empty.
     public init(port: Int, device: Int, kind: Kind, medium: String?, mode: Mode = .normal, format: Format? = nil) {
       self.port = port

@@ -32,6 +32,8 @@ public enum MachineError: Error, Equatable, CustomStringConvertible, Sendable {
   case alreadyStarted
   case keysWaiting
   case noDiscDrive
+  /// An image that no floppy drive takes, or not the one that it was meant for; in bytes.
+  case floppySize(path: String, bytes: UInt64, sizes: [String])
   case trayLocked
   case noKey(characters: String)
   case noAddress(String)
@@ -68,7 +70,10 @@ public enum MachineError: Error, Equatable, CustomStringConvertible, Sendable {
       "the boot ROM of a network card (\(file)) is not installed in \(folder)"
     case .running: "the machine runs; its state is taken while it is paused"
     case .alreadyStarted: "the machine has been started already"
-    case .noDiscDrive: "there is no CD-ROM drive at that place"
+    case .noDiscDrive: "there is no drive for removable media at that place"
+    case .floppySize(let path, let bytes, let sizes):
+      "\(path) has \(bytes) bytes; the floppy drive takes \(sizes.dropLast().joined(separator: ", ")) and "
+        + (sizes.last ?? "")
     case .trayLocked: "the guest has locked the drive's tray"
     case .keysWaiting: "the guest has not taken the keys typed before"
     case .noKey(let characters): "a US keyboard has no key for \(characters)"

@@ -1,3 +1,4 @@
+import Devices
 import DiskImages
 import Foundation
 
@@ -76,8 +77,11 @@ extension VirtualMachine {
 
   /// What in the media that the guest writes is not as another process has sampled it, for people; nil when all of it is.
   /// What was written there last is then remembered here.
-  public func mediaDifference(from list: [MediumSample]) throws -> String? {
-    let media = board.media.filter(\.slot.isWritten)
+  /// - Parameter kinds: of the drives that are looked at.
+  public func mediaDifference(
+    from list: [MediumSample], in kinds: Set<MachineConfiguration.Attachment.Kind>
+  ) throws -> String? {
+    let media = board.media.filter { $0.slot.isWritten && kinds.contains($0.slot.kind) }
     for (slot, image) in media {
       guard let theirs = list.first(where: { $0.place == slot.place }) else { return "\(image.path) was not sampled" }
       if let offset = try image.firstDifference(from: theirs.samples) {
@@ -91,13 +95,16 @@ extension VirtualMachine {
     return nil
   }
 
-  /// Puts another disc into a CD-ROM drive, or takes its disc out, as by hand: the guest is told by a unit attention.
+  /// Puts another disc into a CD-ROM or floppy drive, or takes its disc out, as by hand: the guest is told by a unit attention,
+  /// or the change line.
   /// - Parameter force: also when the guest has locked the tray.
-  /// - Throws: `MachineError.noDiscDrive`, `MachineError.trayLocked`, or `DiskImageError.inUse`; then nothing has changed.
+  /// - Throws: `MachineError.noDiscDrive`, `MachineError.trayLocked`, `MachineError.floppySize`, or `DiskImageError.inUse`;
+  ///   then nothing has changed.
   public func changeDisc(
     at place: HardwareDescription.StorageSlot.Place, to disc: (any DiskImage)?, force: Bool
   ) throws {
     try lock.withLock {
+      if place.bus == .floppy { return try changeFloppy(at: place, to: disc) }
       guard let drive = board.drive(at: place), drive.isCDROM else { throw MachineError.noDiscDrive }
       // What the guest reads of the old disc comes before.
       board.disks.drain()
@@ -108,10 +115,31 @@ extension VirtualMachine {
     }
   }
 
+  /// With the lock held.
+  private func changeFloppy(
+    at place: HardwareDescription.StorageSlot.Place, to disk: (any DiskImage)?
+  ) throws {
+    guard let controller = board.floppy, let model = controller.model(of: place.device) else {
+      throw MachineError.noDiscDrive
+    }
+    if let disk, FloppyFormat(bytes: disk.size).map({ model.takes($0) }) != true {
+      let sizes = FloppyFormat.all.filter { model.takes($0) }.map(\.label)
+      throw MachineError.floppySize(path: disk.path, bytes: disk.size, sizes: sizes)
+    }
+    board.disks.drain()
+    let image = disk.map { board.prepare($0) }
+    try media.exchange(board.media.first { $0.slot.place == place }?.image, for: image)
+    controller.change(place.device, to: image)
+    board.note(image, at: place)
+  }
+
   /// After `loadState`: the discs in these drives are not those that the guest knows, or there are none any more.
   public func discsWereReplaced(in places: [HardwareDescription.StorageSlot.Place]) {
     lock.withLock {
-      for place in places { board.drive(at: place)?.discWasReplaced() }
+      for place in places {
+        if place.bus == .floppy { board.floppy?.diskWasReplaced(place.device) }
+        board.drive(at: place)?.discWasReplaced()
+      }
     }
   }
 }

@@ -209,8 +209,8 @@ private struct Comparison {
   ) -> String? {
     switch media {
     case .sized:
-      // What is in a CD-ROM drive can change at any time.
-      if source.kind == .dvddrive { return nil }
+      // What is in a CD-ROM or floppy drive can change at any time.
+      if source.kind.isRemovable { return nil }
       guard let one = source.medium, let other = target.medium, one.size != other.size else { return nil }
       return "its size is another"
     case .proved:

@@ -56,7 +56,7 @@ public func loadMachine(
     let discs = media.replacedDiscs
     vm.discsWereReplaced(in: discs.map(\.place))
     return changes.map { "forced: \($0)" }
-      + discs.map { "the CD-ROM drive at port \($0.place.port) device \($0.place.device) has \($0.now) now" }
+      + discs.map { "the \($0.drive) has \($0.now) now\($0.isFloppy ? ", as the guest will see" : "")" }
   }
 }
 

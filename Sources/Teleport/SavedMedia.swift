@@ -33,7 +33,7 @@ struct SavedMedia {
       if saved.isWritten, let old = before.samples { samples.append(MediumSample(place: saved.place, samples: old)) }
     }
     // A state of an older build has no samples, and one with disks has them all.
-    if changes.isEmpty, !samples.isEmpty, let difference = try vm.mediaDifference(from: samples) {
+    if changes.isEmpty, !samples.isEmpty, let difference = try vm.mediaDifference(from: samples, in: [.hdd]) {
       changes.append(difference)
     }
     return changes
@@ -43,18 +43,27 @@ struct SavedMedia {
     var place: HardwareDescription.StorageSlot.Place
     /// For people.
     var now: String
+    var isFloppy: Bool
+
+    var drive: String {
+      isFloppy
+        ? "floppy drive \(place.device == 0 ? "A" : "B")"
+        : "CD-ROM drive at port \(place.port) device \(place.device)"
+    }
   }
 
-  /// The CD-ROM drives whose disc is another than the guest knows, or has come or gone.
+  /// The CD-ROM and floppy drives whose disc is another than the guest knows, was written since, or has come or gone.
   var replacedDiscs: [Disc] {
-    pairs { $0.kind == .dvddrive }.compactMap { saved, now in
+    pairs { $0.kind.isRemovable }.compactMap { saved, now in
       let isSame =
         switch (saved.medium, now.medium) {
         case (nil, nil): true
+        case (let old?, let new?) where saved.isWritten: new.change(since: old) == nil && new.path == old.path
         case (let old?, let new?): old.size == new.size && (old.samples == nil || old.samples == new.samples)
         default: false
         }
-      return isSame ? nil : Disc(place: saved.place, now: now.medium.map { $0.path } ?? "no disc")
+      return isSame
+        ? nil : Disc(place: saved.place, now: now.medium.map { $0.path } ?? "no disc", isFloppy: saved.kind == .fdd)
     }
   }
 }

@@ -341,7 +341,7 @@ final class TargetSession<Machine: TeleportableMachine> {
       throw error
     }
     // The source has written its last. What it has written must be what is read here.
-    if let difference = try machine.mediaDifference(from: samples) {
+    if let difference = try machine.mediaDifference(from: samples, in: [.hdd, .fdd]) {
       let message = "the target's media are not the source's: \(difference)"
       refuse(.media, message)
       throw TeleportError.refused(message)

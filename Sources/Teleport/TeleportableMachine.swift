@@ -37,7 +37,7 @@ public protocol TeleportableMachine: AnyObject, Sendable {
   /// Samples of the media that the guest writes, while it does not run.
   func sampleMedia(_ extent: MediumSamples.Extent) throws -> [MediumSample]
   /// What is not as another machine has sampled it, or nil. What was written last there is remembered here.
-  func mediaDifference(from list: [MediumSample]) throws -> String?
+  func mediaDifference(from list: [MediumSample], in kinds: Set<MachineConfiguration.Attachment.Kind>) throws -> String?
   /// After `loadState`: the guest knows other discs in these drives.
   func discsWereReplaced(in places: [HardwareDescription.StorageSlot.Place])
   /// Ends a machine that is not wanted any more, started or not.

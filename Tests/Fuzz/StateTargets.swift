@@ -124,6 +124,9 @@ let machineTarget = FuzzTarget(
 private func makeMachine() throws -> VirtualMachine {
   var configuration = MachineConfiguration()
   configuration.memoryMB = 4
+  configuration.storageControllers = [
+    .init(name: "Floppy", bus: .floppy, attachments: [.init(port: 0, device: 0, kind: .fdd, medium: nil)])
+  ]
   return try VirtualMachine(configuration)
 }
 

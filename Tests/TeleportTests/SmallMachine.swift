@@ -236,7 +236,9 @@ final class SmallMachine: TeleportableMachine, @unchecked Sendable {
   func sampleMedia(_ extent: MediumSamples.Extent) throws -> [MediumSample] {
     [MediumSample(place: hardware.storage[0].place, samples: try image.samples(extent))]
   }
-  func mediaDifference(from list: [MediumSample]) throws -> String? {
+  func mediaDifference(
+    from list: [MediumSample], in kinds: Set<MachineConfiguration.Attachment.Kind>
+  ) throws -> String? {
     guard let theirs = list.first else { return "not sampled" }
     return try image.firstDifference(from: theirs.samples).map { "byte \($0) differs" }
   }

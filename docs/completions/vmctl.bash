@@ -1008,7 +1008,7 @@ _vmctl_createmedium() {
     repeating_flags=()
     non_repeating_flags=(--version -h --help)
     repeating_options=()
-    non_repeating_options=(--filename --size --format --variant --diffparent)
+    non_repeating_options=(--filename --size --sizebyte --format --variant --diffparent)
     __vmctl_offer_flags_options 1
 
     # Offer option value completions
@@ -1018,6 +1018,9 @@ _vmctl_createmedium() {
         return
         ;;
     '--size')
+        return
+        ;;
+    '--sizebyte')
         return
         ;;
     '--format')
@@ -1037,7 +1040,7 @@ _vmctl_createmedium() {
     # Offer positional completions
     case "${positional_number}" in
     1)
-        __vmctl_add_completions -W 'disk'
+        __vmctl_add_completions -W 'disk'$'\n''floppy'
         return
         ;;
     esac
@@ -1103,7 +1106,7 @@ _vmctl_storagectl() {
         return
         ;;
     '--add')
-        __vmctl_add_completions -W 'ide'$'\n''virtio'
+        __vmctl_add_completions -W 'ide'$'\n''virtio'$'\n''floppy'
         return
         ;;
     '--controller')
@@ -1150,7 +1153,7 @@ _vmctl_storageattach() {
         return
         ;;
     '--type')
-        __vmctl_add_completions -W 'hdd'$'\n''dvddrive'
+        __vmctl_add_completions -W 'hdd'$'\n''dvddrive'$'\n''fdd'
         return
         ;;
     '--medium')
@@ -1222,7 +1225,7 @@ _vmctl_run() {
     repeating_flags=()
     non_repeating_flags=(--cpuid-remove-all --version -h --help)
     repeating_options=(--disk --cpuid-set --nat-pf1 --natpf1 --nat-pf2 --natpf2 --nat-pf3 --natpf3 --nat-pf4 --natpf4 --nat-pf5 --natpf5 --nat-pf6 --natpf6 --nat-pf7 --natpf7 --nat-pf8 --natpf8)
-    non_repeating_options=(--cdrom --expect --timeout --on-reboot --gdb --gdb-architecture --trace --trace-events --trace-range --trace-limit --name --description --sandbox --console-record --on-panic --memory --vram --firmware --rtc-use-utc --hpet --debug-ports --uart-strict --test-device --pvpanic --virtio-rng --cpus --cpu-profile --cpuid-portability-level --accel --verify-code --deterministic --cpuid-remove --boot1 --boot2 --boot3 --boot4 --kernel --initrd --append --nic1 --nic-type1 --nictype1 --mac-address1 --macaddress1 --cable-connected1 --cableconnected1 --nic-rom1 --nicrom1 --nic-boot-prio1 --nicbootprio1 --nat-net1 --natnet1 --nat-anchor1 --natanchor1 --nat-tftp-prefix1 --nattftpprefix1 --nat-tftp-file1 --nattftpfile1 --bridge-adapter1 --bridgeadapter1 --intnet1 --nic-stream1 --nicstream1 --nic-trace1 --nictrace1 --nic-trace-file1 --nictracefile1 --nic2 --nic-type2 --nictype2 --mac-address2 --macaddress2 --cable-connected2 --cableconnected2 --nic-rom2 --nicrom2 --nic-boot-prio2 --nicbootprio2 --nat-net2 --natnet2 --nat-anchor2 --natanchor2 --nat-tftp-prefix2 --nattftpprefix2 --nat-tftp-file2 --nattftpfile2 --bridge-adapter2 --bridgeadapter2 --intnet2 --nic-stream2 --nicstream2 --nic-trace2 --nictrace2 --nic-trace-file2 --nictracefile2 --nic3 --nic-type3 --nictype3 --mac-address3 --macaddress3 --cable-connected3 --cableconnected3 --nic-rom3 --nicrom3 --nic-boot-prio3 --nicbootprio3 --nat-net3 --natnet3 --nat-anchor3 --natanchor3 --nat-tftp-prefix3 --nattftpprefix3 --nat-tftp-file3 --nattftpfile3 --bridge-adapter3 --bridgeadapter3 --intnet3 --nic-stream3 --nicstream3 --nic-trace3 --nictrace3 --nic-trace-file3 --nictracefile3 --nic4 --nic-type4 --nictype4 --mac-address4 --macaddress4 --cable-connected4 --cableconnected4 --nic-rom4 --nicrom4 --nic-boot-prio4 --nicbootprio4 --nat-net4 --natnet4 --nat-anchor4 --natanchor4 --nat-tftp-prefix4 --nattftpprefix4 --nat-tftp-file4 --nattftpfile4 --bridge-adapter4 --bridgeadapter4 --intnet4 --nic-stream4 --nicstream4 --nic-trace4 --nictrace4 --nic-trace-file4 --nictracefile4 --nic5 --nic-type5 --nictype5 --mac-address5 --macaddress5 --cable-connected5 --cableconnected5 --nic-rom5 --nicrom5 --nic-boot-prio5 --nicbootprio5 --nat-net5 --natnet5 --nat-anchor5 --natanchor5 --nat-tftp-prefix5 --nattftpprefix5 --nat-tftp-file5 --nattftpfile5 --bridge-adapter5 --bridgeadapter5 --intnet5 --nic-stream5 --nicstream5 --nic-trace5 --nictrace5 --nic-trace-file5 --nictracefile5 --nic6 --nic-type6 --nictype6 --mac-address6 --macaddress6 --cable-connected6 --cableconnected6 --nic-rom6 --nicrom6 --nic-boot-prio6 --nicbootprio6 --nat-net6 --natnet6 --nat-anchor6 --natanchor6 --nat-tftp-prefix6 --nattftpprefix6 --nat-tftp-file6 --nattftpfile6 --bridge-adapter6 --bridgeadapter6 --intnet6 --nic-stream6 --nicstream6 --nic-trace6 --nictrace6 --nic-trace-file6 --nictracefile6 --nic7 --nic-type7 --nictype7 --mac-address7 --macaddress7 --cable-connected7 --cableconnected7 --nic-rom7 --nicrom7 --nic-boot-prio7 --nicbootprio7 --nat-net7 --natnet7 --nat-anchor7 --natanchor7 --nat-tftp-prefix7 --nattftpprefix7 --nat-tftp-file7 --nattftpfile7 --bridge-adapter7 --bridgeadapter7 --intnet7 --nic-stream7 --nicstream7 --nic-trace7 --nictrace7 --nic-trace-file7 --nictracefile7 --nic8 --nic-type8 --nictype8 --mac-address8 --macaddress8 --cable-connected8 --cableconnected8 --nic-rom8 --nicrom8 --nic-boot-prio8 --nicbootprio8 --nat-net8 --natnet8 --nat-anchor8 --natanchor8 --nat-tftp-prefix8 --nattftpprefix8 --nat-tftp-file8 --nattftpfile8 --bridge-adapter8 --bridgeadapter8 --intnet8 --nic-stream8 --nicstream8 --nic-trace8 --nictrace8 --nic-trace-file8 --nictracefile8)
+    non_repeating_options=(--cdrom --fda --fdb --expect --timeout --on-reboot --gdb --gdb-architecture --trace --trace-events --trace-range --trace-limit --name --description --sandbox --console-record --on-panic --memory --vram --firmware --rtc-use-utc --hpet --debug-ports --uart-strict --test-device --pvpanic --virtio-rng --cpus --cpu-profile --cpuid-portability-level --accel --verify-code --deterministic --cpuid-remove --boot1 --boot2 --boot3 --boot4 --kernel --initrd --append --nic1 --nic-type1 --nictype1 --mac-address1 --macaddress1 --cable-connected1 --cableconnected1 --nic-rom1 --nicrom1 --nic-boot-prio1 --nicbootprio1 --nat-net1 --natnet1 --nat-anchor1 --natanchor1 --nat-tftp-prefix1 --nattftpprefix1 --nat-tftp-file1 --nattftpfile1 --bridge-adapter1 --bridgeadapter1 --intnet1 --nic-stream1 --nicstream1 --nic-trace1 --nictrace1 --nic-trace-file1 --nictracefile1 --nic2 --nic-type2 --nictype2 --mac-address2 --macaddress2 --cable-connected2 --cableconnected2 --nic-rom2 --nicrom2 --nic-boot-prio2 --nicbootprio2 --nat-net2 --natnet2 --nat-anchor2 --natanchor2 --nat-tftp-prefix2 --nattftpprefix2 --nat-tftp-file2 --nattftpfile2 --bridge-adapter2 --bridgeadapter2 --intnet2 --nic-stream2 --nicstream2 --nic-trace2 --nictrace2 --nic-trace-file2 --nictracefile2 --nic3 --nic-type3 --nictype3 --mac-address3 --macaddress3 --cable-connected3 --cableconnected3 --nic-rom3 --nicrom3 --nic-boot-prio3 --nicbootprio3 --nat-net3 --natnet3 --nat-anchor3 --natanchor3 --nat-tftp-prefix3 --nattftpprefix3 --nat-tftp-file3 --nattftpfile3 --bridge-adapter3 --bridgeadapter3 --intnet3 --nic-stream3 --nicstream3 --nic-trace3 --nictrace3 --nic-trace-file3 --nictracefile3 --nic4 --nic-type4 --nictype4 --mac-address4 --macaddress4 --cable-connected4 --cableconnected4 --nic-rom4 --nicrom4 --nic-boot-prio4 --nicbootprio4 --nat-net4 --natnet4 --nat-anchor4 --natanchor4 --nat-tftp-prefix4 --nattftpprefix4 --nat-tftp-file4 --nattftpfile4 --bridge-adapter4 --bridgeadapter4 --intnet4 --nic-stream4 --nicstream4 --nic-trace4 --nictrace4 --nic-trace-file4 --nictracefile4 --nic5 --nic-type5 --nictype5 --mac-address5 --macaddress5 --cable-connected5 --cableconnected5 --nic-rom5 --nicrom5 --nic-boot-prio5 --nicbootprio5 --nat-net5 --natnet5 --nat-anchor5 --natanchor5 --nat-tftp-prefix5 --nattftpprefix5 --nat-tftp-file5 --nattftpfile5 --bridge-adapter5 --bridgeadapter5 --intnet5 --nic-stream5 --nicstream5 --nic-trace5 --nictrace5 --nic-trace-file5 --nictracefile5 --nic6 --nic-type6 --nictype6 --mac-address6 --macaddress6 --cable-connected6 --cableconnected6 --nic-rom6 --nicrom6 --nic-boot-prio6 --nicbootprio6 --nat-net6 --natnet6 --nat-anchor6 --natanchor6 --nat-tftp-prefix6 --nattftpprefix6 --nat-tftp-file6 --nattftpfile6 --bridge-adapter6 --bridgeadapter6 --intnet6 --nic-stream6 --nicstream6 --nic-trace6 --nictrace6 --nic-trace-file6 --nictracefile6 --nic7 --nic-type7 --nictype7 --mac-address7 --macaddress7 --cable-connected7 --cableconnected7 --nic-rom7 --nicrom7 --nic-boot-prio7 --nicbootprio7 --nat-net7 --natnet7 --nat-anchor7 --natanchor7 --nat-tftp-prefix7 --nattftpprefix7 --nat-tftp-file7 --nattftpfile7 --bridge-adapter7 --bridgeadapter7 --intnet7 --nic-stream7 --nicstream7 --nic-trace7 --nictrace7 --nic-trace-file7 --nictracefile7 --nic8 --nic-type8 --nictype8 --mac-address8 --macaddress8 --cable-connected8 --cableconnected8 --nic-rom8 --nicrom8 --nic-boot-prio8 --nicbootprio8 --nat-net8 --natnet8 --nat-anchor8 --natanchor8 --nat-tftp-prefix8 --nattftpprefix8 --nat-tftp-file8 --nattftpfile8 --bridge-adapter8 --bridgeadapter8 --intnet8 --nic-stream8 --nicstream8 --nic-trace8 --nictrace8 --nic-trace-file8 --nictracefile8)
     __vmctl_offer_flags_options 0
 
     # Offer option value completions
@@ -1232,6 +1235,14 @@ _vmctl_run() {
         return
         ;;
     '--cdrom')
+        __vmctl_add_completions -f
+        return
+        ;;
+    '--fda')
+        __vmctl_add_completions -f
+        return
+        ;;
+    '--fdb')
         __vmctl_add_completions -f
         return
         ;;

@@ -58,13 +58,13 @@ _vmctl() {
             'list:Lists machines, or what there is to choose from.'
             'showvminfo:Shows a machine, its state or its log.'
             'snapshot:Keeps what a machine is at a moment, and brings it back.'
-            'createmedium:Makes an empty disk image.'
+            'createmedium:Makes an empty image of a disk or a floppy disk.'
             'showmediuminfo:Shows what an image is.'
             'modifymedium:Makes a disk image larger, or gives the host back what holds zeros.'
             'storagectl:Adds a storage controller to a machine, or removes one.'
             'storageattach:Attaches an image to a controller, or detaches it.'
             'startvm:Starts a machine.'
-            'run:Boots a kernel, disk or CD once, with its serial console in this terminal.'
+            'run:Boots a kernel, disk, CD or floppy disk once, with its serial console in this terminal.'
             'controlvm:Controls a running machine.'
             'receive:Waits for machines that this host has no definition of.'
             'discardstate:Drops a machine'\''s saved state.'
@@ -480,13 +480,14 @@ _vmctl_snapshot() {
 
 _vmctl_createmedium() {
     local -i ret=1
-    local -ar _kind=('disk')
+    local -ar _kind=('disk' 'floppy')
     local -ar ___format=('raw' 'qcow2')
     local -ar ___variant=('Standard' 'Fixed')
     local -ar arg_specs=(
         ':kind:{__vmctl_complete "${_kind[@]}"}'
         '--filename[The file to make.]:filename:_files'
         '--size[Its capacity in MB; with --diffparent as much as that has.]:mb:'
+        '--sizebyte[Its capacity in bytes. A floppy disk has 1474560 without it, which is 1.44 MB.]:bytes:'
         '--format[Its format; with --diffparent it is qcow2.]:format:{__vmctl_complete "${___format[@]}"}'
         '--variant[As VBoxManage has it; images take what is written.]:variant:{__vmctl_complete "${___variant[@]}"}'
         '--diffparent[The image that it is based on\: it has the same content, and takes what is written to it from then on.]:diffparent:_files'
@@ -528,7 +529,7 @@ _vmctl_modifymedium() {
 
 _vmctl_storagectl() {
     local -i ret=1
-    local -ar ___add=('ide' 'virtio')
+    local -ar ___add=('ide' 'virtio' 'floppy')
     local -ar ___bootable=('on' 'off')
     local -ar ___hostiocache=('on' 'off')
     local -ar arg_specs=(
@@ -550,7 +551,7 @@ _vmctl_storagectl() {
 
 _vmctl_storageattach() {
     local -i ret=1
-    local -ar ___type=('hdd' 'dvddrive')
+    local -ar ___type=('hdd' 'dvddrive' 'fdd')
     local -ar ___mtype=('normal' 'readonly')
     local -ar ___tempeject=('on' 'off')
     local -ar ___nonrotational=('on' 'off')
@@ -559,8 +560,8 @@ _vmctl_storageattach() {
     local -ar arg_specs=(
         ':machine:{__vmctl_custom_complete ---completion storageattach -- positional@0 "${current_word_index}" "$(__vmctl_cursor_index_in_current_word)"}'
         '--storagectl[The controller'\''s name.]:storagectl:'
-        '--port[IDE'\''s channel, 0 or 1; virtio'\''s disk, 0 to 15.]:port:'
-        '--device[0; on IDE 0 master, 1 slave.]:device:'
+        '--port[IDE'\''s channel, 0 or 1; virtio'\''s disk, 0 to 15; 0 of a floppy controller.]:port:'
+        '--device[0; on IDE 0 master, 1 slave; of floppy drives 0 A, 1 B.]:device:'
         '--type[The kind of drive.]:type:{__vmctl_complete "${___type[@]}"}'
         '--medium[The image'\''s file, emptydrive, or none to detach.]:medium:_files'
         '--mtype[How the image is used.]:mtype:{__vmctl_complete "${___mtype[@]}"}'
@@ -668,6 +669,8 @@ _vmctl_run() {
     local -ar arg_specs=(
         '*--disk[A disk on IDE, up to three times. ro\: the guest may not write; snapshot\: it writes to a copy that goes with it.]:file\[\:ro|\:snapshot\]:_files'
         '--cdrom[A CD on IDE.]:file:_files'
+        '--fda[A disk for floppy drive A, as --disk.]:file\[\:ro|\:snapshot\]:_files'
+        '--fdb[A disk for floppy drive B.]:file\[\:ro|\:snapshot\]:_files'
         '--expect[Ends, with status 0, when the console has shown this.]:text:'
         '--timeout[Ends, with status 124, after so long.]:seconds:'
         '--on-reboot[What the guest'\''s reset does\: exit ends it with status 0.]:on-reboot:{__vmctl_complete "${___on_reboot[@]}"}'

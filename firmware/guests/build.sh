@@ -40,3 +40,8 @@ done
 compile32 guests/low.S "$work/low.o"
 "$linker" -m elf_i386 -z noexecstack --image-base=0x7000 -Ttext=0x8000 -Tdata=0x9000 -Tbss=0xa000 -s -o "$work/out/guests/low.elf" "$work/low.o"
 "$linker" -m elf_i386 -z noexecstack --image-base=0xff000 -Ttext=0x100000 -s -o "$work/out/guests/high.elf" "$work/low.o"
+
+# A boot floppy's first sectors.
+compile32 guests/floppy.S "$work/floppy.o"
+"$linker" -m elf_i386 -z noexecstack --image-base=0x7000 -Ttext=0x7c00 -s -o "$work/floppy.linked" "$work/floppy.o"
+"$objcopy" -O binary -j .text "$work/floppy.linked" "$work/out/guests/floppy.bin"

@@ -1,7 +1,7 @@
 import GuestMemory
 import SavedState
 
-/// What a device on an ISA DMA channel does: a floppy controller, one day.
+/// What a device on an ISA DMA channel does, as the floppy controller.
 public protocol DMAChannelPeer: AnyObject {
   /// Device to memory: fills the buffer and says how many bytes it had.
   func dmaRead(into buffer: UnsafeMutableRawBufferPointer) -> Int
@@ -9,6 +9,8 @@ public protocol DMAChannelPeer: AnyObject {
   func dmaWrite(from buffer: UnsafeRawBufferPointer) -> Int
   /// The channel's count has run out (TC).
   func dmaTerminalCount()
+  /// The channel may have been opened: a device that waits for it asks for `DMA8237.service` now.
+  func dmaChannelOpened()
 }
 
 /// One 8237A without its bus.
@@ -154,8 +156,12 @@ public final class DMA8237: Device, BytePortIO {
 
   public func writeByte(_ port: UInt16, _ value: UInt8) {
     switch port {
-    case 0x00...0x0F: low.write(Int(port), value)
-    case 0xC0...0xDF: high.write(Int(port - 0xC0) >> 1, value)
+    case 0x00...0x0F:
+      low.write(Int(port), value)
+      tellPeers(0..<4, register: Int(port))
+    case 0xC0...0xDF:
+      high.write(Int(port - 0xC0) >> 1, value)
+      tellPeers(4..<8, register: Int(port - 0xC0) >> 1)
     default:
       guard let channel = pageChannel(port) else {
         spare[Int(port & 15)] = value
@@ -163,6 +169,12 @@ public final class DMA8237: Device, BytePortIO {
       }
       if channel < 4 { low.state.channels[channel].page = value } else { high.state.channels[channel - 4].page = value }
     }
+  }
+
+  /// After a write to the command register or to one of the masks.
+  private func tellPeers(_ channels: Range<Int>, register: Int) {
+    guard [8, 10, 14, 15].contains(register) else { return }
+    for channel in channels { peers[channel]?.dmaChannelOpened() }
   }
 
   /// DREQ: the device on `channel` is ready. Moves what it has, up to the channel's count; nothing while masked.

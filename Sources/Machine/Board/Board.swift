@@ -29,7 +29,8 @@ final class Board {
     let timers = TimerPart(bench, interrupts)
     platform = PlatformPart(bench, interrupts)
     firmware = try FirmwarePart(bench, pci, identity: identity)
-    storage = try StoragePart(bench, interrupts, pci)
+    storage = try StoragePart(bench, interrupts, pci, platform)
+    timers.fillCMOS(bench, floppies: storage.floppyModels)
     graphics = GraphicsPart(bench, pci, bios: firmware.vgaBIOS)
     let sockets = AddOn.Sockets(bench: bench, interrupts: interrupts, pci: pci.bus)
     network = try NetworkPart(sockets)
@@ -84,6 +85,7 @@ final class Board {
   // MARK: What is on it
 
   var memory: PhysicalMemory { bench.memory }
+  var ports: PortBus { bench.ports }
   var clock: GuestClock { bench.clock }
   /// nil: guest time is the host's.
   var instructionClock: InstructionClock? { bench.instructionClock }
@@ -101,6 +103,8 @@ final class Board {
   var images: [any DiskImage] { storage.images }
   var media: [(slot: HardwareDescription.StorageSlot, image: any DiskImage)] { storage.media }
   var storageSlots: [HardwareDescription.StorageSlot] { storage.slots }
+  var floppy: FloppyController? { storage.floppy }
+  func prepare(_ image: any DiskImage) -> any DiskImage { storage.prepare(image) }
   func drive(at place: HardwareDescription.StorageSlot.Place) -> IDEDrive? { storage.drive(at: place) }
   func note(_ disc: (any DiskImage)?, at place: HardwareDescription.StorageSlot.Place) { storage.note(disc, at: place) }
   var roms: [HardwareDescription.Blob] { firmware.roms + network.roms }

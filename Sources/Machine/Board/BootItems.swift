@@ -71,7 +71,8 @@ enum BootItems {
   ) {
     let board = DSDT.Board(
       cpus: configuration.cpus, uarts: configuration.uarts.map { ($0.slot, $0.ioBase, $0.irq) },
-      ethernet: configuration.isaAdapters, hasHPET: configuration.hpet,
+      ethernet: configuration.isaAdapters, hasFloppy: configuration.storageControllers.contains { $0.bus == .floppy },
+      hasHPET: configuration.hpet,
       panicPort: configuration.pvpanic ? PVPanic.port : nil,
       pciMemoryStart: memory.lowSize <= 0x8000_0000 ? 0x8000_0000 : 0xC000_0000)
     func tables(_ loader: inout TableLoader) -> ACPITables {
@@ -149,7 +150,7 @@ enum BootItems {
   {
     let kind: MachineConfiguration.Attachment.Kind
     switch device {
-    case .none, .floppy: return []
+    case .none: return []
     // The path as SeaBIOS forms it, slots in hexadecimal (SeaBIOS: src/boot.c).
     case .net:
       return configuration.networkAdapters.sorted { first, second in
@@ -160,6 +161,7 @@ enum BootItems {
       }.map {
         "/pci@i0cf8/ethernet@\(String($0.slot + 2, radix: 16))/ethernet-phy@0"
       }
+    case .floppy: kind = .fdd
     case .dvd: kind = .dvddrive
     case .disk: kind = .hdd
     }
@@ -167,6 +169,7 @@ enum BootItems {
       controller.attachments.filter { $0.kind == kind }.sorted { ($0.port, $0.device) < ($1.port, $1.device) }.map {
         switch controller.bus {
         case .ide: "/pci@i0cf8/ide@1,1/drive@\($0.port)/disk@\($0.device)"
+        case .floppy: "/pci@i0cf8/isa@1/fdc@03f0/floppy@\($0.device)"
         case .virtio: "/pci@i0cf8/scsi@\(String(StoragePart.firstVirtioSlot + $0.port, radix: 16))/disk@0,0"
         }
       }
@@ -194,7 +197,10 @@ enum BootItems {
 
 /// The CMOS bytes that firmware of this board reads its memory size and CPU count from (SeaBIOS: src/hw/rtc.h).
 enum CMOSLayout {
-  static func fill(_ rtc: RTC146818, _ configuration: MachineConfiguration, memory: PhysicalMemory) {
+  /// - Parameter floppies: what the drives A and B are; nil: there is none.
+  static func fill(
+    _ rtc: RTC146818, _ configuration: MachineConfiguration, memory: PhysicalMemory, floppies: [FloppyDriveModel?]
+  ) {
     func word(_ index: Int, _ value: UInt64) {
       rtc[cmos: index] = UInt8(truncatingIfNeeded: value)
       rtc[cmos: index + 1] = UInt8(truncatingIfNeeded: value >> 8)
@@ -222,7 +228,10 @@ enum CMOSLayout {
     func code(_ index: Int) -> UInt8 { index < codes.count ? codes[index] : 0 }
     rtc[cmos: 0x3D] = code(0) | code(1) << 4
     rtc[cmos: 0x38] = code(2) << 4 | 1  // bit 0: no check for a boot signature on floppies
-    // Equipment: a display, no floppy drive, an FPU and a PS/2 mouse.
-    rtc[cmos: 0x14] = 0x06
+    // Floppy drives: A in the upper half.
+    rtc[cmos: 0x10] = (floppies[0]?.cmosType ?? 0) << 4 | (floppies[1]?.cmosType ?? 0)
+    // Equipment: a display, an FPU and a PS/2 mouse; bit 0 and bits 6 and 7: floppy drives, and how many besides one.
+    let drives = UInt8(floppies.count { $0 != nil })
+    rtc[cmos: 0x14] = 0x06 | (drives == 0 ? 0 : 1 | (drives - 1) << 6)
   }
 }

@@ -4,7 +4,7 @@ import Devices
 final class PlatformPart: BoardPart {
   let keyboard: Keyboard8042
   let coprocessorError: CoprocessorErrorLatch
-  private let dma: DMA8237
+  let dma: DMA8237
   private let reset: ResetPorts
   /// The A20 gate was opened or closed, by either of its two switches.
   var onA20: (Bool) -> Void = { _ in }

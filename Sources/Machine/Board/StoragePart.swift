@@ -2,42 +2,42 @@ import Devices
 import DiskImages
 import Foundation
 
-/// The IDE controller with its drives, the virtio disks, and the thread that does their work.
+/// The IDE controller with its drives, the virtio disks, the floppy controller, and the thread that does their work.
 final class StoragePart: BoardPart {
   let disks: any DiskWorker
   private let lock = NSLock()
-  /// Guarded by `lock`: a CD-ROM drive gets another disc.
+  /// Guarded by `lock`: a CD-ROM or floppy drive gets another disc.
   private var attached: [(slot: HardwareDescription.StorageSlot, image: (any DiskImage)?)]
   private let ide: PIIX3IDE
   private let virtio: [VirtioBlock]
+  /// nil: the machine has none.
+  let floppy: FloppyController?
+  private let requests: RequestRelay
 
   /// The slot of the PCI bus in which the first virtio disk is.
   static let firstVirtioSlot = 11
 
-  var devices: [any Device] { [ide] + virtio }
+  var devices: [any Device] { [ide] + virtio + [floppy].compactMap { $0 } }
 
   /// Opens the media, without locking them.
   /// - Throws: `MachineError` or `DiskImageError`.
-  init(_ bench: Workbench, _ interrupts: InterruptPart, _ pci: PCIPart) throws {
+  init(_ bench: Workbench, _ interrupts: InterruptPart, _ pci: PCIPart, _ platform: PlatformPart) throws {
     let worker: any DiskWorker =
       bench.configuration.deterministic
       ? InlineDiskWorker()
       : ThreadDiskWorker(name: "vmctl.disks") { [lock = bench.lock] body in lock.withLock(body) }
     disks = worker
+    requests = bench.requests
     var drives: [IDEDrive?] = [nil, nil, nil, nil]
     var attached: [(slot: HardwareDescription.StorageSlot, image: (any DiskImage)?)] = []
     var virtio: [Int: VirtioBlock] = [:]
+    var floppies: [FloppyController.Drive?] = [nil, nil]
     for controller in bench.configuration.storageControllers {
       for attachment in controller.attachments {
-        let opened = try Self.open(attachment)
-        let failures = DiskFailures(bench.requests)
-        opened?.onFailure { failures.tell($0) }
-        // What is written may have to wait.
-        let image: (any DiskImage)? = opened.map { $0.isReadOnly ? $0 as any DiskImage : WriteGate($0) }
+        let image = try Self.open(attachment).map { Self.prepared($0, bench.requests) }
         let (port, device) = (attachment.port, attachment.device)
         let place = port * 2 + device
-        let isTaken =
-          controller.bus == .ide ? drives.indices.contains(place) && drives[place] != nil : virtio[port] != nil
+        let isTaken = attached.contains { $0.slot.place == .init(bus: controller.bus, port: port, device: device) }
         guard controller.bus.has(port: port, device: device), !isTaken else {
           throw MachineError.driveNotPossible(
             controller: controller.name, bus: controller.bus, port: port, device: device)
@@ -52,6 +52,11 @@ final class StoragePart: BoardPart {
           virtio[port] = VirtioBlock(
             name: "virtio-disk\(port)", image: image, serial: "VMCTL\(port)", memory: bench.memory, ports: bench.ports,
             clock: bench.clock, fabric: interrupts.fabric, worker: worker)
+        case (.floppy, .fdd, _):
+          if let image, FloppyFormat(bytes: image.size) == nil {
+            throw MachineError.floppySize(path: image.path, bytes: image.size, sizes: FloppyFormat.all.map(\.label))
+          }
+          floppies[device] = .init(image: image)
         default:
           throw MachineError.driveNotPossible(
             controller: controller.name, bus: controller.bus, port: port, device: device)
@@ -70,14 +75,31 @@ final class StoragePart: BoardPart {
     let disks = virtio.sorted { $0.key < $1.key }
     self.virtio = disks.map(\.value)
     for (port, disk) in disks { pci.bus.attach(disk, slot: Self.firstVirtioSlot + port) }
+    let hasFloppies = bench.configuration.storageControllers.contains { $0.bus == .floppy }
+    floppy =
+      hasFloppies
+      ? FloppyController(
+        drives: floppies, ports: bench.ports, dma: platform.dma, line: interrupts.wires.line(6), worker: worker) : nil
   }
+
+  /// An image with what stands between it and a drive: its failures are told, and what is written may have to wait.
+  private static func prepared(_ image: any DiskImage, _ requests: RequestRelay) -> any DiskImage {
+    let failures = DiskFailures(requests)
+    image.onFailure { failures.tell($0) }
+    return image.isReadOnly ? image : WriteGate(image)
+  }
+
+  /// The same for an image that a drive gets while the machine runs.
+  func prepare(_ image: any DiskImage) -> any DiskImage { Self.prepared(image, requests) }
+
+  /// What the floppy drives A and B are; nil: there is none.
+  var floppyModels: [FloppyDriveModel?] { (0...1).map { floppy?.model(of: $0) } }
 
   private static func open(_ attachment: MachineConfiguration.Attachment) throws -> (any DiskImage)? {
     guard let path = attachment.medium else { return nil }
-    let isWritten = attachment.kind == .hdd && attachment.mode == .normal
-    let image = try ImageChain.open(path: path, format: attachment.format, readOnly: !isWritten)
+    let image = try ImageChain.open(path: path, format: attachment.format, readOnly: !attachment.isWritten)
     // A snapshot puts another on top of it.
-    return isWritten ? SwitchableImage(image) : image
+    return attachment.isWritten && attachment.kind == .hdd ? SwitchableImage(image) : image
   }
 
   var images: [any DiskImage] { lock.withLock { attached.compactMap(\.image) } }

@@ -26,7 +26,11 @@ final class TimerPart: BoardPart {
     rtc = RTC146818(
       ports: bench.ports, clock: bench.clock, irq: hpet?.rtcInput ?? wires.line(8),
       date: date, wallClock: wallClock)
-    CMOSLayout.fill(rtc, configuration, memory: bench.memory)
+  }
+
+  /// What firmware reads of the board in the clock chip's memory.
+  func fillCMOS(_ bench: Workbench, floppies: [FloppyDriveModel?]) {
+    CMOSLayout.fill(rtc, bench.configuration, memory: bench.memory, floppies: floppies)
   }
 
   /// When time begins for a deterministic machine: 2000-01-01.

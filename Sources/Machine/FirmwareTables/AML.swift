@@ -110,6 +110,8 @@ enum AML {
     [0x47, 1] + little(UInt64(first), 2) + little(UInt64(first), 2) + [alignment, length]
   }
   static func irq(_ number: Int) -> Code { [0x22] + little(1 << UInt64(number), 2) }
+  /// Compatibility mode, 8 bits, not a bus master.
+  static func byteDMA(channel: UInt8) -> Code { [0x2A, 1 << channel, 0] }
   static func fixedMemory(_ base: UInt32, length: UInt32, writable: Bool = true) -> Code {
     [0x86, 9, 0, writable ? 1 : 0] + little(UInt64(base), 4) + little(UInt64(length), 4)
   }

@@ -9,6 +9,8 @@ enum DSDT {
     var uarts: [(slot: Int, ioBase: UInt16, irq: Int)]
     /// Slot (1 to 8), first port and interrupt of each NE2000 on the ISA bus.
     var ethernet: [(slot: Int, ioBase: UInt16, irq: Int)] = []
+    /// The floppy controller.
+    var hasFloppy = false
     var hasHPET: Bool
     /// The port of the panic device; nil: there is none.
     var panicPort: UInt16?
@@ -77,6 +79,10 @@ enum DSDT {
       devices += isaDevice(
         "NE\(card.slot)_", "PNP80D6", [AML.io(card.ioBase, length: 32, alignment: 32), AML.irq(card.irq)],
         uid: card.slot)
+    }
+    if board.hasFloppy {
+      devices += isaDevice(
+        "FDC0", "PNP0700", [AML.io(0x3F2, length: 4), AML.io(0x3F7, length: 1), AML.irq(6), AML.byteDMA(channel: 2)])
     }
     if let port = board.panicPort {
       devices += AML.device(

@@ -2,8 +2,8 @@ import DiskImages
 import Foundation
 import Machine
 
-/// A change of the disc in a running machine's CD-ROM drive. The disc comes along as an open file: the VM process may open
-/// none.
+/// A change of the disc in a running machine's CD-ROM or floppy drive. The disc comes along as an open file: the VM process
+/// may open none.
 struct DiscRequest: Codable, Sendable {
   var controller: String
   var port: Int
@@ -13,12 +13,23 @@ struct DiscRequest: Codable, Sendable {
   var isRaw: Bool
   /// Also when the guest has locked the tray.
   var force: Bool
+  /// nil: a CD-ROM drive.
+  var kind: MachineConfiguration.Attachment.Kind?
+  /// Of a floppy disk.
+  var mode: MachineConfiguration.Attachment.Mode?
 
-  var place: HardwareDescription.StorageSlot.Place { .init(bus: .ide, port: port, device: device) }
+  var place: HardwareDescription.StorageSlot.Place {
+    .init(bus: kind == .fdd ? .floppy : .ide, port: port, device: device)
+  }
+  var attachment: MachineConfiguration.Attachment {
+    .init(
+      port: port, device: device, kind: kind ?? .dvddrive, medium: path, mode: mode ?? .normal,
+      format: isRaw ? .raw : nil)
+  }
 }
 
 extension VMEntry {
-  /// Puts a disc into a CD-ROM drive of this machine while it runs, or takes it out; its definition has it then.
+  /// Puts a disc into a CD-ROM or floppy drive of this machine while it runs, or takes it out; its definition has it then.
   /// - Parameter attachment: the drive with its new disc, as `Media.attachment` makes it.
   /// - Throws: `ManagementError` with what the VM process has to say against it.
   public func changeDisc(
@@ -26,11 +37,12 @@ extension VMEntry {
   ) throws {
     let request = DiscRequest(
       controller: controller, port: attachment.port, device: attachment.device, path: attachment.medium,
-      isRaw: attachment.format == .raw, force: force)
+      isRaw: attachment.format == .raw, force: force, kind: attachment.kind, mode: attachment.mode)
     var descriptor: Int32?
     defer { if let descriptor { close(descriptor) } }
     if let path = attachment.medium {
-      let file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
+      let access = attachment.isWritten ? O_RDWR : O_RDONLY
+      let file = open(path, access | O_CLOEXEC | O_NONBLOCK)
       guard file >= 0 else { throw ManagementError.system("cannot open \(path)") }
       descriptor = file
     }
@@ -41,9 +53,17 @@ extension VMEntry {
 extension VMProcess {
   /// The machine first, then its definition, which the next start is made of.
   func changeDisc(_ request: DiscRequest, _ descriptor: Int32?) throws {
+    let attachment = request.attachment
+    // Another host has the disks that its copy of the machine began with, and what is written to them since.
+    guard attachment.kind != .fdd || lock.withLock({ inner.protection == nil }) else {
+      throw ManagementError(
+        "the machine is protected, with the floppy disks that it has",
+        remedy: "end the protection first, with controlvm unprotect")
+    }
     var disc: RawImage?
     if let descriptor {
-      disc = try RawImage(descriptor: descriptor, path: request.path ?? "", readOnly: true, insists: request.isRaw)
+      disc = try RawImage(
+        descriptor: descriptor, path: request.path ?? "", readOnly: !attachment.isWritten, insists: request.isRaw)
     }
     try step("given another disc", from: [.running, .paused], to: nil) {
       try $0.changeDisc(at: request.place, to: disc, force: request.force)
@@ -51,9 +71,6 @@ extension VMProcess {
     let told = "\(request.controller) \(request.port) \(request.device): \(request.path ?? "none")"
     logger.info("the disc in \(told)")
     news.publish(MachineNews(.disc, machine: entry.name, text: told))
-    let attachment = MachineConfiguration.Attachment(
-      port: request.port, device: request.device, kind: .dvddrive, medium: request.path,
-      format: request.isRaw ? .raw : nil)
     do {
       try folder.whileEditing {
         var definition = try folder.readDefinition(checkingHost: false)

@@ -108,10 +108,10 @@ extension MachineConfiguration {
     return index
   }
 
-  /// Whether there is a CD-ROM drive at a place of a controller.
-  public func hasDiscDrive(_ controller: String, port: Int, device: Int) -> Bool {
+  /// Whether there is a drive of this kind, for removable media, at a place of a controller.
+  public func hasRemovableDrive(_ kind: Attachment.Kind, _ controller: String, port: Int, device: Int) -> Bool {
     storageControllers.first { $0.name == controller }?.attachments
-      .contains { $0.port == port && $0.device == device && $0.kind == .dvddrive } == true
+      .contains { $0.port == port && $0.device == device && $0.kind == kind && kind.isRemovable } == true
   }
 
   /// - Parameter medium: nil: the place becomes free.
@@ -122,8 +122,8 @@ extension MachineConfiguration {
     guard bus.has(port: port, device: device) else {
       throw ManagementError("port \(port) device \(device) is not possible", remedy: bus.placesInWords)
     }
-    if bus == .virtio, attachment?.kind == .dvddrive {
-      throw ManagementError("a virtio controller has hard disks only", remedy: "attach the disc to an IDE controller")
+    if let kind = attachment?.kind, !bus.kinds.contains(kind) {
+      throw ManagementError(bus.kindsInWords, remedy: "attach it to \(kind.busInWords)")
     }
     storageControllers[index].attachments.removeAll { $0.port == port && $0.device == device }
     if let attachment {

@@ -93,6 +93,16 @@ public enum HardwareLimits {
   /// Ports and interrupts of the ISA bus belong to one device each.
   private static func isaProblems(_ hardware: MachineConfiguration) -> [DefinitionProblem] {
     var problems: [DefinitionProblem] = []
+    if hardware.storageControllers.contains(where: { $0.bus == .floppy }) {
+      for (index, uart) in hardware.uarts.enumerated() where uart.irq == 6 || uart.ioBase == 0x3F0 {
+        problems.append(
+          DefinitionProblem(
+            path: ["hardware", "uart", String(index)],
+            message:
+              "the floppy controller has the ports from 0x3f0 on and interrupt 6, which uart \(uart.slot) cannot "
+              + "share; give the uart others"))
+      }
+    }
     for card in hardware.isaAdapters {
       for (index, uart) in hardware.uarts.enumerated() {
         let isClear = uart.irq != card.irq && (uart.ioBase > card.ioBase + 31 || uart.ioBase + 7 < card.ioBase)
@@ -148,8 +158,11 @@ public enum HardwareLimits {
         if !controller.bus.has(port: attachment.port, device: attachment.device) {
           problems.append(DefinitionProblem(path: place, message: controller.bus.placesInWords))
         }
-        if controller.bus == .virtio, attachment.kind == .dvddrive {
-          problems.append(DefinitionProblem(path: place, message: "a virtio controller has hard disks only"))
+        if !controller.bus.kinds.contains(attachment.kind) {
+          problems.append(DefinitionProblem(path: place, message: controller.bus.kindsInWords))
+        }
+        if attachment.kind == .fdd, attachment.format == .qcow2 {
+          problems.append(DefinitionProblem(path: place, message: "a floppy disk is a raw image"))
         }
         if controller.attachments[..<number].contains(where: {
           $0.port == attachment.port && $0.device == attachment.device

@@ -27,7 +27,7 @@ public final class PassingMachine {
   ///   - definition: whose disks become copies where `snapshots` says so.
   ///   - snapshots: places of disks that the guest may write to, and whose images stay as they are.
   /// - Throws: `ManagementError`, with nothing left behind.
-  public init(_ definition: VMDefinition, snapshots: [(port: Int, device: Int)]) throws {
+  public init(_ definition: VMDefinition, snapshots: [HardwareDescription.StorageSlot.Place]) throws {
     var template = Array((FileManager.default.temporaryDirectory.path + "/vmctl-run-XXXXXX").utf8CString)
     guard let made = mkdtemp(&template) else {
       throw ManagementError.system(
@@ -54,13 +54,14 @@ public final class PassingMachine {
   }
 
   private static func copy(
-    _ place: (port: Int, device: Int), of hardware: inout MachineConfiguration, to folder: String
+    _ place: HardwareDescription.StorageSlot.Place, of hardware: inout MachineConfiguration, to folder: String
   ) throws {
-    for controller in hardware.storageControllers.indices {
+    for controller in hardware.storageControllers.indices where hardware.storageControllers[controller].bus == place.bus
+    {
       for index in hardware.storageControllers[controller].attachments.indices {
         let disk = hardware.storageControllers[controller].attachments[index]
         guard disk.port == place.port, disk.device == place.device, let image = disk.medium else { continue }
-        let copy = "\(folder)/disk-\(place.port)-\(place.device)"
+        let copy = "\(folder)/\(place.bus.rawValue)-\(place.port)-\(place.device)"
         if disk.format == .qcow2 {
           // What the guest writes is all that takes room.
           try Qcow2Image.create(path: copy, size: nil, base: (image, .qcow2))

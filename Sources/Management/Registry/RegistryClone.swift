@@ -140,7 +140,7 @@ extension MachineConfiguration {
     for index in storageControllers.indices {
       for number in storageControllers[index].attachments.indices {
         let attachment = storageControllers[index].attachments[number]
-        guard attachment.kind == .hdd, attachment.mode == .normal, let path = attachment.medium else { continue }
+        guard attachment.isWritten, let path = attachment.medium else { continue }
         let disk =
           moved.first { $0.path == path }
           ?? MovedDisk(

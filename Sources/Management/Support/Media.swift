@@ -1,3 +1,4 @@
+import Devices
 import DiskImages
 import Foundation
 import Machine
@@ -51,6 +52,27 @@ public enum Media {
     }
     try Qcow2Image.create(path: full, size: try megabytes.map(bytes), base: base)
     return (full, try Qcow2Image(path: full, readOnly: true).size)
+  }
+
+  /// Makes a raw image of zeros, of a size in bytes.
+  /// - Returns: its absolute path.
+  /// - Throws: `DiskImageError` when the file is there already, cannot be made, or the size is no multiple of 512.
+  public static func createRaw(_ path: String, bytes: UInt64) throws -> String {
+    let full = Files.absolute(path)
+    try RawImage.createRaw(path: full, size: bytes)
+    return full
+  }
+
+  /// Makes an empty floppy disk, to be formatted by a guest.
+  /// - Parameter bytes: of one of `FloppyFormat.all`.
+  /// - Returns: its absolute path, and what it is called: "1.44 MB".
+  /// - Throws: `ManagementError` for another size, `DiskImageError` when the file is there already or cannot be made.
+  public static func createFloppy(_ path: String, bytes: UInt64) throws -> (path: String, label: String) {
+    guard let format = FloppyFormat(bytes: bytes) else {
+      let sizes = FloppyFormat.all.map { "\($0.bytes) (\($0.label))" }.joined(separator: ", ")
+      throw ManagementError("a floppy disk of \(bytes) bytes is not possible", remedy: "give --sizebyte \(sizes)")
+    }
+    return (try createRaw(path, bytes: bytes), format.label)
   }
 
   private static func bytes(_ megabytes: Int) throws -> UInt64 {
@@ -131,10 +153,10 @@ public enum Media {
   ) throws -> MachineConfiguration.Attachment? {
     if medium == "none" { return nil }
     guard let kind else {
-      throw ManagementError("the kind of drive is missing", remedy: "give --type hdd or --type dvddrive")
+      throw ManagementError("the kind of drive is missing", remedy: "give --type hdd, --type dvddrive or --type fdd")
     }
     if medium == "emptydrive" {
-      guard kind == .dvddrive else { throw ManagementError("a hard disk needs a medium", remedy: "give --medium FILE") }
+      guard kind.isRemovable else { throw ManagementError("a hard disk needs a medium", remedy: "give --medium FILE") }
       return .init(port: port, device: device, kind: kind, medium: nil, mode: mode)
     }
     if medium.contains("://") {
@@ -142,16 +164,21 @@ public enum Media {
         "\(medium) is not possible as a medium", remedy: "give the file of an image, emptydrive or none")
     }
     let full = Files.absolute(medium)
-    let isReadOnly = kind == .dvddrive || mode == .readonly
-    if kind == .dvddrive, format == .qcow2 {
-      throw ManagementError("a disc is a raw image", remedy: "attach it as --type hdd, or convert it with qemu-img")
+    if kind.isRemovable, format == .qcow2 {
+      throw ManagementError(
+        "a \(kind == .fdd ? "floppy disk" : "disc") is a raw image",
+        remedy: "\(kind == .fdd ? "" : "attach it as --type hdd, or ")convert it with qemu-img")
     }
-    let format = kind == .dvddrive ? format : try Self.format(of: full, format)
-    _ = try ImageChain.open(path: full, format: format, readOnly: isReadOnly)
+    let format = kind.isRemovable ? format : try Self.format(of: full, format)
+    let isReadOnly = kind == .dvddrive || mode == .readonly
+    let image = try ImageChain.open(path: full, format: format, readOnly: isReadOnly)
+    if kind == .fdd, FloppyFormat(bytes: image.size) == nil {
+      throw MachineError.floppySize(path: full, bytes: image.size, sizes: FloppyFormat.all.map(\.label))
+    }
     return .init(port: port, device: device, kind: kind, medium: full, mode: mode, format: format)
   }
 
-  /// A machine's hardware with those CD-ROM drives empty whose image cannot be opened.
+  /// A machine's hardware with those CD-ROM and floppy drives empty whose image cannot be opened.
   /// - Returns: it, and what is missing, for the user.
   static func withoutMissingDiscs(_ hardware: MachineConfiguration) -> (MachineConfiguration, notes: [String]) {
     var hardware = hardware
@@ -159,12 +186,13 @@ public enum Media {
     for index in hardware.storageControllers.indices {
       for number in hardware.storageControllers[index].attachments.indices {
         let attachment = hardware.storageControllers[index].attachments[number]
-        guard attachment.kind == .dvddrive, let path = attachment.medium else { continue }
+        guard attachment.kind.isRemovable, let path = attachment.medium else { continue }
         do {
           _ = try RawImage(path: path, readOnly: true, insists: attachment.format == .raw)
         } catch {
           hardware.storageControllers[index].attachments[number].medium = nil
-          notes.append("without the CD \(path), which cannot be opened: the drive is empty")
+          let what = attachment.kind == .fdd ? "floppy disk" : "CD"
+          notes.append("without the \(what) \(path), which cannot be opened: the drive is empty")
         }
       }
     }

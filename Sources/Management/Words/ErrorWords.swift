@@ -74,6 +74,7 @@ extension ManagementError {
     case .bootROMNotInstalled: "install it: apt install ipxe-qemu; or do not boot from the network"
     case .running: "pause it first"
     case .noDiscDrive: "see vmctl showvminfo \(name)"
+    case .floppySize: "make one with vmctl createmedium floppy"
     case .trayLocked: "have the guest eject the disc, or take it out all the same with --forceunmount"
     case .keysWaiting: "try again when it has"
     case .noKey: "send it over a serial console"
@@ -99,11 +100,31 @@ extension ManagementError {
 }
 
 extension MachineConfiguration.StorageController.Bus {
+  /// Which drives it has.
+  var kindsInWords: String {
+    switch self {
+    case .ide: "an IDE controller has hard disks and CD-ROM drives only"
+    case .virtio: "a virtio controller has hard disks only"
+    case .floppy: "a floppy controller has floppy drives only"
+    }
+  }
+
   /// Where its drives can be.
   var placesInWords: String {
     switch self {
     case .ide: "IDE has the ports 0 and 1 with the devices 0 and 1"
+    case .floppy: "the floppy controller has the port 0 with the devices 0 and 1, drives A and B"
     case .virtio: "virtio has the ports \(ports.lowerBound) to \(ports.upperBound), for hard disks, with the device 0"
+    }
+  }
+}
+
+extension MachineConfiguration.Attachment.Kind {
+  /// What such a drive is attached to.
+  var busInWords: String {
+    switch self {
+    case .hdd, .dvddrive: "an IDE controller"
+    case .fdd: "a floppy controller (storagectl --add floppy)"
     }
   }
 }

@@ -95,7 +95,7 @@ struct List: ParsableCommand {
     case .ostypes: try listFacts([("ID", "Other"), ("Description", "Any system: every guest gets the same board")])
     case .hdds: try listMedia(.hdd)
     case .dvds: try listMedia(.dvddrive)
-    case .floppies: try listNames([])
+    case .floppies: try listMedia(.fdd)
     case .systemproperties: try listFacts(try Registry.fromEnvironment().properties)
     case .hostinfo: try listFacts(Host.facts)
     }

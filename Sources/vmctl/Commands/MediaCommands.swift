@@ -8,18 +8,23 @@ extension MachineConfiguration.Attachment.Mode: ExpressibleByArgument {}
 extension MachineConfiguration.Attachment.Format: ExpressibleByArgument {}
 
 struct CreateMedium: ParsableCommand {
-  enum Kind: String, ExpressibleByArgument, CaseIterable { case disk }
+  enum Kind: String, ExpressibleByArgument, CaseIterable { case disk, floppy }
   enum Variant: String, ExpressibleByArgument, CaseIterable { case standard = "Standard", fixed = "Fixed" }
   enum Format: String, ExpressibleByArgument, CaseIterable {
     case raw, qcow2
     /// VBoxManage's users write it in capitals.
     init?(argument: String) { self.init(rawValue: argument.lowercased()) }
   }
-  static let configuration = CommandConfiguration(commandName: "createmedium", abstract: "Makes an empty disk image.")
-  @Argument(help: "disk") var kind: Kind = .disk
+  static let configuration = CommandConfiguration(
+    commandName: "createmedium", abstract: "Makes an empty image of a disk or a floppy disk.")
+  @Argument(help: "disk or floppy.") var kind: Kind = .disk
   @Option(help: "The file to make.", completion: .file()) var filename: String
   @Option(help: ArgumentHelp("Its capacity in MB; with --diffparent as much as that has.", valueName: "mb"))
   var size: Int?
+  @Option(
+    help: ArgumentHelp(
+      "Its capacity in bytes. A floppy disk has 1474560 without it, which is 1.44 MB.", valueName: "bytes"))
+  var sizebyte: UInt64?
   @Option(help: "Its format; with --diffparent it is qcow2.") var format: Format?
   @Option(help: "As VBoxManage has it; images take what is written.") var variant: Variant?
   @Option(
@@ -30,10 +35,27 @@ struct CreateMedium: ParsableCommand {
     if diffparent != nil, format == .raw {
       throw ValidationError("a raw image is not based on another: --format qcow2")
     }
-    if diffparent == nil, size == nil { throw ValidationError("give --size in MB") }
+    if size != nil, sizebyte != nil { throw ValidationError("give either --size or --sizebyte") }
+    if kind == .floppy {
+      guard size == nil else { throw ValidationError("the size of a floppy disk is given with --sizebyte") }
+      guard diffparent == nil, format != .qcow2 else { throw ValidationError("a floppy disk is a raw image") }
+      return
+    }
+    if sizebyte != nil, diffparent != nil || format == .qcow2 {
+      throw ValidationError("the size of a qcow2 image is given with --size")
+    }
+    if diffparent == nil, size == nil, sizebyte == nil { throw ValidationError("give --size in MB") }
   }
 
   func run() throws {
+    if kind == .floppy {
+      let made = try Media.createFloppy(filename, bytes: sizebyte ?? 1_474_560)
+      return Terminal.line("the floppy disk \(made.path) is made, \(made.label)")
+    }
+    if let sizebyte {
+      let path = try Media.createRaw(filename, bytes: sizebyte)
+      return Terminal.line("the disk \(path) is made, \(sizebyte) bytes, raw")
+    }
     let format = format ?? (diffparent == nil ? .raw : .qcow2)
     var (path, megabytes) = ("", UInt64(size ?? 0))
     switch format {
@@ -96,7 +118,9 @@ struct StorageCtl: ParsableCommand {
   @Option(help: "As VBoxManage has it; IDE has two channels.") var portcount: Int?
 
   func validate() throws {
-    guard (add != nil) != remove else { throw ValidationError("give either --add ide, --add virtio or --remove") }
+    guard (add != nil) != remove else {
+      throw ValidationError("give either --add ide, --add virtio, --add floppy or --remove")
+    }
   }
 
   func run() throws {
@@ -114,11 +138,13 @@ struct StorageCtl: ParsableCommand {
 struct StorageAttach: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "storageattach", abstract: "Attaches an image to a controller, or detaches it.",
-    discussion: "The disc in a CD-ROM drive may be changed while the machine runs; all else needs one that is off.")
+    discussion: """
+      The disc in a CD-ROM or floppy drive may be changed while the machine runs; all else needs one that is off.
+      """)
   @OptionGroup var machine: MachineArgument
   @Option(help: "The controller's name.") var storagectl: String
-  @Option(help: "IDE's channel, 0 or 1; virtio's disk, 0 to 15.") var port: Int = 0
-  @Option(help: "0; on IDE 0 master, 1 slave.") var device: Int = 0
+  @Option(help: "IDE's channel, 0 or 1; virtio's disk, 0 to 15; 0 of a floppy controller.") var port: Int = 0
+  @Option(help: "0; on IDE 0 master, 1 slave; of floppy drives 0 A, 1 B.") var device: Int = 0
   @Option(help: "The kind of drive.") var type: MachineConfiguration.Attachment.Kind?
   @Option(help: "The image's file, emptydrive, or none to detach.", completion: .file()) var medium: String
   @Option(help: "How the image is used.") var mtype: MachineConfiguration.Attachment.Mode = .normal
@@ -136,8 +162,8 @@ struct StorageAttach: ParsableCommand {
     let entry = try registry.find(machine.name)
     let attachment = try Media.attachment(
       port: port, device: device, kind: type, medium: medium, mode: mtype, format: format)
-    if let attachment, attachment.kind == .dvddrive, try entry.folder.currentStatus().state.isLive,
-      entry.definition.hardware.hasDiscDrive(storagectl, port: port, device: device)
+    if let attachment, try entry.folder.currentStatus().state.isLive,
+      entry.definition.hardware.hasRemovableDrive(attachment.kind, storagectl, port: port, device: device)
     {
       return try entry.changeDisc(controller: storagectl, to: attachment, force: forceunmount)
     }

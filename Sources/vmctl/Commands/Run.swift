@@ -6,7 +6,7 @@ import Management
 struct Run: ParsableCommand {
   enum OnReboot: String, ExpressibleByArgument, CaseIterable { case exit, reset }
   static let configuration = CommandConfiguration(
-    abstract: "Boots a kernel, disk or CD once, with its serial console in this terminal.",
+    abstract: "Boots a kernel, disk, CD or floppy disk once, with its serial console in this terminal.",
     discussion: """
       Nothing of the machine stays. Its options are modifyvm's; --on-panic exit knows a panic by the panic device, and by what \
       Linux says last. Ctrl-A x ends it, Ctrl-A b sends a break, Ctrl-A Ctrl-A is \
@@ -22,6 +22,12 @@ struct Run: ParsableCommand {
       "A disk on IDE, up to three times. ro: the guest may not write; snapshot: it writes to a copy that goes with it.",
       valueName: "file[:ro|:snapshot]"), completion: .file()) var disk: [String] = []
   @Option(help: ArgumentHelp("A CD on IDE.", valueName: "file"), completion: .file()) var cdrom: String?
+  @Option(
+    help: ArgumentHelp("A disk for floppy drive A, as --disk.", valueName: "file[:ro|:snapshot]"),
+    completion: .file()) var fda: String?
+  @Option(
+    help: ArgumentHelp("A disk for floppy drive B.", valueName: "file[:ro|:snapshot]"), completion: .file())
+  var fdb: String?
   @Option(help: ArgumentHelp("Ends, with status 0, when the console has shown this.", valueName: "text"))
   var expect: String?
   @Option(help: ArgumentHelp("Ends, with status 124, after so long.", valueName: "seconds")) var timeout: Double?
@@ -67,9 +73,9 @@ struct Run: ParsableCommand {
   func run() throws {
     let (definition, snapshots) = try definition()
     let hardware = definition.hardware
-    let boots = !disk.isEmpty || cdrom != nil || hardware.bootOrder.first == .net
+    let boots = !disk.isEmpty || cdrom != nil || fda != nil || hardware.bootOrder.first == .net
     guard boots || hardware.kernel != nil || hardware.firmware != nil else {
-      throw ManagementError("there is nothing to boot", remedy: "give --kernel, --disk, --cdrom or --boot1 net")
+      throw ManagementError("there is nothing to boot", remedy: "give --kernel, --disk, --cdrom, --fda or --boot1 net")
     }
     let stop = try Interruption()
     let machine = try PassingMachine(definition, snapshots: snapshots)
@@ -128,7 +134,7 @@ struct Run: ParsableCommand {
     }
   }
 
-  private func definition() throws -> (VMDefinition, snapshots: [(port: Int, device: Int)]) {
+  private func definition() throws -> (VMDefinition, snapshots: [HardwareDescription.StorageSlot.Place]) {
     var definition = VMDefinition(name: "run")
     definition.hardware.uarts = [.init(slot: 1, ioBase: 0x3F8, irq: 4, mode: .disconnected)]
     definition.hardware.debugPorts = true
@@ -140,12 +146,14 @@ struct Run: ParsableCommand {
     // What the guest reads of its identity is the same each time.
     if definition.hardware.deterministic { definition.uuid = Self.fixedIdentity }
     if definition.onPanic != .none { definition.hardware.pvpanic = true }
-    guard !disk.isEmpty || cdrom != nil else { return (definition, []) }
-    let controller = "IDE"
-    try definition.hardware.addController(name: controller, bus: .ide)
-    var snapshots: [(port: Int, device: Int)] = []
-    func attach(_ file: String, _ kind: MachineConfiguration.Attachment.Kind, _ place: (port: Int, device: Int)) throws
-    {
+    var snapshots: [HardwareDescription.StorageSlot.Place] = []
+    func attach(
+      _ file: String, _ kind: MachineConfiguration.Attachment.Kind, _ place: HardwareDescription.StorageSlot.Place
+    ) throws {
+      let controller = place.bus == .ide ? "IDE" : "Floppy"
+      if !definition.hardware.storageControllers.contains(where: { $0.bus == place.bus }) {
+        try definition.hardware.addController(name: controller, bus: place.bus)
+      }
       let (path, use) = Self.use(of: file)
       let mode: MachineConfiguration.Attachment.Mode = use == "ro" ? .readonly : .normal
       // The image itself is only read where the guest has a copy.
@@ -157,8 +165,13 @@ struct Run: ParsableCommand {
         attachment, controller: controller, port: place.port, device: place.device)
       if use == "snapshot" { snapshots.append(place) }
     }
-    for (file, place) in zip(disk, Self.places) { try attach(file, .hdd, place) }
-    if let cdrom { try attach(cdrom, .dvddrive, (port: 1, device: 0)) }
+    for (file, place) in zip(disk, Self.places) {
+      try attach(file, .hdd, .init(bus: .ide, port: place.port, device: place.device))
+    }
+    if let cdrom { try attach(cdrom, .dvddrive, .init(bus: .ide, port: 1, device: 0)) }
+    for (device, file) in [fda, fdb].enumerated() {
+      if let file { try attach(file, .fdd, .init(bus: .floppy, port: 0, device: device)) }
+    }
     return (definition, snapshots)
   }
 

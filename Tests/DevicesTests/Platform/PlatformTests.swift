@@ -142,6 +142,8 @@ import Testing
       return buffer.count
     }
     func dmaTerminalCount() { finished += 1 }
+    var openings = 0
+    func dmaChannelOpened() { openings += 1 }
   }
 
   @Test func aChannelMovesItsCountAndMasksItself() throws {
@@ -159,7 +161,9 @@ import Testing
     board.out(0x0B, 0x46)
     dma.service(2)
     #expect(peer.finished == 0)
+    #expect(peer.openings == 0)
     board.out(0x0A, 2)
+    #expect(peer.openings == 1)
     dma.service(2)
     #expect(peer.finished == 1)
     #expect(board.memory.read(0x13000, as: UInt32.self) == 0x0403_0201)
