@@ -175,7 +175,8 @@ import Testing
         as vmctl service start box >/dev/null; echo "start: $? $(as vmctl status box) $(show box ActiveState)"
         echo "owner: $(stat -c %U /proc/$(show box MainPID))"
         kill -9 $(show box MainPID)
-        again() { [ "$(show box NRestarts)" = 1 ] && [ "$(as vmctl status box)" = running ]; }
+        # One that is not active yet is killed and not stopped.
+        again() { [ "$(show box NRestarts) $(show box ActiveState) $(as vmctl status box)" = "1 active running" ]; }
         await 60 again
         echo "again: $(show box NRestarts)"
         # The end of the session that lingers, and the next boot.
