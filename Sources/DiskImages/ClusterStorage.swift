@@ -1,17 +1,14 @@
 /// What a format that is more than bytes lies on: the host's file, or a simulated disk in tests.
 ///
 /// What was written is on stable storage when a `sync` that began afterwards has returned. Until then any part of it, in any
-/// order, may be.
-protocol ClusterStorage: AnyObject, Sendable {
+/// order, may be. What lies behind the end reads as zeros.
+protocol ClusterStorage: ByteStorage {
   /// For errors.
   var path: String { get }
   /// Bytes.
   var length: UInt64 { get throws(DiskImageError) }
   /// What is written first behind its end has zeros before it and around it.
   var growsWithZeros: Bool { get }
-  /// What lies behind the end reads as zeros.
-  func read(at offset: UInt64, into buffer: UnsafeMutableRawBufferPointer) throws(DiskImageError)
-  func write(at offset: UInt64, from buffer: UnsafeRawBufferPointer) throws(DiskImageError)
   func sync() throws(DiskImageError)
   func resize(to length: UInt64) throws(DiskImageError)
   /// Gives the storage of these bytes back; they read as zeros then, or nothing has happened.
@@ -19,22 +16,6 @@ protocol ClusterStorage: AnyObject, Sendable {
 }
 
 extension ClusterStorage {
-  func bytes(at offset: UInt64, count: Int) throws(DiskImageError) -> [UInt8] {
-    var bytes = [UInt8](repeating: 0, count: count)
-    let result = bytes.withUnsafeMutableBytes { buffer in
-      Result<Void, DiskImageError> { () throws(DiskImageError) in try read(at: offset, into: buffer) }
-    }
-    try result.get()
-    return bytes
-  }
-
-  func write(_ bytes: [UInt8], at offset: UInt64) throws(DiskImageError) {
-    let result = bytes.withUnsafeBytes { buffer in
-      Result<Void, DiskImageError> { () throws(DiskImageError) in try write(at: offset, from: buffer) }
-    }
-    try result.get()
-  }
-
   /// Numbers of 64 bits, big endian, as qcow2's tables have them.
   func numbers(at offset: UInt64, count: Int) throws(DiskImageError) -> [UInt64] {
     let raw = try bytes(at: offset, count: count * 8)

@@ -1,7 +1,8 @@
 /// A medium as a drive sees it: bytes that can be read and written in whole sectors.
 ///
-/// Reads and writes may be called from any thread, but by one at a time for a range of bytes. They block.
-public protocol DiskImage: AnyObject, Sendable {
+/// Reads and writes may be called from any thread, but by one at a time for a range of bytes. They block. The part of the last
+/// sector that the file lacks reads as zero.
+public protocol DiskImage: ByteStorage {
   /// Where the medium lies on the host, as it was named.
   var path: String { get }
   /// Bytes the guest sees: the file's length rounded up to a whole sector of 512.
@@ -13,9 +14,6 @@ public protocol DiskImage: AnyObject, Sendable {
   /// them, the oldest first.
   var recentlyWritten: [UInt64] { get }
 
-  /// Fills `buffer` from `offset` (bytes) on. The part of the last sector that the file lacks reads as zero.
-  func read(at offset: UInt64, into buffer: UnsafeMutableRawBufferPointer) throws(DiskImageError)
-  func write(at offset: UInt64, from buffer: UnsafeRawBufferPointer) throws(DiskImageError)
   /// The content of these bytes, whole sectors, is of no use any more. They may read as zeros afterwards, or as before.
   func discard(at offset: UInt64, count: UInt64) throws(DiskImageError)
   /// Makes these bytes, whole sectors, read as zeros. Without `mayUnmap` the host's storage for them stays allocated, where

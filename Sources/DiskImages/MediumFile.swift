@@ -60,18 +60,10 @@ final class MediumFile: ClusterStorage, @unchecked Sendable {
   /// The format that the file is in, where it is a known one that is not raw.
   func foreignFormat() throws(DiskImageError) -> ForeignFormat? {
     let end = try length
-    func bytes(_ count: UInt64, from offset: UInt64) throws(DiskImageError) -> [UInt8] {
-      var bytes = [UInt8](repeating: 0, count: Int(count))
-      let result = bytes.withUnsafeMutableBytes { buffer in
-        Result<Void, DiskImageError> { () throws(DiskImageError) in try read(at: offset, into: buffer) }
-      }
-      try result.get()
-      return bytes
-    }
     let tail = min(end, UInt64(ForeignFormat.tailBytes))
     return ForeignFormat.recognize(
-      head: try bytes(min(end, UInt64(ForeignFormat.headBytes)), from: 0),
-      tail: try bytes(tail, from: end - tail))
+      head: try bytes(at: 0, count: Int(min(end, UInt64(ForeignFormat.headBytes)))),
+      tail: try bytes(at: end - tail, count: Int(tail)))
   }
 
   /// Which file it is.

@@ -76,12 +76,7 @@ extension DiskImage {
   }
 
   private func block(at offset: UInt64) throws(DiskImageError) -> [UInt8] {
-    var bytes = [UInt8](repeating: 0, count: Int(min(MediumSamples.blockSize, size - offset)))
-    let result = bytes.withUnsafeMutableBytes { buffer in
-      Result { () throws(DiskImageError) in try read(at: offset, into: buffer) }
-    }
-    try result.get()
-    return bytes
+    try bytes(at: offset, count: Int(min(MediumSamples.blockSize, size - offset)))
   }
 
   /// Numbers of blocks: the same for the same size and partitions.

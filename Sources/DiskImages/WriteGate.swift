@@ -5,7 +5,7 @@ import Foundation
 ///
 /// What is held is in two parts: `current` is what is written now, `sealed` what was written before the last `seal`, which
 /// `commit` puts into the medium.
-public final class WriteGate: DiskImage, @unchecked Sendable {
+public final class WriteGate: ImageInFront, @unchecked Sendable {
   /// Bytes of a block: what is held is held by blocks.
   public static let blockBytes = 4096
 
@@ -33,8 +33,7 @@ public final class WriteGate: DiskImage, @unchecked Sendable {
     }
   }
 
-  /// The medium behind the gate.
-  public let base: any DiskImage
+  public let behind: any DiskImage
   private let mutex = NSLock()
   private var current: Held?
   private var sealed: Held?
@@ -47,7 +46,8 @@ public final class WriteGate: DiskImage, @unchecked Sendable {
   /// Bytes of a piece in which writes are noted for a copy.
   public static let pieceBytes: UInt64 = 64 << 10
 
-  public init(_ base: any DiskImage) { self.base = base }
+  /// In front of a medium. It is open.
+  public init(_ medium: any DiskImage) { behind = medium }
 
   // MARK: Holding
 
@@ -109,32 +109,34 @@ public final class WriteGate: DiskImage, @unchecked Sendable {
     }
   }
 
-  /// Before anything is changed.
-  private func getUnstuck() throws(DiskImageError) {
-    if mutex.withLock({ isStuck }) { try open() }
+  /// Before bytes are changed: what could not be put into the medium is tried again, and they are noted where that is wanted.
+  /// - Returns: whether they are to be held.
+  private func begin(_ offset: UInt64, _ count: UInt64) throws(DiskImageError) -> Bool {
+    while true {
+      let isHeld = mutex.withLock { () -> Bool? in
+        guard !isStuck else { return nil }
+        note(offset, count)
+        return current != nil
+      }
+      if let isHeld { return isHeld }
+      try open()
+    }
   }
 
   private func put(_ held: Held) throws(DiskImageError) {
     for (number, bytes) in held.blocks.sorted(by: { $0.key < $1.key }) {
       let offset = number * UInt64(Self.blockBytes)
       if let bytes {
-        try WriteGate.write(bytes, to: base, at: offset)
+        try behind.write(bytes, at: offset)
       } else {
-        try base.writeZeroes(at: offset, count: UInt64(blockLength(number)), mayUnmap: true)
+        try behind.writeZeroes(at: offset, count: UInt64(blockLength(number)), mayUnmap: true)
       }
     }
-    if held.isFlushed { try base.flush() }
+    if held.isFlushed { try behind.flush() }
   }
 
   private func blockLength(_ number: UInt64) -> Int {
     Int(min(size - number * UInt64(Self.blockBytes), UInt64(Self.blockBytes)))
-  }
-
-  /// Writes an array.
-  public static func write(_ bytes: [UInt8], to image: any DiskImage, at offset: UInt64) throws(DiskImageError) {
-    try bytes.withUnsafeBytes { bytes in
-      Result { () throws(DiskImageError) in try image.write(at: offset, from: bytes) }
-    }.get()
   }
 
   // MARK: Copying
@@ -161,26 +163,12 @@ public final class WriteGate: DiskImage, @unchecked Sendable {
 
   // MARK: The medium
 
-  public var path: String { base.path }
-  public var size: UInt64 { base.size }
-  public var isReadOnly: Bool { base.isReadOnly }
-  public var identity: MediumIdentity { base.identity }
-  public var recentlyWritten: [UInt64] { base.recentlyWritten }
-  public var hold: MediumHold { base.hold }
-  public func lock() throws(DiskImageError) { try base.lock() }
-  public func share() throws(DiskImageError) { try base.share() }
-  public func unlock() { base.unlock() }
-  public func setMark(_ mark: UInt64?) throws(DiskImageError) { try base.setMark(mark) }
-  public func onFailure(_ body: @escaping @Sendable (DiskImageError) -> Void) { base.onFailure(body) }
-  public func note(failure: DiskImageError) { base.note(failure: failure) }
-  public func noteWritten(blocks: [UInt64]) { base.noteWritten(blocks: blocks) }
-
   public func read(at offset: UInt64, into buffer: UnsafeMutableRawBufferPointer) throws(DiskImageError) {
     let held = mutex.withLock { () -> [(UInt64, [UInt8]?)] in
       guard current != nil || sealed != nil, !buffer.isEmpty else { return [] }
       return numbers(offset, buffer.count).compactMap { number in find(number).map { (number, $0) } }
     }
-    try base.read(at: offset, into: buffer)
+    try behind.read(at: offset, into: buffer)
     for (number, bytes) in held {
       let first = number * UInt64(Self.blockBytes)
       let (from, to) = (max(first, offset), min(first + UInt64(Self.blockBytes), offset + UInt64(buffer.count)))
@@ -201,12 +189,7 @@ public final class WriteGate: DiskImage, @unchecked Sendable {
   private func find(_ number: UInt64) -> [UInt8]?? { current?.blocks[number] ?? sealed?.blocks[number] }
 
   public func write(at offset: UInt64, from buffer: UnsafeRawBufferPointer) throws(DiskImageError) {
-    try getUnstuck()
-    let isOpen = mutex.withLock {
-      note(offset, UInt64(buffer.count))
-      return current == nil
-    }
-    guard !isOpen else { return try base.write(at: offset, from: buffer) }
+    guard try begin(offset, UInt64(buffer.count)) else { return try behind.write(at: offset, from: buffer) }
     try checkRange(offset, UInt64(buffer.count))
     guard !buffer.isEmpty else { return }
     for number in numbers(offset, buffer.count) {
@@ -218,10 +201,7 @@ public final class WriteGate: DiskImage, @unchecked Sendable {
         keep(number, Array(source))
         continue
       }
-      var whole = [UInt8](repeating: 0, count: length)
-      try whole.withUnsafeMutableBytes { bytes in
-        Result { () throws(DiskImageError) in try read(at: first, into: bytes) }
-      }.get()
+      var whole = try bytes(at: first, count: length)
       whole.replaceSubrange(Int(from - first)..<Int(to - first), with: source)
       keep(number, whole)
     }
@@ -246,16 +226,13 @@ public final class WriteGate: DiskImage, @unchecked Sendable {
   public func discard(at offset: UInt64, count: UInt64) throws(DiskImageError) {
     // What is of no use any more may be kept.
     guard mutex.withLock({ current == nil }) else { return }
-    try base.discard(at: offset, count: count)
+    try behind.discard(at: offset, count: count)
   }
 
   public func writeZeroes(at offset: UInt64, count: UInt64, mayUnmap: Bool) throws(DiskImageError) {
-    try getUnstuck()
-    let isOpen = mutex.withLock {
-      note(offset, count)
-      return current == nil
+    guard try begin(offset, count) else {
+      return try behind.writeZeroes(at: offset, count: count, mayUnmap: mayUnmap)
     }
-    guard !isOpen else { return try base.writeZeroes(at: offset, count: count, mayUnmap: mayUnmap) }
     try checkRange(offset, count)
     var position = offset
     while position < offset + count {
@@ -272,11 +249,7 @@ public final class WriteGate: DiskImage, @unchecked Sendable {
   }
 
   public func flush() throws(DiskImageError) {
-    try getUnstuck()
-    let isOpen = mutex.withLock {
-      current?.isFlushed = true
-      return current == nil
-    }
-    if isOpen { try base.flush() }
+    guard try begin(0, 0) else { return try behind.flush() }
+    mutex.withLock { current?.isFlushed = true }
   }
 }

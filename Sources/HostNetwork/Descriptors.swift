@@ -1,11 +1,13 @@
 import Foundation
 
 /// Reading and writing of non-blocking descriptors.
-enum Descriptors {
-  /// A pair of connected stream sockets that do not survive an exec.
-  static func pair() throws(HostNetworkError) -> (Int32, Int32) {
+package enum Descriptors {
+  /// A pair of connected sockets that do not survive an exec.
+  /// - Parameter packets: what is sent at once arrives at once; else it is a stream.
+  /// - Throws: `HostNetworkError` when the host has none left.
+  package static func pair(packets: Bool = false) throws(HostNetworkError) -> (Int32, Int32) {
     var ends: [Int32] = [0, 0]
-    let kind = Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue)
+    let kind = Int32((packets ? SOCK_SEQPACKET : SOCK_STREAM).rawValue) | Int32(SOCK_CLOEXEC.rawValue)
     guard socketpair(AF_UNIX, kind, 0, &ends) == 0 else {
       throw HostNetworkError("cannot make a pair of sockets: \(String(cString: strerror(errno)))")
     }

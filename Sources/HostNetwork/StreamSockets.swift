@@ -1,7 +1,7 @@
 import Foundation
 
 /// Stream sockets by address and by path.
-enum StreamSockets {
+package enum StreamSockets {
   private static let kind = Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue)
 
   private static func failed(_ what: String, _ code: Int32 = errno, remedy: String? = nil) -> HostNetworkError {
@@ -31,7 +31,8 @@ enum StreamSockets {
     throw failed("\(host) port \(port)", code)
   }
 
-  static func connect(_ host: String, _ port: Int) throws(HostNetworkError) -> Int32 {
+  /// - Throws: `HostNetworkError` when there is no such host, or nobody listens there.
+  package static func connect(_ host: String, _ port: Int) throws(HostNetworkError) -> Int32 {
     try resolve(host, port, flags: 0) { entry in
       let socket = Foundation.socket(entry.pointee.ai_family, kind, 0)
       guard socket >= 0 else { return nil }

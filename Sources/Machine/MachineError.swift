@@ -34,6 +34,8 @@ public enum MachineError: Error, Equatable, CustomStringConvertible, Sendable {
   case noDiscDrive
   /// An image that no floppy drive takes, or not the one that it was meant for; in bytes.
   case floppySize(path: String, bytes: UInt64, sizes: [String])
+  /// There is no disk that the guest writes.
+  case noDisk
   case trayLocked
   case noKey(characters: String)
   case noAddress(String)
@@ -74,6 +76,7 @@ public enum MachineError: Error, Equatable, CustomStringConvertible, Sendable {
     case .floppySize(let path, let bytes, let sizes):
       "\(path) has \(bytes) bytes; the floppy drive takes \(sizes.dropLast().joined(separator: ", ")) and "
         + (sizes.last ?? "")
+    case .noDisk: "there is no disk at that place"
     case .trayLocked: "the guest has locked the drive's tray"
     case .keysWaiting: "the guest has not taken the keys typed before"
     case .noKey(let characters): "a US keyboard has no key for \(characters)"

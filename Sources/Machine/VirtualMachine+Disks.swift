@@ -22,10 +22,10 @@ extension VirtualMachine {
     guard runState == .paused else { throw MachineError.running }
     let drives = overlays.compactMap { overlay in
       board.media.first { $0.slot.place == overlay.place }.flatMap {
-        ($0.image as? WriteGate)?.base as? SwitchableImage
+        ($0.image as? WriteGate)?.behind as? SwitchableImage
       }
     }
-    guard drives.count == overlays.count else { throw MachineError.noDiscDrive }
+    guard drives.count == overlays.count else { throw MachineError.noDisk }
     do {
       for drive in drives { try drive.flush() }
       for (drive, overlay) in zip(drives, overlays) {
@@ -42,7 +42,7 @@ extension VirtualMachine {
       throw error
     }
     for (drive, overlay) in zip(drives, overlays) {
-      let old = drive.current
+      let old = drive.behind
       drive.change(to: overlay.image)
       old.unlock()
     }

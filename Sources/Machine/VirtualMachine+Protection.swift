@@ -145,10 +145,10 @@ extension VirtualMachine {
   /// Writes what another machine's guest has written. This one must not run.
   /// - Throws: `DiskImageError`; `MachineError` for a drive that has no disk which can be written.
   public func write(_ writes: DiskWrites) throws {
-    guard let image = disk(at: writes.place) else { throw MachineError.noDiscDrive }
+    guard let image = disk(at: writes.place) else { throw MachineError.noDisk }
     for block in writes.blocks {
       if let bytes = block.bytes {
-        try WriteGate.write(bytes, to: image, at: block.offset)
+        try image.write(bytes, at: block.offset)
       } else {
         guard block.offset < image.size else {
           throw DiskImageError.outOfRange(path: image.path, offset: block.offset, length: WriteGate.blockBytes)
@@ -184,11 +184,8 @@ extension VirtualMachine {
   /// Reads from a disk, also while the guest runs.
   /// - Throws: `DiskImageError`; `MachineError` for a drive that has no disk which can be written.
   public func readDisk(at place: HardwareDescription.StorageSlot.Place, offset: UInt64, count: Int) throws -> [UInt8] {
-    guard let image = disk(at: place) else { throw MachineError.noDiscDrive }
-    var bytes = [UInt8](repeating: 0, count: count)
-    let result = bytes.withUnsafeMutableBytes { buffer in Result { try image.read(at: offset, into: buffer) } }
-    try result.get()
-    return bytes
+    guard let image = disk(at: place) else { throw MachineError.noDisk }
+    return try image.bytes(at: offset, count: count)
   }
 
   /// What was written to the disks is on stable storage when this returns.

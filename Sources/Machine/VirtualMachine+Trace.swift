@@ -19,11 +19,12 @@ extension VirtualMachine {
     replaceTrace(new)
   }
 
-  /// Ends the trace. False when there is none.
-  public func stopTrace() -> Bool { replaceTrace(nil) != nil }
+  /// Ends the trace. False when there is none, or it had ended by itself.
+  public func stopTrace() -> Bool { replaceTrace(nil) }
 
+  /// - Returns: whether it has ended one.
   @discardableResult
-  private func replaceTrace(_ new: ExecutionTrace?) -> ExecutionTrace? {
+  private func replaceTrace(_ new: ExecutionTrace?) -> Bool {
     let old = whileCPUsRest { () -> ExecutionTrace? in
       let old = board.environments.first?.trace
       for (cpu, environment) in zip(board.cpus, board.environments) {
@@ -32,8 +33,9 @@ extension VirtualMachine {
       }
       return old
     }
-    old?.finish()
-    return old
+    guard let old, !old.isEnded else { return false }
+    old.finish()
+    return true
   }
 
   /// The one that has ended costs nothing any more.

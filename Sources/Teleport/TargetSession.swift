@@ -190,39 +190,17 @@ final class TargetSession<Machine: TeleportableMachine> {
   // MARK: Receiving
 
   private func receive() throws {
-    let hardware = try Message.decode(
-      HardwareDescription.self, try link.receive(timeoutMS: options.timeoutMS, "hardware").expect(.hardware))
-    guard target.desk.claim(transfer) else {
-      return refuse(.busy, "it is receiving or has received a machine; try again later or use another target")
-    }
-    seat.leave()
+    let hardware = try receiveHardware()
+    guard takeSeat() else { return }
     if isCheck { return check(hardware) }
     target.anchors.begin(transfer)
-    target.sessionWake.clear()
-    link.setWake(target.sessionWake)
-    let machine: Machine
-    do {
-      machine = try target.takeMachine()
-    } catch {
-      target.desk.settle(transfer, .discarded)
-      refuse(.machine, "the target's machine cannot be built: \(error)")
-      return
-    }
+    guard let machine = takeMachine() else { return }
     do {
       try target.testPoint(.targetGreeted)
       try checkHardware(machine, hardware)
-    } catch let error as TeleportError {
+    } catch {
       target.anchors.drop()
-      // Nothing was taken in: the machine serves again.
-      target.giveBack(machine)
-      target.desk.settle(transfer, .discarded)
-      if case .hardware(let mismatches, _) = error {
-        refuse(.hardware, "\(error)", mismatches)
-      } else {
-        refuse(.other, "\(error)")
-      }
-      target.onState(.dropped(reason: "\(error)"))
-      return
+      return sendAway(machine, because: error)
     }
     do {
       target.onState(.receiving(from: sourceName))
@@ -234,6 +212,47 @@ final class TargetSession<Machine: TeleportableMachine> {
       return
     }
     decide(machine)
+  }
+
+  func receiveHardware() throws -> HardwareDescription {
+    try Message.decode(
+      HardwareDescription.self, try link.receive(timeoutMS: options.timeoutMS, "hardware").expect(.hardware))
+  }
+
+  /// One source at a time brings something; the others are told so.
+  func takeSeat() -> Bool {
+    guard target.desk.claim(transfer) else {
+      refuse(.busy, "it is receiving or has received a machine; try again later or use another target")
+      return false
+    }
+    seat.leave()
+    return true
+  }
+
+  /// The machine that takes in what comes. nil: there is none, and the source has been told why.
+  func takeMachine() -> Machine? {
+    target.sessionWake.clear()
+    link.setWake(target.sessionWake)
+    do {
+      return try target.takeMachine()
+    } catch {
+      target.desk.settle(transfer, .discarded)
+      refuse(.machine, "the target's machine cannot be built: \(error)")
+      return nil
+    }
+  }
+
+  /// Nothing was taken in: the machine serves again.
+  func sendAway(_ machine: Machine, because error: any Error) {
+    machine.unlockMedia()
+    target.giveBack(machine)
+    target.desk.settle(transfer, .discarded)
+    switch error {
+    case TeleportError.hardware(let mismatches, _): refuse(.hardware, "\(error)", mismatches)
+    case TeleportError.refused(let why): refuse(.other, why)
+    default: refuse(.other, "\(error)")
+    }
+    target.onState(.dropped(reason: "\(error)"))
   }
 
   /// Who has heard the answer may come at once.
@@ -258,36 +277,20 @@ final class TargetSession<Machine: TeleportableMachine> {
 
   /// Memory, devices, proof, in the order in which they come.
   private func takeIn(_ machine: Machine) throws {
-    let ram = machine.memory.ram
-    let ledger = PageLedger(pageCount: machine.memory.pageCount)
-    let decoder = PageChunkDecoder()
+    let pages = PageIntake(machine.memory)
+    let ledger = pages.ledger
     var devices: [UInt8] = []
     var devicesDigest: UInt64?
     var hasAllRounds = false
     progress.totalPages = ledger.pageCount
     progress.remainingPages = ledger.pageCount
-    machine.memory.useLargePages(false)
     show(.memory)
     while true {
       // The source reads its memory again for the proof; that may take a while.
       let frame = try link.receive(timeoutMS: options.timeoutMS + Int(machine.memory.size >> 20), "memory")
       switch frame.type {
       case .pages where devicesDigest == nil && devices.isEmpty:
-        try decoder.decode(frame.payload, pageCount: ledger.pageCount) { page, content in
-          let place = ram + page * PageChunk.pageSize
-          switch content {
-          case .zero:
-            // Fresh memory is zero and stays untouched.
-            if !ledger.isZero(page) {
-              memset(place, 0, PageChunk.pageSize)
-              ledger.set(page, PageChunkEncoder.zeroChecksum)
-            }
-          case .data(let bytes):
-            place.copyMemory(from: bytes, byteCount: PageChunk.pageSize)
-            ledger.set(page, Checksum.of(UnsafeRawBufferPointer(start: place, count: PageChunk.pageSize)))
-          }
-          progress.memoryBytes += UInt64(PageChunk.pageSize)
-        }
+        progress.memoryBytes += UInt64(try pages.take(frame.payload) * PageChunk.pageSize)
         // The first round sends each page once; how many a later one sends only the source knows.
         if progress.round == 0 {
           progress.remainingPages = max(ledger.pageCount - Int(progress.memoryBytes) / PageChunk.pageSize, 0)
@@ -398,24 +401,34 @@ final class TargetSession<Machine: TeleportableMachine> {
     try? link.send(.running, timeoutMS: 1000)
     target.desk.awaitAnswers(timeoutMS: 1000)
     try? target.testPoint(.targetAnswered)
-    target.onState(.arrived(paused: isPaused))
-    machine.start(paused: isPaused)
-    // The source lets go when it has heard; until then its share and this one keep others out.
-    machine.claimMedia()
-    enlargePages(of: machine.memory)
+    start(machine, paused: isPaused)
     try? target.testPoint(.targetRunning)
     try? target.records(record(.owned), true)
     show(.done)
-    target.onArrival(machine, target.anchors.take())
-    target.finish(.success(machine))
-    target.desk.settled()
+    handOn(machine, target.anchors.take())
     // The listener stays for a source that has not had the answer.
     try? end()
   }
 
+  /// The machine's first instruction here. The source lets go of the media when it has heard; until then its share and this
+  /// one keep others out.
+  func start(_ machine: Machine, paused: Bool) {
+    target.onState(.arrived(paused: paused))
+    machine.start(paused: paused)
+    machine.claimMedia()
+    enlargePages(of: machine.memory)
+  }
+
+  /// The session is over, and the machine its owner's.
+  func handOn(_ machine: Machine, _ anchors: [Int: AnchorSocket]) {
+    target.onArrival(machine, anchors)
+    target.finish(.success(machine))
+    target.desk.settled()
+  }
+
   /// Behind the guest's back, and not in its first moments: all that it touches comes in anew just then, and each join
   /// keeps page faults waiting.
-  func enlargePages(of memory: PhysicalMemory) {
+  private func enlargePages(of memory: PhysicalMemory) {
     let thread = Thread {
       Thread.sleep(forTimeInterval: 0.5)
       memory.useLargePages(true)

@@ -267,13 +267,7 @@ public final class TeleportSource: @unchecked Sendable {
     sender.enter(.devices)
     let bytes = try SectionCodec.encodeAll(try machine.saveState())
     guard bytes.count <= Wire.maxDeviceBytes else { throw TeleportError.refused("the device state is too large") }
-    var position = 0
-    repeat {
-      let end = min(position + Wire.devicePieceBytes, bytes.count)
-      let isLast: UInt8 = end == bytes.count ? 1 : 0
-      try link.queue(Wire.Frame(.devices, [isLast] + bytes[position..<end]), timeoutMS: options.timeoutMS)
-      position = end
-    } while position < bytes.count
+    for frame in Wire.deviceFrames(bytes) { try link.queue(frame, timeoutMS: options.timeoutMS) }
     try link.flush(timeoutMS: options.timeoutMS)
     try testPoint(.sourceDevicesSent)
     sender.progress.downtime.devices = watch.lap()

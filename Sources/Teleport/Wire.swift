@@ -54,6 +54,8 @@ public enum Wire {
     case beat = 31
     case takeOver = 32
     case unprotect = 33
+    case compare = 34
+    case differs = 35
 
     /// Longer payloads are not believed.
     var maxPayload: Int {
@@ -66,6 +68,7 @@ public enum Wire {
       case .abort, .unprotect: 4 << 10
       case .disk, .console: 2 * EpochContents.runBytes + 4096
       case .protect: 64 << 10
+      case .compare: DiskComparison.mostPieces * DiskComparison.digestBytes + 64
       case .anchor: 1 << 10
       case .prepare, .definition: 256 << 10
       default: 256
@@ -77,6 +80,14 @@ public enum Wire {
   static let devicePieceBytes = 1 << 20
   /// All pieces together.
   static let maxDeviceBytes = 512 << 20
+
+  /// The device state in its pieces, of which the last one is marked.
+  static func deviceFrames(_ bytes: [UInt8]) -> [Frame] {
+    stride(from: 0, to: max(bytes.count, 1), by: devicePieceBytes).map { position in
+      let end = min(position + devicePieceBytes, bytes.count)
+      return Frame(.devices, [end == bytes.count ? 1 : 0] + bytes[position..<end])
+    }
+  }
 
   /// One message on the wire.
   public struct Frame: Equatable, Sendable {

@@ -17,16 +17,10 @@ private final class Gated {
   deinit { unlink(path) }
 
   func write(_ byte: UInt8, _ count: Int, at offset: UInt64) throws {
-    try WriteGate.write([UInt8](repeating: byte, count: count), to: gate, at: offset)
+    try gate.write([UInt8](repeating: byte, count: count), at: offset)
   }
-  static func read(_ image: any DiskImage, _ offset: UInt64, _ count: Int) throws -> [UInt8] {
-    var bytes = [UInt8](repeating: 0xEE, count: count)
-    let result = bytes.withUnsafeMutableBytes { buffer in Result { try image.read(at: offset, into: buffer) } }
-    try result.get()
-    return bytes
-  }
-  var seen: [UInt8] { get throws { try Self.read(gate, 0, Int(gate.size)) } }
-  var stored: [UInt8] { get throws { try Self.read(base, 0, Int(base.size)) } }
+  var seen: [UInt8] { get throws { try read(gate, 0, Int(gate.size)) } }
+  var stored: [UInt8] { get throws { try read(base, 0, Int(base.size)) } }
 }
 
 struct WriteGateTests {
@@ -63,12 +57,12 @@ struct WriteGateTests {
     let failing = FailingImage(disk.base)
     let gate = WriteGate(failing)
     gate.holdWrites {}
-    try WriteGate.write([UInt8](repeating: 7, count: 4096), to: gate, at: 4096)
+    try gate.write([UInt8](repeating: 7, count: 4096), at: 4096)
     _ = gate.seal()
     failing.fails = true
     #expect(throws: DiskImageError.noSpace(path: disk.path)) { try gate.commit() }
-    #expect(try Gated.read(gate, 4096, 1) == [7])
-    try WriteGate.write([UInt8](repeating: 8, count: 4096), to: gate, at: 8192)
+    #expect(try read(gate, 4096, 1) == [7])
+    try gate.write([UInt8](repeating: 8, count: 4096), at: 8192)
     _ = gate.seal()
     failing.fails = false
     try gate.commit()
@@ -81,19 +75,19 @@ struct WriteGateTests {
     let failing = FailingImage(disk.base)
     let gate = WriteGate(failing)
     gate.holdWrites {}
-    try WriteGate.write([UInt8](repeating: 7, count: 4096), to: gate, at: 4096)
+    try gate.write([UInt8](repeating: 7, count: 4096), at: 4096)
     try gate.flush()
     failing.fails = true
     #expect(throws: DiskImageError.noSpace(path: disk.path)) { try gate.open() }
     #expect(throws: DiskImageError.noSpace(path: disk.path)) { try gate.flush() }
     #expect(throws: DiskImageError.noSpace(path: disk.path)) {
-      try WriteGate.write([UInt8](repeating: 8, count: 512), to: gate, at: 0)
+      try gate.write([UInt8](repeating: 8, count: 512), at: 0)
     }
-    #expect(try Gated.read(gate, 4096, 1) == [7] && Gated.read(gate, 0, 1) == [0])
+    #expect(try read(gate, 4096, 1) == [7] && read(gate, 0, 1) == [0])
     failing.fails = false
     try gate.flush()
     #expect(try disk.stored[4096] == 7 && gate.heldBytes == 0)
-    try WriteGate.write([UInt8](repeating: 9, count: 512), to: gate, at: 0)
+    try gate.write([UInt8](repeating: 9, count: 512), at: 0)
     #expect(try disk.stored[0] == 9)
   }
 
@@ -122,7 +116,7 @@ struct WriteGateTests {
         try disk.write(byte, range.count, at: first * 512)
         guest.replaceSubrange(range, with: repeatElement(byte, count: range.count))
       }
-      #expect(try Gated.read(disk.gate, first * 512, range.count) == Array(guest[range]))
+      #expect(try read(disk.gate, first * 512, range.count) == Array(guest[range]))
     }
     #expect(try disk.seen == guest)
     #expect(try disk.stored == sealed)

@@ -23,12 +23,16 @@ import Testing
     _ from: TestHost, to port: Int, _ witness: String, _ options: [String] = ["-i", "50"]
   ) throws -> Child {
     let child = try from.begin(["remus", "box", "127.0.0.1", "-p", String(port), "--witness", witness] + options)
+    try waitUntilProtected(from, child)
+    return child
+  }
+
+  private func waitUntilProtected(_ from: TestHost, _ child: Child) throws {
     try poll("protection") { () -> Void? in
       guard child.isRunning else { throw Failure("remus: \(child.output)\(child.errors)") }
       guard try from.fact("box", "ReplicationState") == "protected" else { return nil }
       return try from.fact("box", "ReplicationEpoch").flatMap(Int.init) ?? 0 > 3 ? () : nil
     }
-    return child
   }
 
   private func expectGoesOn(_ host: TestHost, after number: Int) throws {
@@ -94,7 +98,8 @@ import Testing
   @Test("a lost backup, an end that is asked for, and a machine that is switched off")
   func ends() throws {
     let hosts = try hosts()
-    var child = try protect(hosts.a, to: try hosts.await(hosts.b, [], Self.patient), Self.witness(hosts))
+    var child = try protect(
+      hosts.a, to: try hosts.await(hosts.b, [], Self.patient), Self.witness(hosts), ["-i", "50", "--once"])
     for verb in ["pause", "savestate"] {
       try hosts.a.refused("controlvm", "box", verb, saying: ["is protected", "unprotect"])
     }
@@ -158,6 +163,67 @@ import Testing
     let child = try protect(a, to: try hosts.await(hosts.b, [], Self.patient), Self.witness(hosts))
     child.signal(SIGTERM)
     #expect(try child.wait() == 0)
+  }
+
+  @Test("a backup that was lost is looked for, and gets of the disk what it lacks when it is back")
+  func again() throws {
+    let hosts = try hosts()
+    let port = try hosts.await(hosts.b, [], Self.patient)
+    let child = try protect(hosts.a, to: port, Self.witness(hosts))
+    try hosts.b.killMachine("box")
+    try poll("the loss") { child.errors.contains("looking for the backup") ? () : nil }
+    #expect(try hosts.a.state("box") == "running" && child.isRunning)
+    try hosts.b.modify("box", ["--teleporter-port", String(port)])
+    try hosts.start(hosts.b, Self.patient)
+    try waitUntilProtected(hosts.a, child)
+    let seen = try #require(hosts.a.heartbeats("box").last)
+    try hosts.a.killMachine("box")
+    try expectGoesOn(hosts.b, after: seen)
+    #expect(try child.wait() == 1)
+    #expect(child.errors.contains("has ended without a word"))
+  }
+
+  @Test("a process that asks the witness may be killed: the primary gets another, a backup that has none is none")
+  func witnessProcesses() throws {
+    let hosts = try hosts()
+    let port = try hosts.await(hosts.b, [], Self.patient)
+    let backups = try witnessProcesses(hosts)
+    let child = try protect(hosts.a, to: port, Self.witness(hosts))
+    let primaries = try witnessProcesses(hosts).subtracting(backups)
+    #expect(backups.count == 1 && primaries.count == 1)
+    for process in primaries { Glibc.kill(process, SIGKILL) }
+    try poll("another") { try witnessProcesses(hosts).subtracting(backups).subtracting(primaries).isEmpty ? nil : () }
+    #expect(try hosts.a.fact("box", "ReplicationState") == "protected")
+    // It is asked when the other one has gone.
+    for process in backups { Glibc.kill(process, SIGKILL) }
+    try poll("the loss") { child.errors.contains("process that asks the witness has ended") ? () : nil }
+    let record = try String(contentsOfFile: hosts.shared + "/witness", encoding: .utf8)
+    #expect(record.contains("\"holder\":\"primary\""))
+    try hosts.b.waitForState("box", "teleportingin")
+    let seen = try #require(hosts.a.heartbeats("box").last)
+    try expectGoesOn(hosts.a, after: seen)
+    child.signal(SIGTERM)
+    #expect(try child.wait() == 0)
+  }
+
+  private func witnessProcesses(_ hosts: TwoHosts) throws -> Set<pid_t> {
+    try hosts.a.processes("witness-process").union(hosts.b.processes("witness-process"))
+  }
+
+  @Test("a failover that cannot be is told as such")
+  func failover() throws {
+    let hosts = try hosts()
+    let child = try protect(hosts.a, to: try hosts.await(hosts.b, [], Self.patient), Self.witness(hosts))
+    // Nobody can say whose it is.
+    let record = hosts.shared + "/witness"
+    let text = try Data(contentsOf: URL(fileURLWithPath: record))
+    try Data().write(to: URL(fileURLWithPath: record))
+    try hosts.b.refused("controlvm", "box", "failover", saying: ["cannot be decided yet", "lost its record"])
+    #expect(try hosts.b.state("box") == "standby")
+    try text.write(to: URL(fileURLWithPath: record))
+    try hosts.b.waitForState("box", "running")
+    #expect(try child.wait() == 1)
+    try hosts.a.waitForState("box", "teleported")
   }
 
   @Test("a disk that both hosts share is written when the backup has the checkpoint, and both see the same")

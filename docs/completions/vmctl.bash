@@ -1952,7 +1952,7 @@ _vmctl_console() {
 
 _vmctl_remus() {
     repeating_flags=()
-    non_repeating_flags=(-u --no-compression -e -F -b --blackhole -n --no-net -d --version -h --help)
+    non_repeating_flags=(-u --no-compression -e -F -b --blackhole -n --no-net -d --once --version -h --help)
     repeating_options=()
     non_repeating_options=(-i --interval -s -N -p --port --witness --passwordfile)
     __vmctl_offer_flags_options 2

@@ -63,7 +63,7 @@ function __vmctl_parse_tokens -S
         case 'console'
             __vmctl_parse_subcommand 1 'uart=' 'virtio' 'break' 'version' 'h/help'
         case 'remus'
-            __vmctl_parse_subcommand 2 'i/interval=' 'u/no-compression' 's=' 'e' 'N=' 'F' 'b/blackhole' 'n/no-net' 'd' 'p/port=' 'witness=' 'passwordfile=' 'version' 'h/help'
+            __vmctl_parse_subcommand 2 'i/interval=' 'u/no-compression' 's=' 'e' 'N=' 'F' 'b/blackhole' 'n/no-net' 'd' 'once' 'p/port=' 'witness=' 'passwordfile=' 'version' 'h/help'
         case 'view'
             __vmctl_parse_subcommand 1 'version' 'h/help'
         case 'events'
@@ -695,6 +695,7 @@ complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "v
 complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl remus" b blackhole' -s 'b' -l 'blackhole' -d 'There is no backup: shows what protection costs.'
 complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl remus" n no-net' -s 'n' -l 'no-net' -d 'Output does not wait for its checkpoint.'
 complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl remus" d' -s 'd' -d 'Leaves disks alone.'
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl remus" once' -l 'once' -d 'Ends when the backup is lost; else it is looked for until it is there again.'
 complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl remus" p port' -s 'p' -l 'port' -d 'The port that the backup waits on.' -rfka ''
 complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl remus" witness' -l 'witness' -d 'Who decides when the hosts lose each other: file:PATH on storage that both reach, etcd:http://HOST:PORT, command:PROGRAM, or none: then a broken line has both go on.' -rfka ''
 complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl remus" passwordfile' -l 'passwordfile' -d 'A file with the backup\'s password in its first line, or stdin.' -rF

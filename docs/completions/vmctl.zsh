@@ -939,6 +939,7 @@ _vmctl_remus() {
         '(-b --blackhole)'{-b,--blackhole}'[There is no backup\: shows what protection costs.]'
         '(-n --no-net)'{-n,--no-net}'[Output does not wait for its checkpoint.]'
         '-d[Leaves disks alone.]'
+        '--once[Ends when the backup is lost; else it is looked for until it is there again.]'
         '(-p --port)'{-p,--port}'[The port that the backup waits on.]:port:'
         '--witness[Who decides when the hosts lose each other\: file\:PATH on storage that both reach, etcd\:http\://HOST\:PORT, command\:PROGRAM, or none\: then a broken line has both go on.]:place:'
         '--passwordfile[A file with the backup'\''s password in its first line, or stdin.]:passwordfile:_files'

@@ -8,6 +8,11 @@ extension VMProcess {
 
   /// Takes the process that asks the witness.
   func take(_ wish: WitnessPassed, _ descriptor: Int32) {
+    let known = lock.withLock { inner.witness }
+    if let known, known.place == wish.place {
+      logger.info("the witness's process is another one now")
+      return known.client.replace(descriptor)
+    }
     let client = WitnessClient(descriptor, entry)
     lock.withLock { inner.witness = (wish.place, client) }
   }
@@ -42,15 +47,14 @@ extension VMProcess {
     }
     switch outcome {
     case .takenOver(let isWanted):
-      let place = wish.isBlackhole ? "nowhere" : "\(wish.target.host) port \(wish.target.port)"
-      try? ReplicaRecord.write(folder, machine: entry.definition.uuid.uuidString.lowercased())
+      try? ReplicaRecord(machine: entry.definition.uuid.uuidString.lowercased()).write(folder)
       lock.withLock { inner.protection = nil }
-      end(.teleported, reason: "the backup at \(place) has taken it over")
+      end(.teleported, reason: "the backup at \(peer) has taken it over")
       guard isWanted else {
         throw ManagementError(
-          "the backup at \(place) has taken the machine over; what it had not sent yet is lost with it")
+          "the backup at \(peer) has taken the machine over; what it had not sent yet is lost with it")
       }
-      return .done("the machine goes on at \(place)")
+      return .done("the machine goes on at \(peer)")
     case .unprotected(let reason, let isWanted):
       ProtectionRecord.remove(folder)
       let hasEnded = lock.withLock { inner.pendingEnd != nil }
@@ -125,16 +129,60 @@ extension VMProcess {
     if request.command == .failover {
       if let protection {
         protection.failOver()
-        return .done()
+        return try awaitHandOver(protection)
       }
       guard state == .standby, let target else { throw notProtected() }
       target.takeOver()
-      return .done()
+      return try awaitTakeOver()
     }
     guard let protection else { throw notProtected() }
     protection.end()
     if request.text == "force" { protection.vouch() }
     return .done()
+  }
+
+  /// The seconds that somebody who asks for a failover waits for it.
+  private static let failoverPatience = 30.0
+
+  /// Looks again and again.
+  /// - Returns: nil: it has not come within so many seconds.
+  private func look<Value>(forSeconds seconds: Double, _ body: () -> Value?) -> Value? {
+    let limit = Date().addingTimeInterval(seconds)
+    while Date() < limit {
+      if let value = body() { return value }
+      usleep(10_000)
+    }
+    return nil
+  }
+
+  private func awaitHandOver(_ protection: ProtectionSource) throws -> ControlReply {
+    let end = look(forSeconds: Self.failoverPatience) { () -> ProtectionProgress? in
+      lock.withLock {
+        guard inner.protection !== protection else { return nil }
+        return inner.protectionProgress ?? ProtectionProgress(role: .primary, state: .unprotected)
+      }
+    }
+    guard let end else {
+      throw ManagementError(
+        "the backup does not take the machine, and whose it is is being decided", remedy: "see vmctl showvminfo")
+    }
+    guard end.state == .takenover else {
+      throw ManagementError("the machine goes on here: \(end.reason ?? "the protection has ended")")
+    }
+    return .done("the machine goes on at \(end.peer)")
+  }
+
+  private func awaitTakeOver() throws -> ControlReply {
+    let now = look(forSeconds: Self.failoverPatience) { state == .standby ? nil : state }
+    let reason = lock.withLock { inner.protectionProgress?.reason }
+    switch now {
+    case .running, .paused: return .done("the machine goes on here")
+    case nil:
+      throw ManagementError(
+        "whose the machine is cannot be decided yet: \(reason ?? "the witness does not answer")",
+        remedy: "it goes on here as soon as the witness says so")
+    default: throw ManagementError("the machine stays where it was", remedy: "see this machine's log")
+    }
   }
 
   private func notProtected() -> ManagementError {
@@ -157,11 +205,8 @@ extension VMProcess {
     logger.info("asked to end")
     finish(.poweroff, status: 0)
     protection.end()
-    let limit = Date().addingTimeInterval(15)
-    while Date() < limit {
-      if lock.withLock({ inner.protection == nil }) { return .done() }
-      usleep(10_000)
-    }
+    let hasEnded = look(forSeconds: 15) { lock.withLock { inner.protection == nil } ? true : nil }
+    if hasEnded == true { return .done() }
     throw ManagementError(
       "the witness cannot be asked whose the machine is, which waits for its answer",
       remedy: "if you know that the backup does not run: vmctl controlvm \"\(entry.name)\" unprotect force")
@@ -178,7 +223,7 @@ extension VMProcess {
     }
     return ProtectionDuty(
       obstacle: { place in
-        if ReplicaRecord.isThere(folder, machine: machine) { return nil }
+        if ReplicaRecord.read(folder)?.machine == machine { return nil }
         let medium = media.first { $0.0 == place.bus && $0.1.port == place.port && $0.1.device == place.device }?.1
           .medium
         return
@@ -186,7 +231,7 @@ extension VMProcess {
           + "of the same size (vmctl createmedium), the same file on storage that both hosts share, or leave disks alone with -F -d"
       },
       overwrites: { places in
-        if !places.isEmpty { try ReplicaRecord.write(folder, machine: machine) }
+        if !places.isEmpty { try ReplicaRecord(machine: machine).write(folder) }
       },
       witness: { place, machine in
         if place == WitnessPlace.none.text { return .none }

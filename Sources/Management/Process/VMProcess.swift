@@ -22,7 +22,7 @@ public final class VMProcess: @unchecked Sendable {
   private let logFile: LogFile
   private let group: MultiThreadedEventLoopGroup
   /// Work that must not run on a thread of the machine or of the network.
-  private let queue = DispatchQueue(label: "vmctl.process")
+  let queue = DispatchQueue(label: "vmctl.process")
   private let ended = DispatchSemaphore(value: 0)
   /// What the consoles have in the file system, by their order, or why not.
   private var named: Result<[ConsoleEndpoint.Named], any Error>
@@ -35,7 +35,7 @@ public final class VMProcess: @unchecked Sendable {
   private var preparedVNC: Result<VNCServer?, any Error>
   private var vnc: VNCServer?
   /// Asks the witnesses of machines that are protected here; there is one while the machine waits for another.
-  private let standbyWitness: WitnessClient?
+  let standbyWitness: WitnessClient?
   private var sandbox: Sandbox
   private var control: ControlServer?
   private var passing: PassingService?
@@ -121,7 +121,7 @@ public final class VMProcess: @unchecked Sendable {
   }
 
   /// Gives up the system calls of a process that still has something to open. From here on a guest's code may run.
-  private func closeSystem() {
+  func closeSystem() {
     sandbox.closeSystem()
     if sandbox.isWhole {
       logger.info("sandbox: \(sandbox.description)")
@@ -207,36 +207,6 @@ public final class VMProcess: @unchecked Sendable {
     return .savedState
   }
 
-  /// A process that died in the middle of handing the machine over has left a question: who has it?
-  private func settleEarlierTeleport() throws {
-    guard let record = TeleportRecord.read(from: folder.teleport), record.role == .source else { return }
-    guard record.step == .committing else {
-      // What it says is settled, and nothing about the life that begins now.
-      unlink(folder.teleport)
-      return
-    }
-    let place = "\(record.host) port \(record.port)"
-    var settled = record
-    switch TeleportInquiry.ask(record) {
-    case .runs:
-      settled.step = .handedOver
-      try settled.write(to: folder.teleport)
-      inner.record = StatusRecord(state: .teleported)
-      throw ManagementError(
-        "the machine \"\(entry.name)\" was handed over to \(place) and runs there",
-        remedy: "start it here again when it has ended there")
-    case .discarded, .unknown:
-      unlink(folder.teleport)
-      logger.info("the teleport to \(place) has left nothing running there")
-    case .unreachable(let reason):
-      throw ManagementError(
-        "the machine \"\(entry.name)\" was being handed over to \(place) when its process died, and may run there; "
-          + "that cannot be asked now (\(reason))",
-        remedy: "try again, or if you know that it does not run there: "
-          + "vmctl controlvm \"\(entry.name)\" resolveteleport takeback")
-    }
-  }
-
   private func openConsoles() throws {
     for (place, named) in zip(definition.hardware.consoles, try named.get()) {
       consoles.append(
@@ -264,7 +234,7 @@ public final class VMProcess: @unchecked Sendable {
     writeRecord()
   }
 
-  private func build(_ hardware: MachineConfiguration? = nil) throws -> VirtualMachine {
+  func build(_ hardware: MachineConfiguration? = nil) throws -> VirtualMachine {
     let vm = try VirtualMachine(
       hardware ?? definition.hardware, identity: MachineIdentity(name: definition.name, uuid: definition.uuid))
     vm.onEvent = { [weak self, weak vm] event in self?.machine(vm, event) }
@@ -276,7 +246,7 @@ public final class VMProcess: @unchecked Sendable {
   }
 
   /// Gives the consoles' input to the machine that is to run.
-  private func adopt(_ vm: VirtualMachine) {
+  func adopt(_ vm: VirtualMachine) {
     lock.withLock { inner.vm = vm }
     for endpoint in consoles {
       let slot = endpoint.console.slot
@@ -331,86 +301,6 @@ public final class VMProcess: @unchecked Sendable {
     return notes + loaded
   }
 
-  private func waitForTeleport() throws -> String {
-    let password = try definition.teleporter.effectivePassword()
-    let address = try definition.teleporter.listenAddress(hasPassword: password != nil)
-    var options = TeleportTarget<VirtualMachine>.Options(
-      address: address, port: definition.teleporter.port, password: password, name: definition.name,
-      uuid: definition.uuid.uuidString.lowercased())
-    options.previous = TeleportRecord.read(from: folder.teleport)
-    options.anchors = anchoredCards
-    let path = folder.teleport
-    let target = TeleportTarget<VirtualMachine>(
-      options: options,
-      makeMachine: { [weak self] in
-        guard let self else { throw TeleportError.cancelled }
-        return try build()
-      },
-      records: { try $0.write(to: path, durable: $1) },
-      state: { [weak self] in self?.teleport($0) },
-      progress: { [weak self] in self?.note($0) },
-      arrival: { [weak self] in self?.arrived($0, $1) })
-    target.onWrongPassword = { [logger] count in
-      logger.warning("a teleport was tried with a wrong password (\(count) so far)")
-    }
-    target.onCheck = { [logger] source, count in
-      logger.info("the source \"\(source)\" has asked what stands against its coming: \(count) obstacles")
-    }
-    target.obstacles = { [weak self] in self?.obstaclesHere() ?? [] }
-    target.onOldSource = { [logger] in
-      logger.warning(
-        "the source speaks teleport protocol 3 or older: the machine crosses unencrypted, and who listens can guess the password"
-      )
-    }
-    if let standbyWitness { target.protection = protectionDuty(standbyWitness) }
-    target.onProtection = { [weak self] in self?.note($0) }
-    lock.withLock { inner.target = target }
-    try change(.teleportingin)
-    let port = try target.listen()
-    closeSystem()
-    lock.withLock {
-      inner.record.teleporterPort = port
-      inner.record.teleporterAddress = address
-    }
-    writeRecord()
-    Thread.detachNewThread { [weak self] in
-      do {
-        _ = try target.run()
-      } catch TeleportError.cancelled {
-      } catch {
-        guard let self else { return }
-        logger.error("the teleport has failed: \(ManagementError.text(for: error))")
-        queue.async { self.end(.poweroff, status: 1, reason: ManagementError.line(for: error)) }
-      }
-    }
-    let warning = password == nil ? " (this host only, as there is no password)" : ""
-    return "the machine \"\(entry.name)\" is waiting for its teleport on \(address) port \(port)\(warning)"
-  }
-
-  private func arrived(_ vm: VirtualMachine, _ anchors: [Int: AnchorSocket]) {
-    logger.info("the machine has arrived")
-    ReplicaRecord.remove(folder)
-    ProtectionRecord.remove(folder)
-    joinAnchors(anchors)
-    adopt(vm)
-    // The guest may have ended itself meanwhile.
-    if lock.withLock({ inner.hasEnded }) { return vm.powerOff() }
-    lock.withLock {
-      inner.record.teleporterPort = nil
-      inner.record.teleporterAddress = nil
-    }
-    settle(vm.runState == .paused ? .paused : .running)
-    do {
-      try folder.whileEditing {
-        var definition = try folder.readDefinition(checkingHost: false)
-        definition.teleporter.enabled = false
-        try folder.change(to: definition)
-      }
-    } catch {
-      logger.warning("the teleporter setting could not be switched off: \(ManagementError.line(for: error))")
-    }
-  }
-
   // MARK: State
 
   var state: VMState { lock.withLock { inner.record.state } }
@@ -456,7 +346,7 @@ public final class VMProcess: @unchecked Sendable {
     return now
   }
 
-  private func writeRecord() {
+  func writeRecord() {
     let record = lock.withLock { inner.record }
     try? write(record)
   }
@@ -473,36 +363,6 @@ public final class VMProcess: @unchecked Sendable {
   }
   /// Is told what people should read.
   public var onMessage: @Sendable (String) -> Void = { _ in }
-
-  /// What a transfer means for the VM's state.
-  func teleport(_ state: TeleportState) {
-    switch state {
-    case .teleporting(let paused): settle(paused ? .teleportingpausedvm : .teleporting)
-    case .kept(let paused): settle(paused ? .paused : .running)
-    case .inDoubt:
-      logger.warning("the machine is handed over, but the target does not answer; see vmctl controlvm resolveteleport")
-    case .handedOver, .waiting: break
-    case .receiving(let from):
-      logger.info("receiving from \(from)")
-      onMessage("receiving the machine from \(from)")
-    case .standby(let from):
-      settle(.standby)
-      onMessage("standing by for the machine of \(from)")
-    case .takingOver(let epoch):
-      logger.error("\(LogEvents.failedOver)the machine goes on here from checkpoint \(epoch)")
-      lock.withLock { inner.protectionProgress?.state = .takenover }
-    case .dropped(let reason):
-      if self.state == .standby {
-        settle(.teleportingin)
-        lock.withLock { inner.protectionProgress = nil }
-      }
-      logger.warning("a transfer was dropped: \(reason)")
-      onMessage("a transfer was dropped, waiting again: \(reason)")
-    case .arrived(let paused):
-      logger.info("arrived\(paused ? ", paused" : "")")
-      onMessage("the machine has arrived")
-    }
-  }
 
   private func machine(_ vm: VirtualMachine?, _ event: MachineEvent) {
     // A machine that was dropped half-loaded has nothing to say any more.

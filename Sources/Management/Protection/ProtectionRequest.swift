@@ -27,16 +27,12 @@ public struct ProtectionRequest: Codable, Equatable, Sendable {
 struct WitnessPassed: Codable, Sendable { var place: String }
 
 extension VMEntry {
-  /// Starts the witness's process, asks it whether the witness is there, and passes it to the machine's process.
+  /// Starts the witness's process, asks it whether the witness is there, and passes it to the machine's process, in place of
+  /// one that was passed before.
   /// - Throws: `ManagementError` when it is not, or holds something else.
   public func passWitness(_ place: WitnessPlace) throws {
     let client = WitnessClient(try WitnessProcess.start(isTrusted: true), self)
     _ = try client.witness(place.text)
     try client.pass { try pass(PassedRequest(witness: WitnessPassed(place: place.text)), $0) }
   }
-}
-
-extension WitnessClient {
-  /// Lends the socket.
-  func pass(_ body: (Int32) throws -> Void) throws { try body(descriptor) }
 }

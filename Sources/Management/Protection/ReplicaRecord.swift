@@ -1,42 +1,47 @@
 import Foundation
 
+/// A note in a VM's folder that outlives its process.
+protocol FolderRecord: Codable {
+  /// The file.
+  static func path(in folder: VMFolder) -> String
+}
+
+extension FolderRecord {
+  /// Nil: there is none that can be read.
+  static func read(_ folder: VMFolder) -> Self? {
+    guard let text = try? Files.read(path(in: folder)) else { return nil }
+    return try? JSONDecoder().decode(Self.self, from: Data(text.utf8))
+  }
+
+  func write(_ folder: VMFolder) throws {
+    let text = String(decoding: try JSONEncoder().encode(self), as: UTF8.self)
+    try Files.replace(Self.path(in: folder), with: text + "\n")
+  }
+
+  static func remove(_ folder: VMFolder) { unlink(path(in: folder)) }
+}
+
 /// Says in a VM's folder that its disks are copies of a machine's that runs, or ran last, on another host: they may be written
 /// over with that one's. It goes when the machine runs here.
-struct ReplicaRecord: Codable {
+struct ReplicaRecord: FolderRecord {
   var machine: String
 
-  static func write(_ folder: VMFolder, machine: String) throws {
-    let text = String(decoding: try JSONEncoder().encode(ReplicaRecord(machine: machine)), as: UTF8.self)
-    try Files.replace(folder.replica, with: text + "\n")
-  }
-
-  static func isThere(_ folder: VMFolder, machine: String) -> Bool {
-    guard let text = try? Files.read(folder.replica) else { return false }
-    return (try? JSONDecoder().decode(ReplicaRecord.self, from: Data(text.utf8)))?.machine == machine
-  }
-
-  static func remove(_ folder: VMFolder) { unlink(folder.replica) }
+  static func path(in folder: VMFolder) -> String { folder.replica }
 }
 
 /// Says in a VM's folder that the machine was protected from here and its end was not seen: its backup may have it. It goes
 /// when the protection has ended with the machine here.
-struct ProtectionRecord: Codable {
+struct ProtectionRecord: FolderRecord {
   var witness: String
   var session: String
   var peer: String
 
-  func write(_ folder: VMFolder) throws {
-    try Files.replace(folder.protection, with: String(decoding: try JSONEncoder().encode(self), as: UTF8.self) + "\n")
-  }
-
-  static func remove(_ folder: VMFolder) { unlink(folder.protection) }
+  static func path(in folder: VMFolder) -> String { folder.protection }
 
   /// Before the machine is started from power-off: asks the witness whose it is. To be called while files can be opened.
   /// - Throws: `ManagementError` when it is the backup's, or nobody can say.
   static func settle(_ entry: VMEntry, force: Bool) throws {
-    guard let text = try? Files.read(entry.folder.protection),
-      let record = try? JSONDecoder().decode(ProtectionRecord.self, from: Data(text.utf8)), !force
-    else { return }
+    guard !force, let record = read(entry.folder) else { return }
     let request = WitnessRequest(
       verb: .claim, place: record.witness, uuid: entry.definition.uuid.uuidString.lowercased(), name: entry.name,
       session: record.session, side: .primary)

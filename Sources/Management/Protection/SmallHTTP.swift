@@ -1,4 +1,5 @@
 import Foundation
+import HostNetwork
 
 /// One request of HTTP/1.1 over TCP, for the few that are made of a server in one's own network. No TLS, no redirects.
 enum SmallHTTP {
@@ -13,8 +14,14 @@ enum SmallHTTP {
     }
     let port = parts.port ?? 80
     let bare = host.hasPrefix("[") ? String(host.dropFirst().dropLast()) : host
-    let socket = try connect(bare, port, seconds: seconds)
+    let socket: Int32
+    do {
+      socket = try StreamSockets.connect(bare, port)
+    } catch {
+      throw ManagementError("cannot reach \(error.message)")
+    }
     defer { close(socket) }
+    UnixSocket.setPatience(socket, seconds: seconds)
     let head =
       "POST \(parts.path) HTTP/1.1\r\nHost: \(host):\(port)\r\nContent-Type: application/json\r\n"
       + "Content-Length: \(body.count)\r\nConnection: close\r\n\r\n"
@@ -59,27 +66,5 @@ enum SmallHTTP {
       rest = rest[min(start + count + 2, rest.endIndex)...]
     }
     throw ManagementError("the answer of \(place) is cut short")
-  }
-
-  private static func connect(_ host: String, _ port: Int, seconds: Int) throws -> Int32 {
-    var hints = addrinfo()
-    hints.ai_family = AF_UNSPEC
-    hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
-    var list: UnsafeMutablePointer<addrinfo>?
-    let found = getaddrinfo(host, String(port), &hints, &list)
-    guard found == 0 else { throw ManagementError("cannot find \(host): \(String(cString: gai_strerror(found)))") }
-    defer { freeaddrinfo(list) }
-    var code = ECONNREFUSED
-    var entry = list
-    while let info = entry {
-      entry = info.pointee.ai_next
-      let socket = Glibc.socket(info.pointee.ai_family, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
-      guard socket >= 0 else { continue }
-      UnixSocket.setPatience(socket, seconds: seconds)
-      if Glibc.connect(socket, info.pointee.ai_addr, info.pointee.ai_addrlen) == 0 { return socket }
-      code = errno
-      close(socket)
-    }
-    throw ManagementError.system("cannot reach \(host) port \(port)", code)
   }
 }

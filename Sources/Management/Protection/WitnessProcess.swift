@@ -10,6 +10,8 @@ struct WitnessRequest: Codable {
     case establish
     case claim
   }
+  /// Counts them, so that no answer is taken for another's.
+  var number: UInt64 = 0
   var verb: Verb
   /// The place, as users write it.
   var place: String
@@ -23,10 +25,13 @@ struct WitnessRequest: Codable {
 /// What it answers, a line of JSON each.
 struct WitnessReply: Codable {
   enum Word: String, Codable { case won, lost, unreachable }
+  /// The request's.
+  var number: UInt64
   var word: Word
   var reason: String?
 
-  init(_ answer: WitnessAnswer) {
+  init(_ number: UInt64, _ answer: WitnessAnswer) {
+    self.number = number
     switch answer {
     case .won: word = .won
     case .lost: word = .lost
@@ -61,21 +66,18 @@ public enum WitnessProcess {
   /// - Returns: the socket on which it is asked; it ends with that.
   /// - Throws: `ManagementError`.
   public static func start(isTrusted: Bool, command: String? = nil) throws -> Int32 {
-    var ends: [Int32] = [0, 0]
-    guard socketpair(AF_UNIX, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0, &ends) == 0 else {
-      throw ManagementError.system("cannot make a pair of sockets")
-    }
-    defer { close(ends[1]) }
+    let (ours, theirs) = try Descriptors.pair()
+    defer { close(theirs) }
     do {
       _ = try ChildProcess.spawn(
         Program.own, ["vmctl", subcommand] + (isTrusted ? ["trusted"] : command.map { ["command", "--", $0] } ?? []),
-        output: .null, descriptors: [ends[1]],
+        output: .null, descriptors: [theirs],
         group: .ownSession)
     } catch {
-      close(ends[0])
+      close(ours)
       throw ManagementError.system("cannot start the witness's process", error.code)
     }
-    return ends[0]
+    return ours
   }
 
   /// Serves until the socket is closed.
@@ -91,12 +93,9 @@ public enum WitnessProcess {
       if count < 0 && errno == EINTR { continue }
       guard count > 0, let lines = try? framer.feed(chunk[..<count]) else { return }
       for line in lines {
-        let reply: WitnessReply
-        if let request = try? JSONDecoder().decode(WitnessRequest.self, from: Data(line)) {
-          reply = WitnessReply(serve(request, isTrusted: isTrusted, command: command))
-        } else {
-          reply = WitnessReply(.unreachable("it was asked something that it does not know"))
-        }
+        // Who asks something else is none of ours.
+        guard let request = try? JSONDecoder().decode(WitnessRequest.self, from: Data(line)) else { return }
+        let reply = WitnessReply(request.number, serve(request, isTrusted: isTrusted, command: command))
         guard let bytes = try? JSONEncoder().encode(reply),
           (try? Files.writeAll(descriptor, Array(bytes) + [10], path: "the answer")) != nil
         else { return }
@@ -168,63 +167,5 @@ public enum WitnessProcess {
       return .unreachable(
         outcome.hasTimedOut ? "the program hung for \(patience) s" : "status \(outcome.status): \(outcome.firstLine)")
     }
-  }
-}
-
-/// Asks a witness process.
-final class WitnessClient: @unchecked Sendable {
-  private let socket: Int32
-  /// To be passed on.
-  var descriptor: Int32 { socket }
-  private let lock = NSLock()
-  private let own: String
-  private let name: String
-
-  /// - Parameter socket: to the process; it is this object's.
-  init(_ socket: Int32, _ entry: VMEntry) {
-    self.socket = socket
-    own = entry.definition.uuid.uuidString.lowercased()
-    name = entry.name
-    // Longer than a program may take.
-    UnixSocket.setPatience(socket, seconds: 40)
-  }
-
-  deinit { close(socket) }
-
-  func ask(
-    _ verb: WitnessRequest.Verb, _ place: String, _ machine: String?, session: String? = nil,
-    side: ProtectionSide? = nil
-  ) -> WitnessAnswer {
-    lock.withLock {
-      let request = WitnessRequest(
-        verb: verb, place: place, uuid: machine ?? own, name: name, session: session, side: side)
-      guard let bytes = try? JSONEncoder().encode(request),
-        (try? Files.writeAll(socket, Array(bytes) + [10], path: "the witness's process")) != nil
-      else { return .unreachable("its process has ended") }
-      var line: [UInt8] = []
-      var byte: UInt8 = 0
-      while line.count < LineFramer.limit {
-        let count = read(socket, &byte, 1)
-        if count < 0 && errno == EINTR { continue }
-        guard count == 1 else { return .unreachable("its process does not answer") }
-        if byte == 10 { break }
-        line.append(byte)
-      }
-      guard let reply = try? JSONDecoder().decode(WitnessReply.self, from: Data(line)) else {
-        return .unreachable("its process says nothing that can be understood")
-      }
-      return reply.answer
-    }
-  }
-
-  /// - Parameter machine: its UUID on its primary host; nil: that is this one.
-  /// - Throws: `ManagementError` when it cannot be asked.
-  func witness(_ place: String, of machine: String? = nil) throws -> Witness {
-    if case .unreachable(let why) = ask(.check, place, machine) {
-      throw ManagementError("the witness \(place) cannot be asked: \(why)")
-    }
-    return Witness(
-      text: place, establish: { self.ask(.establish, place, machine, session: $0) },
-      claim: { self.ask(.claim, place, machine, session: $0, side: $1) })
   }
 }

@@ -81,7 +81,9 @@ public enum VNCKeeper {
     }
     defer { close(socket) }
     _ = fcntl(socket, F_SETFD, FD_CLOEXEC)
-    guard let (seat, theirSeat) = pair(), let (line, theirLine) = pair() else { return nil }
+    guard let (seat, theirSeat) = try? Descriptors.pair(packets: true),
+      let (line, theirLine) = try? Descriptors.pair(packets: true)
+    else { return nil }
     defer { for descriptor in [seat, theirSeat, theirLine] { close(descriptor) } }
     guard let order = try? JSONEncoder().encode(configuration), DescriptorPassing.send(line, Array(order), []),
       tell(VNCNews(kind: .seat), [seat]),
@@ -111,12 +113,6 @@ public enum VNCKeeper {
   private static func tell(_ news: VNCNews, _ descriptors: [Int32] = []) -> Bool {
     guard let bytes = try? JSONEncoder().encode(news) else { return false }
     return DescriptorPassing.send(control, Array(bytes), descriptors)
-  }
-
-  static func pair() -> (Int32, Int32)? {
-    var ends: [Int32] = [0, 0]
-    let kind = Int32(SOCK_SEQPACKET.rawValue) | Int32(SOCK_CLOEXEC.rawValue)
-    return socketpair(AF_UNIX, kind, 0, &ends) == 0 ? (ends[0], ends[1]) : nil
   }
 
   private static func address(_ name: sockaddr_storage) -> String {

@@ -45,7 +45,7 @@ final class VNCServer: Sendable {
       summary = "its screen by VNC: \(address) port \(opened.port)\(web)\(warning)"
     }
     defer { close(listener) }
-    guard let (ours, theirs) = VNCKeeper.pair() else { throw ManagementError.system("cannot make a pair of sockets") }
+    let (ours, theirs) = try Descriptors.pair(packets: true)
     do {
       do throws(ChildProcess.Failure) {
         // With this side's copy closed its end is heard.

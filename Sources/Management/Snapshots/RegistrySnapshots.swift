@@ -74,8 +74,7 @@ extension Registry {
       do {
         try Files.makeDirectory(folder.snapshots)
         for disk in snapshot.disks {
-          let path =
-            "\(folder.snapshots)/\(mark)-\(disk.place.bus.rawValue)-\(disk.place.port)-\(disk.place.device).qcow2"
+          let path = folder.overlay(mark, disk.place)
           made.append(path)
           try SnapshotWork.makeOverlay(path, on: folder.lengthened(disk.path), disk.format, folder)
           then.hardware.setMedium(path, .qcow2, at: disk.place)
@@ -86,33 +85,27 @@ extension Registry {
         }
         try HardwareLimits.check(then.hardware)
         tree.current = snapshot.uuid
-        let list = folder.snapshotTree + ".part"
-        try Files.replace(list, with: try tree.text)
-        if snapshot.hasState {
-          unlink(folder.state + ".part")
-          try Self.link(folder.snapshotState(snapshot.uuid), to: folder.state + ".part")
-        }
-        // From here on the present state is given up.
-        try folder.write(StatusRecord(state: .poweroff))
-        folder.dropState()
-        try folder.change(to: then)
-        if snapshot.hasState {
+        try folder.replace(tree) {
+          if snapshot.hasState {
+            unlink(folder.state + ".part")
+            try Self.link(folder.snapshotState(snapshot.uuid), to: folder.state + ".part")
+          }
+          // From here on the present state is given up.
+          try folder.write(StatusRecord(state: .poweroff))
+          folder.dropState()
+          try folder.change(to: then)
+          guard snapshot.hasState else { return }
           try Files.replace(folder.stateOrigin, with: snapshot.uuid + "\n")
           guard rename(folder.state + ".part", folder.state) == 0 else {
             throw ManagementError.system("cannot make \(folder.state)")
           }
           try folder.write(StatusRecord(state: .saved))
         }
-        guard rename(list, folder.snapshotTree) == 0 else {
-          throw ManagementError.system("cannot write \(folder.snapshotTree)")
-        }
-        Files.syncDirectory(of: folder.snapshotTree)
       } catch {
         let isUsed = (try? folder.readDefinition(checkingHost: false))?.hardware.writtenDisks.contains { disk, _ in
           made.contains(disk.medium ?? "")
         }
         if isUsed == false { for path in made { unlink(path) } }
-        unlink(folder.snapshotTree + ".part")
         unlink(folder.state + ".part")
         throw error
       }

@@ -103,19 +103,10 @@ struct SnapshotRemoval {
     }
     if tree.current == snapshot.uuid { tree.current = snapshot.parent }
     tree.snapshots.removeAll { $0.uuid == snapshot.uuid }
-    let list = folder.snapshotTree + ".part"
-    try Files.replace(list, with: try tree.text)
-    do {
+    try folder.replace(tree) {
       if folder.hasSavedState { try Files.replace(folder.stateOrigin, with: snapshot.uuid + "\n") }
       try folder.change(to: changed)
-    } catch {
-      unlink(list)
-      throw error
     }
-    guard rename(list, folder.snapshotTree) == 0 else {
-      throw ManagementError.system("cannot write \(folder.snapshotTree)")
-    }
-    Files.syncDirectory(of: folder.snapshotTree)
     definition = changed
   }
 }

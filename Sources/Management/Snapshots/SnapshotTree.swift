@@ -152,6 +152,26 @@ extension VMFolder {
   /// - Throws: `ManagementError` when the list cannot be read.
   public func readSnapshots() throws -> SnapshotTree { try SnapshotTree(readFrom: snapshotTree) }
 
+  /// Puts a new list in the old one's place once `body` has changed what it belongs to. What needs room comes first: when this
+  /// throws, the list is what it was.
+  func replace(_ tree: SnapshotTree, after body: () throws -> Void) throws {
+    let list = snapshotTree + ".part"
+    try Files.replace(list, with: try tree.text)
+    do {
+      try body()
+    } catch {
+      unlink(list)
+      throw error
+    }
+    guard rename(list, snapshotTree) == 0 else { throw ManagementError.system("cannot write \(snapshotTree)") }
+    Files.syncDirectory(of: snapshotTree)
+  }
+
+  /// The image that a drive writes to after the snapshot, or the return to one, that has this mark.
+  func overlay(_ mark: String, _ place: HardwareDescription.StorageSlot.Place) -> String {
+    "\(snapshots)/\(mark)-\(place.bus.rawValue)-\(place.port)-\(place.device).qcow2"
+  }
+
   /// A path as lists have it, so that a folder that moves takes its disks along.
   func shortened(_ path: String) -> String {
     path.hasPrefix(self.path + "/") ? String(path.dropFirst(self.path.count + 1)) : path

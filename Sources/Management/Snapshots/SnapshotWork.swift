@@ -25,10 +25,9 @@ struct SnapshotWork {
       uuid: wish.uuid, name: wish.name, description: wish.description, taken: Date(), parent: tree.current,
       hasState: hasState, definition: try Files.read(folder.definition), folder: folder.path, disks: [])
     for (disk, place) in definition.hardware.writtenDisks {
-      let path = "\(folder.snapshots)/\(wish.uuid)-\(place.bus.rawValue)-\(place.port)-\(place.device).qcow2"
       snapshot.disks.append(
         .init(place: place, path: folder.shortened(disk.medium ?? ""), format: disk.format))
-      overlays.append((place, path))
+      overlays.append((place, folder.overlay(wish.uuid, place)))
     }
     tree.snapshots.append(snapshot)
     tree.current = snapshot.uuid
@@ -54,19 +53,7 @@ struct SnapshotWork {
   /// afterwards, with an image on top of that.
   mutating func commit() throws {
     for overlay in overlays { definition.hardware.setMedium(overlay.path, .qcow2, at: overlay.place) }
-    // What needs room comes first.
-    let list = folder.snapshotTree + ".part"
-    try Files.replace(list, with: try tree.text)
-    do {
-      try folder.change(to: definition)
-    } catch {
-      unlink(list)
-      throw error
-    }
-    guard rename(list, folder.snapshotTree) == 0 else {
-      throw ManagementError.system("cannot write \(folder.snapshotTree)")
-    }
-    Files.syncDirectory(of: folder.snapshotTree)
+    try folder.replace(tree) { try folder.change(to: definition) }
   }
 
   /// Takes away what was made, when it came to nothing.

@@ -29,14 +29,18 @@ public struct Witness: Sendable {
   public var establish: @Sendable (_ session: String) -> WitnessAnswer
   /// Asks for the machine, for one side alone.
   public var claim: @Sendable (_ session: String, _ side: ProtectionSide) -> WitnessAnswer
+  /// Whether what asks it on this host is there. It does not ask.
+  public var isThere: @Sendable () -> Bool
 
   public init(
     text: String, establish: @escaping @Sendable (_ session: String) -> WitnessAnswer,
-    claim: @escaping @Sendable (_ session: String, _ side: ProtectionSide) -> WitnessAnswer
+    claim: @escaping @Sendable (_ session: String, _ side: ProtectionSide) -> WitnessAnswer,
+    isThere: @escaping @Sendable () -> Bool = { true }
   ) {
     self.text = text
     self.establish = establish
     self.claim = claim
+    self.isThere = isThere
   }
 
   /// None: each side believes what it sees, as with Xen's Remus. In a partition both go on.
@@ -105,6 +109,11 @@ public struct ProtectionProgress: Codable, Equatable, Sendable {
   public var witness = ""
   /// Why it is not protected.
   public var reason: String?
+  /// What asks the witness on this host has ended, and another is wanted.
+  public var hasLostWitness = false
+
+  /// The other host, where there is none.
+  static let nowhere = "nowhere"
 
   public init(role: ProtectionSide, state: State) {
     self.role = role
@@ -120,7 +129,8 @@ public struct ProtectionProgress: Codable, Equatable, Sendable {
     switch state {
     case .synchronizing: return "synchronizing"
     case .protected:
-      return "protected: epoch \(epoch), lag \(tenths(lagMS)) ms, pause \(tenths(pauseMS)) ms, \(pages) pages, "
+      return
+        "\(peer == Self.nowhere ? "not protected, checkpoints go nowhere" : "protected"): epoch \(epoch), lag \(tenths(lagMS)) ms, pause \(tenths(pauseMS)) ms, \(pages) pages, "
         + "\(tenths(bytesPerSecond / 1e6)) MB/s, \(heldBytes >> 10) KB of output held"
     case .deciding:
       return "the other host is not to be reached; asking the witness (\(witness))" + (reason.map { ": \($0)" } ?? "")

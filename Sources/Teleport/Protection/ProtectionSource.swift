@@ -93,7 +93,8 @@ public final class ProtectionSource: @unchecked Sendable {
     ledger = PageLedger(pageCount: vm.memory.pageCount)
     pages = CopiedPages(pageCount: vm.memory.pageCount)
     heartbeat = Heartbeat(floorMS: Double(options.silenceMS))
-    self.progress.peer = options.isBlackhole ? "nowhere" : "\(options.link.host) port \(options.link.port)"
+    self.progress.peer =
+      options.isBlackhole ? ProtectionProgress.nowhere : "\(options.link.host) port \(options.link.port)"
     self.progress.witness = witness.text
   }
 
@@ -214,11 +215,16 @@ public final class ProtectionSource: @unchecked Sendable {
   // MARK: Disks, the first time
 
   private func sendDisk(_ index: Int, _ place: HardwareDescription.StorageSlot.Place, size: UInt64) throws {
+    let most = UInt64(DiskComparison.mostPieces) * WriteGate.pieceBytes
     var offset: UInt64 = 0
     while offset < size {
-      let count = Int(min(UInt64(EpochContents.runBytes), size - offset))
-      try sendRun(index, place, offset, count)
-      offset += UInt64(count)
+      let bytes = try machine.readDisk(at: place, offset: offset, count: Int(min(most, size - offset)))
+      let comparison = DiskComparison(disk: index, offset: offset, bytes)
+      for start in try differences(comparison) {
+        let piece = Array(bytes[start..<min(start + DiskComparison.pieceBytes, bytes.count)])
+        try queue(Wire.Frame(.disk, try EpochContents.encode(disk: index, at: offset + UInt64(start), piece)))
+      }
+      offset += UInt64(bytes.count)
       try checkWishes()
     }
     // What was written meanwhile, until it is little.
@@ -227,6 +233,14 @@ public final class ProtectionSource: @unchecked Sendable {
       try sendPieces(index, place, pieces)
       if pieces.count < 64 { return }
     }
+  }
+
+  /// Where the backup has something else.
+  private func differences(_ comparison: DiskComparison) throws -> [Int] {
+    guard let link else { return [] }
+    try link.send(.compare, comparison.encoded(), timeoutMS: options.link.timeoutMS)
+    let answer = try link.receive(timeoutMS: options.link.timeoutMS, "comparing disks").expect(.differs)
+    return try comparison.offsets(in: answer.payload)
   }
 
   private func sendPieces(
@@ -243,7 +257,7 @@ public final class ProtectionSource: @unchecked Sendable {
     _ index: Int, _ place: HardwareDescription.StorageSlot.Place, _ offset: UInt64, _ count: Int
   ) throws {
     let bytes = try machine.readDisk(at: place, offset: offset, count: count)
-    try queue(.disk, try EpochContents.encode(disk: index, at: offset, bytes))
+    try queue(Wire.Frame(.disk, try EpochContents.encode(disk: index, at: offset, bytes)))
   }
 
   // MARK: Epochs
@@ -300,27 +314,22 @@ public final class ProtectionSource: @unchecked Sendable {
   }
 
   private func send(_ number: UInt64) throws {
-    let emit: ([UInt8]) throws -> Void = { [self] in try queue(.pages, $0) }
+    let emit: ([UInt8]) throws -> Void = { [self] in try queue(Wire.Frame(.pages, $0)) }
     try pages.forEach { page, bytes in
       try encoder.add(page: page, at: bytes, emit: emit)
     }
     try encoder.flush(emit: emit)
     let devices = try delta.encode(checkpoint.sections)
-    var position = 0
-    repeat {
-      let end = min(position + Wire.devicePieceBytes, devices.count)
-      try queue(.devices, [end == devices.count ? 1 : 0] + devices[position..<end])
-      position = end
-    } while position < devices.count
+    for frame in Wire.deviceFrames(devices) { try queue(frame) }
     for output in checkpoint.console {
-      for payload in EpochContents.encode(console: output) { try queue(.console, payload) }
+      for payload in EpochContents.encode(console: output) { try queue(Wire.Frame(.console, payload)) }
     }
     for writes in checkpoint.disks {
       guard let index = disks.firstIndex(of: writes.place) else { continue }
-      try EpochContents.encode(disk: index, writes.blocks) { try queue(.disk, $0) }
+      try EpochContents.encode(disk: index, writes.blocks) { try queue(Wire.Frame(.disk, $0)) }
     }
     let end = Message.Epoch(number: number, memory: ledger.digest, devices: Checksum.of(devices))
-    try queue(.epoch, Message.encode(end))
+    try queue(Wire.Frame(.epoch, Message.encode(end)))
     try link?.flush(timeoutMS: sendMS)
     lastBeat = Stopwatch()
   }
@@ -330,13 +339,13 @@ public final class ProtectionSource: @unchecked Sendable {
   /// Output that outgrows this ends an epoch.
   private static let muchHeld = 4 << 20
 
-  private func queue(_ type: Wire.FrameType, _ payload: [UInt8]) throws {
+  private func queue(_ frame: Wire.Frame) throws {
     if case .protected = state.state, machine.heldBytes > Self.mostHeld { machine.throttle(99.9) }
     guard let link else {
-      droppedBytes += UInt64(payload.count + Wire.headerBytes)
+      droppedBytes += UInt64(frame.payload.count + Wire.headerBytes)
       return
     }
-    try link.queue(Wire.Frame(type, payload), timeoutMS: sendMS)
+    try link.queue(frame, timeoutMS: sendMS)
   }
 
   /// How long a frame may take to leave: who takes nothing any more is lost.
@@ -497,6 +506,7 @@ public final class ProtectionSource: @unchecked Sendable {
     let isNew = progress.state != state
     progress.state = state
     progress.heldBytes = machine.heldBytes
+    progress.hasLostWitness = !witness.isThere()
     progress.bytes = (link?.bytesSent ?? 0) + droppedBytes
     guard isNew || lastReport.milliseconds >= 200 else { return }
     let seconds = lastReport.lap() / 1000

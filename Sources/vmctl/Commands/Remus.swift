@@ -10,10 +10,11 @@ struct Remus: ParsableCommand {
       The backup is a machine on HOST that waits with its teleporter on (modifyvm --teleporter on, startvm), or vmctl receive. \
       It gets a checkpoint of memory, devices and disks many times a second, and what the guest has sent leaves only when the \
       backup has all that it depends on: whoever takes over knows everything that was ever seen. The command stays, and shows \
-      how it stands; ^C ends the protection, and the machine goes on here. docs/protection.md has the whole of it.
+      how it stands; when the backup is lost it looks for it until it is there again. ^C ends the protection, and the machine \
+      goes on here. docs/protection.md has the whole of it.
 
-      Status: 0 the guest has ended, or the end was asked for; 1 the protection was lost, the machine goes on here, or the \
-      backup has it.
+      Status: 0 the guest has ended, or the end was asked for; 1 it could not begin, the backup has the machine, or with \
+      --once the backup was lost.
       """)
   @OptionGroup var machine: MachineArgument
   @Argument(help: "The backup's host.") var target: String?
@@ -41,6 +42,7 @@ struct Remus: ParsableCommand {
   @Flag(name: [.customShort("n"), .long], help: "Output does not wait for its checkpoint.") var noNet = false
   @Flag(name: .customShort("d"), help: "Leaves disks alone.") var noDisks = false
   @Flag(help: .hidden) var timer = false
+  @Flag(help: "Ends when the backup is lost; else it is looked for until it is there again.") var once = false
   @Option(name: [.customShort("p"), .long], help: "The port that the backup waits on.") var port = 6000
   @Option(
     help: ArgumentHelp(
@@ -74,34 +76,18 @@ struct Remus: ParsableCommand {
     wish.isBlackhole = blackhole
     wish.holdsOutput = !noNet
     wish.replicatesDisks = !noDisks
-    let client = try ControlClient(entry)
     if place == .none && !blackhole {
       Terminal.error(
         "note: without a witness both hosts go on when they lose each other, and the machine runs twice; see --witness")
     }
+    _ = try ControlClient(entry)
+    let protection = ProtectionCommand(entry, place, wish)
     if let start, let target { try startBackup(start, target, entry.name) }
     if let script { try runScript(script, "setup", entry.name) }
     defer { if let script { try? runScript(script, "teardown", entry.name) } }
-    if place != .none { try entry.passWitness(place) }
-    var request = ControlRequest(.protect)
-    request.protection = wish
-    let line = ProgressLine()
-    let signals = SignalWatch([SIGINT, SIGTERM]) { try? client.post(ControlRequest(.cancel)) }
+    let signals = SignalWatch([SIGINT, SIGTERM]) { protection.stop() }
     defer { withExtendedLifetime(signals) {} }
-    do {
-      var last: String?
-      let reply = try client.request(request) { reply in
-        guard let protection = reply.protection else { return }
-        let state = protection.state.rawValue
-        line.show(protection.summary, isUrgent: state != last)
-        last = state
-      }
-      line.finish()
-      Terminal.line(reply.text ?? "done")
-    } catch {
-      line.finish()
-      throw error
-    }
+    Terminal.line(try protection.run(once: once || blackhole))
   }
 
   private func startBackup(_ command: String, _ host: String, _ name: String) throws {

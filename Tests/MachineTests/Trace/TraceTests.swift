@@ -35,6 +35,7 @@ import Testing
     let told = try #require(end.wait())
     #expect(told.failure == ENOSPC && told.lines > 0)
     #expect(machine.vm.runState == .running)
+    #expect(!machine.vm.stopTrace(), "it has ended by itself")
     machine.vm.powerOff()
   }
 
@@ -53,5 +54,6 @@ import Testing
     machine.vm.resume()
     machine.vm.powerOff()
     #expect(second.wait()?.failure == nil)
+    #expect(!machine.vm.stopTrace())
   }
 }

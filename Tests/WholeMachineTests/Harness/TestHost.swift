@@ -221,6 +221,16 @@ final class TestHost {
     return pid_t(pid)
   }
 
+  /// The processes of this host that have a word in their command line.
+  func processes(_ word: String) throws -> Set<pid_t> {
+    let all = try FileManager.default.contentsOfDirectory(atPath: "/proc").compactMap { pid_t($0) }
+    func holds(_ process: pid_t, _ file: String, _ text: String) -> Bool {
+      let bytes = FileManager.default.contents(atPath: "/proc/\(process)/\(file)") ?? Data()
+      return bytes.split(separator: 0).contains { String(decoding: $0, as: UTF8.self) == text }
+    }
+    return Set(all.filter { holds($0, "cmdline", word) && holds($0, "environ", "VMCTL_HOME=\(home)") })
+  }
+
   /// kill -9 of the machine's process.
   func killMachine(_ name: String) throws {
     guard let pid = processID(name) else { throw Failure("\(name) has no process") }

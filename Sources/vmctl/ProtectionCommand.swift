@@ -1,0 +1,106 @@
+import Foundation
+import Management
+
+/// Protects a machine for as long as its command stays: shows how it stands, starts what asks the witness anew when that has
+/// ended, and looks for a backup again that was lost.
+final class ProtectionCommand: @unchecked Sendable {
+  /// Seconds between two looks for a backup.
+  private static let pause = 3.0
+  private let entry: VMEntry
+  private let place: WitnessPlace
+  private let wish: ProtectionRequest
+  private let line = ProgressLine()
+  /// What was shown last.
+  private var shown: String?
+  private var hasBeenProtected = false
+
+  private let condition = NSCondition()
+  // Guarded by `condition`.
+  private var isStopped = false
+  private var client: ControlClient?
+
+  init(_ entry: VMEntry, _ place: WitnessPlace, _ wish: ProtectionRequest) {
+    (self.entry, self.place, self.wish) = (entry, place, wish)
+  }
+
+  /// Ends it. From any thread.
+  func stop() {
+    condition.withLock {
+      isStopped = true
+      try? client?.post(ControlRequest(.cancel))
+      condition.broadcast()
+    }
+  }
+
+  /// - Parameter once: a backup that is lost is not looked for.
+  /// - Returns: what to tell people.
+  /// - Throws: `ManagementError` with why there is no protection any more, or none to begin with.
+  func run(once: Bool) throws -> String {
+    var problem: String?
+    while true {
+      do {
+        return try protect()
+      } catch {
+        line.finish()
+        guard hasBeenProtected, !once else { throw error }
+        let state = try entry.folder.currentStatus().state
+        guard state.isLive else { throw state == .aborted ? hasDied : error }
+        let text = ManagementError.text(for: error)
+        if text != problem { Terminal.error("\(text)\nlooking for the backup until it is there again; ^C ends that") }
+        problem = text
+        shown = nil
+        if isStopped(withinSeconds: Self.pause) { return "the machine goes on here, without protection" }
+      }
+    }
+  }
+
+  private var hasDied: ManagementError {
+    ManagementError(
+      "the machine's process on this host has ended without a word; the backup at \(wish.target.host) goes on with the machine "
+        + "when the witness gives it the machine",
+      remedy: "see vmctl showvminfo there")
+  }
+
+  private func isStopped(withinSeconds seconds: Double) -> Bool {
+    condition.withLock {
+      let end = Date(timeIntervalSinceNow: seconds)
+      while !isStopped, condition.wait(until: end) {}
+      return isStopped
+    }
+  }
+
+  /// Until there is no protection any more.
+  private func protect() throws -> String {
+    let client = try ControlClient(entry)
+    if place != .none { try entry.passWitness(place) }
+    condition.withLock { self.client = client }
+    defer { condition.withLock { self.client = nil } }
+    var request = ControlRequest(.protect)
+    request.protection = wish
+    let reply = try client.request(request) { reply in
+      show(reply)
+      // Who wanted the end before there was somebody to tell it.
+      if condition.withLock({ isStopped }) { try? client.post(ControlRequest(.cancel)) }
+    }
+    line.finish()
+    return reply.text ?? "done"
+  }
+
+  private func show(_ reply: ControlReply) {
+    guard let protection = reply.protection else { return }
+    if protection.hasLostWitness {
+      do {
+        try entry.passWitness(place)
+      } catch {
+        line.finish()
+        Terminal.error(
+          "the process that asks the witness has ended, and no other can be had: \(ManagementError.text(for: error))")
+      }
+    }
+    let state = protection.state.rawValue
+    if case .protected = protection.state { hasBeenProtected = true }
+    // In a file a line for each change is enough of something that stays for weeks.
+    if Terminal.errorIsTerminal || state != shown { line.show(protection.summary, isUrgent: true) }
+    shown = state
+  }
+}
