@@ -198,7 +198,6 @@ final class NetworkEndpoint: Sendable {
 
   /// From now on frames move. What the host does not give a machine that has come is told in the log.
   func connect(_ vm: VirtualMachine) {
-    trace.connect(vm, slot: slot)
     // A machine that has come has brought its own idea of that.
     vm.setNetworkCarrier(slot: slot, isCableConnected)
     guard let link, let pipe = vm.connectNetwork(slot: slot, to: link) else { return }
@@ -213,6 +212,9 @@ final class NetworkEndpoint: Sendable {
       }
     }
   }
+
+  /// Traces what a machine sends from its first frame on: one that comes announces itself before anybody has it.
+  func observe(_ vm: VirtualMachine) { trace.connect(vm, slot: slot) }
 
   /// Switches the trace on, to a file or to the one of before, or off.
   func setTrace(_ isOn: Bool) throws { try trace.set(isOn) }

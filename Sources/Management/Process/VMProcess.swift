@@ -242,6 +242,7 @@ public final class VMProcess: @unchecked Sendable {
       let console = endpoint.console
       vm.connectSerial(slot: console.slot) { console.output($0) }
     }
+    for network in networks { network.observe(vm) }
     return vm
   }
 

@@ -11,6 +11,18 @@ public enum ScreenProtocol {
   static let keyLimit = 64
   /// Bytes of text in one message.
   public static let textLimit = 2048
+  /// Bytes of a machine's name, or a place's.
+  private static let nameLimit = 1024
+  /// As much of a name as a message has, in whole characters.
+  static func name(_ text: String) -> String {
+    var (result, bytes) = (String.UnicodeScalarView(), 0)
+    for scalar in text.unicodeScalars {
+      bytes += UTF8.width(scalar)
+      if bytes > nameLimit { break }
+      result.append(scalar)
+    }
+    return String(result)
+  }
   /// Pixels of a picture: what is beyond is left out, whole lines at a time.
   static let pixelLimit = 4096 * 4096
 }
@@ -66,7 +78,7 @@ extension ScreenNews {
     case .greeting(let version, let machine):
       packet = PacketWriter(1)
       packet.add(version)
-      packet.add(Array(machine.utf8.prefix(1024)))
+      packet.add(Array(ScreenProtocol.name(machine).utf8))
     case .picture(let width, let height):
       packet = PacketWriter(2)
       packet.add(UInt16(width))
@@ -78,7 +90,7 @@ extension ScreenNews {
       }
     case .gone(let place):
       packet = PacketWriter(4)
-      packet.add(Array(place.utf8.prefix(1024)))
+      packet.add(Array(ScreenProtocol.name(place).utf8))
     }
     return packet.bytes
   }
@@ -89,7 +101,7 @@ extension ScreenNews {
     switch packet.byte() {
     case 1:
       guard let version = packet.number() else { return nil }
-      self = .greeting(version: version, machine: packet.text())
+      self = .greeting(version: version, machine: packet.name())
     case 2:
       guard let width = packet.number(), let height = packet.number(), packet.isEmpty else { return nil }
       guard width > 0, height > 0, Int(width) * Int(height) <= ScreenProtocol.pixelLimit else { return nil }
@@ -102,7 +114,7 @@ extension ScreenNews {
         rectangles.append(ScreenRectangle(x: Int(x), y: Int(y), width: Int(width), height: Int(height)))
       }
       self = .changes(rectangles)
-    case 4: self = .gone(packet.text())
+    case 4: self = .gone(packet.name())
     default: return nil
     }
   }
@@ -193,6 +205,6 @@ private struct PacketReader {
     return Array(bytes)
   }
 
-  /// What is left; bytes that are no UTF-8 are marked.
-  mutating func text() -> String { String(decoding: rest(), as: UTF8.self) }
+  /// The name that is left; bytes that are no UTF-8 are marked.
+  mutating func name() -> String { ScreenProtocol.name(String(decoding: rest(), as: UTF8.self)) }
 }
