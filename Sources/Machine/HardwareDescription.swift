@@ -62,7 +62,7 @@ public struct HardwareDescription: Codable, Equatable, Sendable {
     public var medium: MediumIdentity?
 
     /// Whether the guest can write to it.
-    public var isWritten: Bool { kind != .dvddrive && mode == .normal }
+    public var isWritten: Bool { kind.isWritten(mode) }
     /// Where it is.
     public var place: Place { Place(bus: bus, port: port, device: device) }
 

@@ -74,6 +74,9 @@ public struct MachineConfiguration: Codable, Equatable, Sendable {
     uarts.map { ($0.slot, $0.mode) } + (virtioConsole ? [(Self.virtioConsoleSlot, virtioConsoleMode)] : [])
   }
 
+  /// Whether there is a floppy controller, with its ports and its interrupt.
+  public var hasFloppyController: Bool { storageControllers.contains { $0.bus == .floppy } }
+
   /// The NE2000s on the ISA bus, in order, with the ports and interrupts that they have.
   public var isaAdapters: [(slot: Int, ioBase: UInt16, irq: Int)] {
     zip(networkAdapters.filter { $0.model == .ne2000ISA }, NetworkAdapter.isaPlaces).map {
@@ -183,6 +186,8 @@ public struct MachineConfiguration: Codable, Equatable, Sendable {
       case hdd, dvddrive, fdd
       /// The drive may be empty, and its medium changes while the machine runs.
       public var isRemovable: Bool { self != .hdd }
+      /// Whether the guest can write to what is in it.
+      func isWritten(_ mode: Mode) -> Bool { self != .dvddrive && mode == .normal }
     }
     /// Whether the guest may write.
     public enum Mode: String, Codable, CaseIterable, Sendable { case normal, readonly }
@@ -201,7 +206,7 @@ public struct MachineConfiguration: Codable, Equatable, Sendable {
     /// Formats of images.
     public typealias Format = ImageFormat
     /// Whether the guest can write to what is in it.
-    public var isWritten: Bool { kind != .dvddrive && mode == .normal }
+    public var isWritten: Bool { kind.isWritten(mode) }
     /// A drive at a place; without a medium it is empty.
     public init(port: Int, device: Int, kind: Kind, medium: String?, mode: Mode = .normal, format: Format? = nil) {
       self.port = port

@@ -104,33 +104,42 @@ extension VirtualMachine {
     at place: HardwareDescription.StorageSlot.Place, to disc: (any DiskImage)?, force: Bool
   ) throws {
     try lock.withLock {
-      if place.bus == .floppy { return try changeFloppy(at: place, to: disc) }
-      guard let drive = board.drive(at: place), drive.isCDROM else { throw MachineError.noDiscDrive }
-      // What the guest reads of the old disc comes before.
+      let drive = try removableDrive(at: place, for: disc)
+      // What the guest reads of the old disc, or writes to it, comes before.
       board.disks.drain()
-      guard force || !drive.isLocked else { throw MachineError.trayLocked }
-      try media.exchange(board.media.first { $0.slot.place == place }?.image, for: disc)
-      if let disc { drive.insert(disc, force: true) } else { drive.eject(force: true) }
-      board.note(disc, at: place)
+      if case .cdrom(let drive) = drive, drive.isLocked, !force { throw MachineError.trayLocked }
+      let image = disc.map { board.prepare($0) }
+      try media.exchange(board.media.first { $0.slot.place == place }?.image, for: image)
+      switch drive {
+      case .cdrom(let drive):
+        if let image { drive.insert(image, force: true) } else { drive.eject(force: true) }
+      case .floppy(let controller): controller.change(place.device, to: image)
+      }
+      board.note(image, at: place)
     }
   }
 
-  /// With the lock held.
-  private func changeFloppy(
-    at place: HardwareDescription.StorageSlot.Place, to disk: (any DiskImage)?
-  ) throws {
+  private enum RemovableDrive {
+    case cdrom(IDEDrive)
+    case floppy(FloppyController)
+  }
+
+  /// - Throws: `MachineError` when there is none, or it takes no disc of this size.
+  private func removableDrive(
+    at place: HardwareDescription.StorageSlot.Place, for disc: (any DiskImage)?
+  ) throws -> RemovableDrive {
+    guard place.bus == .floppy else {
+      guard let drive = board.drive(at: place), drive.isCDROM else { throw MachineError.noDiscDrive }
+      return .cdrom(drive)
+    }
     guard let controller = board.floppy, let model = controller.model(of: place.device) else {
       throw MachineError.noDiscDrive
     }
-    if let disk, FloppyFormat(bytes: disk.size).map({ model.takes($0) }) != true {
+    if let disc, FloppyFormat(bytes: disc.size).map({ model.takes($0) }) != true {
       let sizes = FloppyFormat.all.filter { model.takes($0) }.map(\.label)
-      throw MachineError.floppySize(path: disk.path, bytes: disk.size, sizes: sizes)
+      throw MachineError.floppySize(path: disc.path, bytes: disc.size, sizes: sizes)
     }
-    board.disks.drain()
-    let image = disk.map { board.prepare($0) }
-    try media.exchange(board.media.first { $0.slot.place == place }?.image, for: image)
-    controller.change(place.device, to: image)
-    board.note(image, at: place)
+    return .floppy(controller)
   }
 
   /// After `loadState`: the discs in these drives are not those that the guest knows, or there are none any more.

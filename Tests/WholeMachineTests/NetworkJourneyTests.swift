@@ -6,8 +6,6 @@ import Testing
   .enabled(if: Guests.hasNetworkGuest, "needs the network guest: run scripts/build-network-guest"),
   .enabled(if: NetworkLab.obstacle == nil, "\(NetworkLab.obstacle ?? "")"), .serialized)
 struct NetworkJourneyTests {
-  private static let address = "192.0.2.9"
-
   /// A card, its driver, how many bytes are to come back between two journeys, and how many journeys there are.
   struct Traveller: Sendable, CustomTestStringConvertible {
     let card: String
@@ -41,50 +39,27 @@ struct NetworkJourneyTests {
     arguments: travellers)
   func journey(_ traveller: Traveller) throws {
     let (card, driver, enough) = (traveller.card, traveller.driver, traveller.enough)
-    let words = "card=\(driver) address=\(Self.address)/24 gateway=\(NetworkLab.peer) shell"
-    let hosts = try TwoHosts(
-      memory: 160,
-      [
-        "--kernel", Guests.kernel("network-amd64"), "--initrd", Guests.folder("network-amd64") + "/initrd", "--append",
-        "console=ttyS0 quiet \(words)", "--uart1", "0x3F8", "4", "--uart-mode1", "tcpserver", "0", "--nic1", "bridged",
-        "--bridge-adapter1", "tap0", "--nic-type1", card, "--teleporter-password", "secret",
-      ])
-    try hosts.b.modify("box", ["--mac-address1", try #require(try hosts.a.fact("box", "macaddress1"))])
-    let lab = try NetworkLab(folder: hosts.shared, faults: .init(delay: 0.1, jitter: 0.2))
-    defer { lab.wire.stop() }
-    let places = [(hosts.a, lab.hosts[0]), (hosts.b, lab.hosts[1])]
-    for (index, place) in places.enumerated() {
-      try place.0.modify("box", ["--teleporter-address", NetworkLab.addresses[index]])
-    }
-
-    let console = try lab.hosts[0].run {
-      try hosts.start(hosts.a)
-      return try hosts.a.console("box")
-    }
-    try console.expect("network-ready", within: 240)
-    try console.expect("guest# ")
-    try console.shell("exchange serve 5300 >/dev/null 2>&1 &")
-    let (session, bulk) = try lab.hosts[0].run {
-      (try EchoConnection(Self.address, 5300), try EchoStream(Self.address, 5300))
-    }
-    defer { bulk.cut() }
+    let machine = try BridgedMachine(card: card, driver: driver, faults: .init(delay: 0.1, jitter: 0.2))
+    defer { machine.end() }
+    let (hosts, lab, places, session, bulk) = (
+      machine.hosts, machine.lab, machine.places, machine.session, machine.bulk
+    )
     try session.exchange("before")
     let tools = try lab.hosts[0].run {
-      try Visitors(Self.address, folder: hosts.shared, console, isWhole: card == "virtio")
+      try Visitors(BridgedMachine.address, folder: hosts.shared, machine.console, isWhole: card == "virtio")
     }
     func expectAlive(_ word: String) throws {
       try session.exchange(word)
-      let before = bulk.received
-      try poll("more of the stream", within: 240) { bulk.received >= before + enough ? () : nil }
+      try machine.awaitStream(enough)
       try tools.expectAlive(word)
     }
     try expectAlive("at home")
     for hop in 0..<traveller.hops {
       let (from, to) = (hop & 1, 1 - hop & 1)
-      let port = try places[to].1.run { try hosts.await(places[to].0) }
-      let child = try places[from].1.run {
+      let port = try places[to].namespace.run { try hosts.await(places[to].host) }
+      let child = try places[from].namespace.run {
         try hosts.send(
-          places[from].0, to: port, ["--host", NetworkLab.addresses[to], "--password", "secret"])
+          places[from].host, to: port, ["--host", NetworkLab.addresses[to], "--password", "secret"])
       }
       guard try child.wait() == 0 else { throw Failure("teleport \(hop): \(child.errors)") }
       try expectAlive("hop \(hop)")

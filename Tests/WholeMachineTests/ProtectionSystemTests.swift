@@ -23,16 +23,8 @@ import Testing
     _ from: TestHost, to port: Int, _ witness: String, _ options: [String] = ["-i", "50"]
   ) throws -> Child {
     let child = try from.begin(["remus", "box", "127.0.0.1", "-p", String(port), "--witness", witness] + options)
-    try waitUntilProtected(from, child)
+    try from.waitUntilProtected("box", by: child)
     return child
-  }
-
-  private func waitUntilProtected(_ from: TestHost, _ child: Child) throws {
-    try poll("protection") { () -> Void? in
-      guard child.isRunning else { throw Failure("remus: \(child.output)\(child.errors)") }
-      guard try from.fact("box", "ReplicationState") == "protected" else { return nil }
-      return try from.fact("box", "ReplicationEpoch").flatMap(Int.init) ?? 0 > 3 ? () : nil
-    }
   }
 
   private func expectGoesOn(_ host: TestHost, after number: Int) throws {
@@ -175,7 +167,7 @@ import Testing
     #expect(try hosts.a.state("box") == "running" && child.isRunning)
     try hosts.b.modify("box", ["--teleporter-port", String(port)])
     try hosts.start(hosts.b, Self.patient)
-    try waitUntilProtected(hosts.a, child)
+    try hosts.a.waitUntilProtected("box", by: child)
     let seen = try #require(hosts.a.heartbeats("box").last)
     try hosts.a.killMachine("box")
     try expectGoesOn(hosts.b, after: seen)
@@ -244,63 +236,30 @@ import Testing
   .enabled(if: Guests.hasNetworkGuest, "needs the network guest: run scripts/build-network-guest"),
   .enabled(if: NetworkLab.obstacle == nil, "\(NetworkLab.obstacle ?? "")"), .serialized)
 struct ProtectedConnectionTests {
-  private static let address = "192.0.2.9"
-
   @Test("connections of a protected machine, echoing all the time, live on when its host is killed, byte by byte")
   func connections() throws {
-    let words = "card=virtio_net address=\(Self.address)/24 gateway=\(NetworkLab.peer) shell"
-    let hosts = try TwoHosts(
-      memory: 160,
-      [
-        "--kernel", Guests.kernel("network-amd64"), "--initrd", Guests.folder("network-amd64") + "/initrd", "--append",
-        "console=ttyS0 quiet \(words)", "--uart1", "0x3F8", "4", "--uart-mode1", "tcpserver", "0", "--nic1", "bridged",
-        "--bridge-adapter1", "tap0", "--nic-type1", "virtio", "--teleporter-password", "secret",
-      ])
-    try hosts.b.modify("box", ["--mac-address1", try #require(try hosts.a.fact("box", "macaddress1"))])
-    let lab = try NetworkLab(folder: hosts.shared)
-    defer { lab.wire.stop() }
-    let places = [(hosts.a, lab.hosts[0]), (hosts.b, lab.hosts[1])]
-    for (index, place) in places.enumerated() {
-      try place.0.modify("box", ["--teleporter-address", NetworkLab.addresses[index]])
-    }
     let patience = ["VMCTL_TELEPORT_PATIENCE": "60000"]
-    let console = try lab.hosts[0].run {
-      try hosts.start(hosts.a, patience)
-      return try hosts.a.console("box")
-    }
-    try console.expect("network-ready", within: 240)
-    try console.expect("guest# ")
-    try console.shell("exchange serve 5300 >/dev/null 2>&1 &")
-    let (session, bulk) = try lab.hosts[0].run {
-      (try EchoConnection(Self.address, 5300), try EchoStream(Self.address, 5300))
-    }
-    defer { bulk.cut() }
+    let machine = try BridgedMachine(card: "virtio", driver: "virtio_net", patience)
+    defer { machine.end() }
+    let (hosts, places, session, bulk) = (machine.hosts, machine.places, machine.session, machine.bulk)
     try session.exchange("unprotected")
     let secret = try hosts.a.write("secret", Array("secret\n".utf8))
     for (round, from) in [0, 1].enumerated() {
       let to = 1 - from
-      let port = try places[to].1.run { try hosts.await(places[to].0, [], patience) }
-      let child = try places[from].1.run {
-        try places[from].0.begin([
+      let port = try places[to].namespace.run { try hosts.await(places[to].host, [], patience) }
+      let child = try places[from].namespace.run {
+        try places[from].host.begin([
           "remus", "box", NetworkLab.addresses[to], "-p", String(port), "--passwordfile", secret, "-i", "50",
           "--witness",
           "file:\(hosts.shared)/witness",
         ])
       }
-      try poll("protection") { () -> Void? in
-        guard child.isRunning else { throw Failure("remus: \(child.errors)") }
-        // What it was as the backup stands there until then.
-        guard try places[from].0.fact("box", "ReplicationRole") == "primary",
-          try places[from].0.fact("box", "ReplicationState") == "protected"
-        else { return nil }
-        return try places[from].0.fact("box", "ReplicationEpoch").flatMap(Int.init) ?? 0 > 3 ? () : nil
-      }
+      try places[from].host.waitUntilProtected("box", by: child)
       try session.exchange("protected \(round)")
-      let before = bulk.received
-      try poll("more of the stream", within: 240) { bulk.received >= before + 100_000 ? () : nil }
+      try machine.awaitStream(100_000)
       let died = bulk.received
-      try places[from].0.killMachine("box")
-      try places[to].0.waitForState("box", "running")
+      try places[from].host.killMachine("box")
+      try places[to].host.waitForState("box", "running")
       try session.exchange("taken over \(round)")
       try poll("more of the stream after it", within: 240) { bulk.received >= died + 100_000 ? () : nil }
       _ = try child.wait()

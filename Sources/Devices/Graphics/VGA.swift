@@ -252,9 +252,7 @@ public final class VGA: PCIDevice, Device, PortIO, MemoryMappedIO {
     let page = 4096
     var end = vramSize
     while end > 0 {
-      let last = UnsafeRawPointer(vram) + (end - page)
-      // A page that equals itself shifted by eight bytes repeats its first eight bytes.
-      guard last.load(as: UInt64.self) == 0, memcmp(last, last + 8, page - 8) == 0 else { break }
+      guard UnsafeRawBufferPointer(start: vram + (end - page), count: page).isZero else { break }
       end -= page
     }
     return end

@@ -71,7 +71,7 @@ enum BootItems {
   ) {
     let board = DSDT.Board(
       cpus: configuration.cpus, uarts: configuration.uarts.map { ($0.slot, $0.ioBase, $0.irq) },
-      ethernet: configuration.isaAdapters, hasFloppy: configuration.storageControllers.contains { $0.bus == .floppy },
+      ethernet: configuration.isaAdapters, hasFloppy: configuration.hasFloppyController,
       hasHPET: configuration.hpet,
       panicPort: configuration.pvpanic ? PVPanic.port : nil,
       pciMemoryStart: memory.lowSize <= 0x8000_0000 ? 0x8000_0000 : 0xC000_0000)

@@ -75,9 +75,8 @@ final class StoragePart: BoardPart {
     let disks = virtio.sorted { $0.key < $1.key }
     self.virtio = disks.map(\.value)
     for (port, disk) in disks { pci.bus.attach(disk, slot: Self.firstVirtioSlot + port) }
-    let hasFloppies = bench.configuration.storageControllers.contains { $0.bus == .floppy }
     floppy =
-      hasFloppies
+      bench.configuration.hasFloppyController
       ? FloppyController(
         drives: floppies, ports: bench.ports, dma: platform.dma, line: interrupts.wires.line(6), worker: worker) : nil
   }

@@ -6,25 +6,14 @@ import Machine
 /// may open none.
 struct DiscRequest: Codable, Sendable {
   var controller: String
-  var port: Int
-  var device: Int
-  /// Of the disc; nil: the drive becomes empty.
-  var path: String?
-  var isRaw: Bool
+  /// The drive with its new disc, or empty.
+  var attachment: MachineConfiguration.Attachment
   /// Also when the guest has locked the tray.
   var force: Bool
-  /// nil: a CD-ROM drive.
-  var kind: MachineConfiguration.Attachment.Kind?
-  /// Of a floppy disk.
-  var mode: MachineConfiguration.Attachment.Mode?
 
   var place: HardwareDescription.StorageSlot.Place {
-    .init(bus: kind == .fdd ? .floppy : .ide, port: port, device: device)
-  }
-  var attachment: MachineConfiguration.Attachment {
     .init(
-      port: port, device: device, kind: kind ?? .dvddrive, medium: path, mode: mode ?? .normal,
-      format: isRaw ? .raw : nil)
+      bus: attachment.kind == .fdd ? .floppy : .ide, port: attachment.port, device: attachment.device)
   }
 }
 
@@ -35,9 +24,7 @@ extension VMEntry {
   public func changeDisc(
     controller: String, to attachment: MachineConfiguration.Attachment, force: Bool
   ) throws {
-    let request = DiscRequest(
-      controller: controller, port: attachment.port, device: attachment.device, path: attachment.medium,
-      isRaw: attachment.format == .raw, force: force, kind: attachment.kind, mode: attachment.mode)
+    let request = DiscRequest(controller: controller, attachment: attachment, force: force)
     var descriptor: Int32?
     defer { if let descriptor { close(descriptor) } }
     if let path = attachment.medium {
@@ -63,19 +50,20 @@ extension VMProcess {
     var disc: RawImage?
     if let descriptor {
       disc = try RawImage(
-        descriptor: descriptor, path: request.path ?? "", readOnly: !attachment.isWritten, insists: request.isRaw)
+        descriptor: descriptor, path: attachment.medium ?? "", readOnly: !attachment.isWritten,
+        insists: attachment.format == .raw)
     }
     try step("given another disc", from: [.running, .paused], to: nil) {
       try $0.changeDisc(at: request.place, to: disc, force: request.force)
     }
-    let told = "\(request.controller) \(request.port) \(request.device): \(request.path ?? "none")"
+    let told = "\(request.controller) \(attachment.port) \(attachment.device): \(attachment.medium ?? "none")"
     logger.info("the disc in \(told)")
     news.publish(MachineNews(.disc, machine: entry.name, text: told))
     do {
       try folder.whileEditing {
         var definition = try folder.readDefinition(checkingHost: false)
         try definition.hardware.attach(
-          attachment, controller: request.controller, port: request.port, device: request.device)
+          attachment, controller: request.controller, port: attachment.port, device: attachment.device)
         try folder.change(to: definition)
       }
     } catch {

@@ -93,7 +93,7 @@ public enum HardwareLimits {
   /// Ports and interrupts of the ISA bus belong to one device each.
   private static func isaProblems(_ hardware: MachineConfiguration) -> [DefinitionProblem] {
     var problems: [DefinitionProblem] = []
-    if hardware.storageControllers.contains(where: { $0.bus == .floppy }) {
+    if hardware.hasFloppyController {
       for (index, uart) in hardware.uarts.enumerated() where uart.irq == 6 || uart.ioBase == 0x3F0 {
         problems.append(
           DefinitionProblem(

@@ -9,6 +9,7 @@ final class WitnessClient: @unchecked Sendable {
   private let lock = NSLock()
   // Guarded by `lock`.
   private var socket: Int32
+  private var framer = LineFramer()
   private var number: UInt64 = 0
   private let own: String
   private let name: String
@@ -29,7 +30,7 @@ final class WitnessClient: @unchecked Sendable {
     UnixSocket.setPatience(new, seconds: Self.patience)
     lock.withLock {
       close(socket)
-      socket = new
+      (socket, framer) = (new, LineFramer())
     }
   }
 
@@ -56,38 +57,24 @@ final class WitnessClient: @unchecked Sendable {
         (try? Files.writeAll(socket, Array(bytes) + [10], path: "the witness's process")) != nil
       else { return .unreachable("its process has ended") }
       let end = ContinuousClock.now + .seconds(Self.patience)
+      var chunk = [UInt8](repeating: 0, count: 4096)
       while ContinuousClock.now < end {
-        let line: [UInt8]
-        switch readLine() {
-        case .success(let bytes): line = bytes
-        case .failure(let why): return .unreachable(why.text)
+        let count = read(socket, &chunk, chunk.count)
+        if count < 0 && errno == EINTR { continue }
+        guard count >= 0 else { break }
+        guard count > 0, let lines = try? framer.feed(chunk[..<count]) else {
+          return .unreachable("its process has ended")
         }
-        guard let reply = try? JSONDecoder().decode(WitnessReply.self, from: Data(line)) else {
-          return .unreachable("its process says nothing that can be understood")
+        for line in lines {
+          guard let reply = try? JSONDecoder().decode(WitnessReply.self, from: Data(line)) else {
+            return .unreachable("its process says nothing that can be understood")
+          }
+          // What was asked before, and given up, is answered late.
+          if reply.number == number { return reply.answer }
         }
-        // What was asked before, and given up, is answered late.
-        if reply.number == number { return reply.answer }
       }
       return .unreachable("its process does not answer")
     }
-  }
-
-  private struct Silence: Error { var text: String }
-
-  /// With the lock held.
-  private func readLine() -> Result<[UInt8], Silence> {
-    var line: [UInt8] = []
-    var byte: UInt8 = 0
-    while line.count < LineFramer.limit {
-      let count = read(socket, &byte, 1)
-      if count < 0 && errno == EINTR { continue }
-      guard count == 1 else {
-        return .failure(Silence(text: count == 0 ? "its process has ended" : "its process does not answer"))
-      }
-      if byte == 10 { return .success(line) }
-      line.append(byte)
-    }
-    return .failure(Silence(text: "its process says too much"))
   }
 
   /// - Parameter machine: its UUID on its primary host; nil: that is this one.

@@ -94,7 +94,7 @@ extension MachineConfiguration {
   /// The disks that the guest writes, with their drives.
   var writtenDisks: [(disk: Attachment, place: HardwareDescription.StorageSlot.Place)] {
     storageControllers.flatMap { controller in
-      controller.attachments.filter { $0.kind == .hdd && $0.mode == .normal && $0.medium != nil }.map {
+      controller.attachments.filter { $0.kind == .hdd && $0.isWritten && $0.medium != nil }.map {
         ($0, .init(bus: controller.bus, port: $0.port, device: $0.device))
       }
     }

@@ -44,8 +44,7 @@ enum EpochContents {
   }
 
   static func encode(disk: Int, at offset: UInt64, _ bytes: [UInt8]) throws -> [UInt8] {
-    let isZero = bytes.allSatisfy { $0 == 0 }
-    if isZero { return encode(disk: disk, zerosAt: offset, count: UInt64(bytes.count)) }
+    if bytes.withUnsafeBytes(\.isZero) { return encode(disk: disk, zerosAt: offset, count: UInt64(bytes.count)) }
     var writer = header(disk, 1, offset, UInt64(bytes.count))
     let compressed = try bytes.withUnsafeBytes { bytes in
       Result { () throws(SavedStateError) in try ZstdCompressor(level: 1).compress(bytes) }

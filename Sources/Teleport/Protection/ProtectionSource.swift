@@ -506,12 +506,12 @@ public final class ProtectionSource: @unchecked Sendable {
     let isNew = progress.state != state
     progress.state = state
     progress.heldBytes = machine.heldBytes
-    progress.hasLostWitness = !witness.isThere()
     progress.bytes = (link?.bytesSent ?? 0) + droppedBytes
     guard isNew || lastReport.milliseconds >= 200 else { return }
     let seconds = lastReport.lap() / 1000
     if seconds > 0 { progress.bytesPerSecond = Double(progress.bytes - min(reportedBytes, progress.bytes)) / seconds }
     reportedBytes = progress.bytes
+    progress.hasLostWitness = !witness.isThere()
     onProgress(progress)
   }
 }

@@ -83,9 +83,7 @@ extension TargetSession {
     while offset < disk.size {
       let count = Int(min(1 << 20, disk.size - offset))
       let bytes = try machine.readDisk(at: disk.place, offset: offset, count: count)
-      guard bytes.withUnsafeBytes({ $0[0] == 0 && memcmp($0.baseAddress!, $0.baseAddress! + 1, count - 1) == 0 }) else {
-        return false
-      }
+      guard bytes.withUnsafeBytes(\.isZero) else { return false }
       offset += UInt64(count)
     }
     return true

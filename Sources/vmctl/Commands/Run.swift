@@ -68,7 +68,9 @@ struct Run: ParsableCommand {
   }
 
   /// IDE's places of disks; a CD is the second channel's master, where BIOSes and guests look for it.
-  private static let places = [(port: 0, device: 0), (port: 0, device: 1), (port: 1, device: 1)]
+  private static let places: [HardwareDescription.StorageSlot.Place] = [
+    .init(bus: .ide, port: 0, device: 0), .init(bus: .ide, port: 0, device: 1), .init(bus: .ide, port: 1, device: 1),
+  ]
 
   func run() throws {
     let (definition, snapshots) = try definition()
@@ -165,9 +167,7 @@ struct Run: ParsableCommand {
         attachment, controller: controller, port: place.port, device: place.device)
       if use == "snapshot" { snapshots.append(place) }
     }
-    for (file, place) in zip(disk, Self.places) {
-      try attach(file, .hdd, .init(bus: .ide, port: place.port, device: place.device))
-    }
+    for (file, place) in zip(disk, Self.places) { try attach(file, .hdd, place) }
     if let cdrom { try attach(cdrom, .dvddrive, .init(bus: .ide, port: 1, device: 0)) }
     for (device, file) in [fda, fdb].enumerated() {
       if let file { try attach(file, .fdd, .init(bus: .floppy, port: 0, device: device)) }

@@ -221,6 +221,18 @@ final class TestHost {
     return pid_t(pid)
   }
 
+  /// Returns when a machine that runs here is protected by a `vmctl remus`, and its backup has some checkpoints.
+  func waitUntilProtected(_ name: String, by remus: Child) throws {
+    try poll("protection") { () -> Void? in
+      guard remus.isRunning else { throw Failure("remus: \(remus.output)\(remus.errors)") }
+      // What it was as the backup stands there until then.
+      guard try fact(name, "ReplicationRole") == "primary", try fact(name, "ReplicationState") == "protected" else {
+        return nil
+      }
+      return try fact(name, "ReplicationEpoch").flatMap(Int.init) ?? 0 > 3 ? () : nil
+    }
+  }
+
   /// The processes of this host that have a word in their command line.
   func processes(_ word: String) throws -> Set<pid_t> {
     let all = try FileManager.default.contentsOfDirectory(atPath: "/proc").compactMap { pid_t($0) }
