@@ -142,6 +142,23 @@ final class Connection {
     return code == 0 && isOwnEcho ? ECONNREFUSED : code
   }
 
+  /// The other side's address in numbers; nil: it has gone.
+  var remoteHost: String? {
+    var storage = sockaddr_storage()
+    var length = socklen_t(MemoryLayout<sockaddr_storage>.size)
+    var text = [CChar](repeating: 0, count: 64)
+    let status = withUnsafeMutablePointer(to: &storage) {
+      $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+        getpeername(descriptor, $0, &length) == 0
+          ? getnameinfo($0, length, &text, socklen_t(text.count), nil, 0, NI_NUMERICHOST) : -1
+      }
+    }
+    guard status == 0 else { return nil }
+    let name = String(decoding: text.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    // IPv4 in IPv6 is the former (RFC 4291, 2.5.5.2).
+    return name.hasPrefix("::ffff:") && name.contains(".") ? String(name.dropFirst(7)) : name
+  }
+
   /// A socket that seeks a free port of its own host may find itself.
   private var isOwnEcho: Bool {
     func name(_ of: (Int32, UnsafeMutablePointer<sockaddr>, UnsafeMutablePointer<socklen_t>) -> Int32) -> [UInt8] {

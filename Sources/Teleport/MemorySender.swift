@@ -11,7 +11,8 @@ final class MemorySender {
   private let encoder = PageChunkEncoder()
   let ledger: PageLedger
   var progress = TeleportProgress()
-  private let report: (TeleportProgress) -> Void
+  /// Is told how far it is.
+  var report: (TeleportProgress) -> Void
   /// Called once, about a second before the first time that all of memory has crossed.
   var nearlyDone: (() -> Void)?
   private let clock: Stopwatch

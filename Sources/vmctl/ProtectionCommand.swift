@@ -49,7 +49,11 @@ final class ProtectionCommand: @unchecked Sendable {
         if text != problem { Terminal.error("\(text)\nlooking for the backup until it is there again; ^C ends that") }
         problem = text
         shown = nil
-        if isStopped(withinSeconds: Self.pause) { return "the machine goes on here, without protection" }
+        if isStopped(withinSeconds: Self.pause) {
+          // Nobody looks for it any more.
+          _ = try? ControlClient(entry).request(ControlRequest(.unprotect))
+          return "the machine goes on here, without protection"
+        }
       }
     }
   }
@@ -77,6 +81,7 @@ final class ProtectionCommand: @unchecked Sendable {
     defer { condition.withLock { self.client = nil } }
     var request = ControlRequest(.protect)
     request.protection = wish
+    request.protection?.isRenewal = hasBeenProtected
     let reply = try client.request(request) { reply in
       show(reply)
       // Who wanted the end before there was somebody to tell it.

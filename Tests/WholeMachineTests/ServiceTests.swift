@@ -213,7 +213,7 @@ import Testing
       Self.prelude + """
         vmctl createvm --name box --memory 256 >/dev/null
         vmctl modifyvm box --kernel /lab/vmlinuz --initrd /lab/initrd --append 'console=ttyS0 quiet workload=0' \\
-          --uart1 0x3F8 4 --uart-mode1 tcpserver 0
+          --uart1 0x3F8 4 --uart-mode1 tcpserver 0 --console-record on
         vmctl service add box --stop-timeout 200 >/dev/null
         echo "new: $(vmctl service status box | grep '^Stop script')"
         sed -i '/^# TO CUSTOMIZE/d' $VMCTL_HOME/services/stop
@@ -225,6 +225,8 @@ import Testing
         vmctl service stop box
         echo "stopped: $(vmctl status box) $(unit box Result)"
         grep '^STOPPED box' /lab/alerts
+        # At the beginning of a line: what was typed is in the record, too.
+        echo "unmounted: $(grep -c '^unmounted' $VMCTL_HOME/machines/box/console1.log)"
         # A script that fails: the time-out ends the machine.
         printf '#!/bin/sh\\necho cannot log in; exit 3\\n' >/lab/stop; chmod +x /lab/stop
         vmctl service add box --stop-script /lab/stop --stop-timeout 1 >/dev/null
@@ -244,7 +246,7 @@ import Testing
     for line in [
       "new: Stop script:     To customize", "no case: Stop script:     Case not set",
       "case: Stop script:     Using EXPECT",
-      "stopped: poweroff success", "failed stop: 1 poweroff", "refused: 1 0",
+      "stopped: poweroff success", "unmounted: 1", "failed stop: 1 poweroff", "refused: 1 0",
     ] {
       #expect(lines.contains(line), "\(line) in:\n\(output)")
     }

@@ -1060,7 +1060,7 @@ _vmctl_service_add() {
         '--stop-mode[What stops it where no script does.]:stop-mode:{__vmctl_complete "${___stop_mode[@]}"}'
         '*--after[A machine that starts before it and stops after it; may be repeated.]:machine:{__vmctl_custom_complete ---completion service add -- --after "${current_word_index}" "$(__vmctl_cursor_index_in_current_word)"}'
         '--offloads[What the host may leave to the taps of its network cards (segments, checksums; ethtool(8)) while it runs. off\: nothing; auto\: nothing, but for virtio cards; keep\: as it is.]:offloads:{__vmctl_complete "${___offloads[@]}"}'
-        '--log-alerts[Events of its log that are told by an alert, all of a minute in one\: those of this level and above.]:log-alerts:{__vmctl_complete "${___log_alerts[@]}"}'
+        '--log-alerts[Events of its log that are told by an alert, all of a minute in one\: those of this level and above. Without it those that have alerts of their own are (DISKERROR, UNPROTECTED, FAILEDOVER); off\: none.]:log-alerts:{__vmctl_complete "${___log_alerts[@]}"}'
         '--system[A service of the host; root'\''s machines are by themselves.]'
         '--user[A service of the user; others'\'' machines are by themselves.]'
         '--version[Show the version.]'

@@ -37,6 +37,7 @@ final class ControlSession: @unchecked Sendable {
   private let channel: any Channel
   private let lock = NSLock()
   private var cancelled = false
+  private var left = false
   private var onCancel: (@Sendable () -> Void)?
 
   init(channel: any Channel) { self.channel = channel }
@@ -74,6 +75,14 @@ final class ControlSession: @unchecked Sendable {
     lock.lock()
     onCancel = nil
     lock.unlock()
+  }
+
+  /// Whether the client has gone away and had not asked for the end before.
+  var hasLeft: Bool { lock.withLock { left } }
+
+  func leave() {
+    lock.withLock { left = !cancelled }
+    cancel()
   }
 
   func cancel() {
@@ -172,7 +181,7 @@ final class ControlHandler: ChannelInboundHandler, RemovableChannelHandler, @unc
   }
 
   func channelInactive(context: ChannelHandlerContext) {
-    session?.cancel()
+    session?.leave()
     context.fireChannelInactive()
   }
 

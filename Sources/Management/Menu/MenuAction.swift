@@ -11,6 +11,7 @@ enum MenuAction: Character, CaseIterable, Sendable {
   case record = "r"
   case details = "i"
   case teleport = "m"
+  case protection = "b"
   case savestate = "v"
   case leave = "q"
 
@@ -27,7 +28,8 @@ enum MenuAction: Character, CaseIterable, Sendable {
     case .record: "record"
     case .details: "details"
     case .teleport: "teleport"
-    case .savestate: "save state"
+    case .protection: "protect"
+    case .savestate: "save"
     case .leave: "leave"
     }
   }
@@ -35,7 +37,7 @@ enum MenuAction: Character, CaseIterable, Sendable {
   /// Whether it is about the machine that is chosen.
   var needsMachine: Bool { self != .add && self != .leave }
   /// What needs a process of the machine's.
-  var needsLife: Bool { [.stop, .console, .teleport, .savestate].contains(self) }
+  var needsLife: Bool { [.stop, .console, .teleport, .protection, .savestate].contains(self) }
   /// What is done beside the menu, one at a time.
   var isOperation: Bool { [.add, .remove, .start, .stop, .teleport, .savestate].contains(self) }
 }

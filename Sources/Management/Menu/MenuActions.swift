@@ -3,10 +3,10 @@ import Teleport
 
 /// What the menu does with machines, by the functions that commands have too.
 public final class MenuActions: @unchecked Sendable {
-  private let services: Services
+  let services: Services
   private let lock = NSLock()
-  /// Of the operation that can be ended half-way. Guarded by `lock`.
-  private var client: ControlClient?
+  /// Ends the operation that can be ended half-way. Guarded by `lock`.
+  private var canceller: (() -> Void)?
 
   /// The actions on a host's machines.
   public init(_ services: Services) { self.services = services }
@@ -36,11 +36,22 @@ public final class MenuActions: @unchecked Sendable {
       case .poweroff: return "\"\(name)\" is off"
       }
     case .teleport(let name, let wish): return try teleport(try services.registry.find(name), wish, progress)
+    case .protect(let name, let wish): return try protect(try services.registry.find(name), wish, progress)
+    case .unprotect(let name, let force):
+      return try unprotect(try services.registry.find(name), force: force, progress)
+    case .handOver(let name): return try handOver(try services.registry.find(name))
     }
   }
 
-  /// Ends a teleport that is under way; the machine runs on here.
-  public func cancel() { try? lock.withLock { client }?.post(ControlRequest(.cancel)) }
+  /// Ends a teleport that is under way, or the beginning of a protection; the machine runs on here.
+  public func cancel() { lock.withLock { canceller }?() }
+
+  /// - Parameter canceller: called from another thread.
+  func whileCancellable<T>(_ canceller: @escaping () -> Void, _ body: () throws -> T) rethrows -> T {
+    lock.withLock { self.canceller = canceller }
+    defer { lock.withLock { self.canceller = nil } }
+    return try body()
+  }
 
   private func add(_ addition: MenuOperation.Addition) throws -> String {
     let registry = services.registry
@@ -69,11 +80,11 @@ public final class MenuActions: @unchecked Sendable {
 
   private func teleport(_ entry: VMEntry, _ wish: TeleportRequest, _ progress: (String) -> Void) throws -> String {
     let client = try ControlClient(entry)
-    lock.withLock { self.client = client }
-    defer { lock.withLock { self.client = nil } }
     var request = ControlRequest(.teleport)
     request.teleport = wish
-    let reply = try client.request(request) { progress($0.progress ?? "") }
+    let reply = try whileCancellable({ try? client.post(ControlRequest(.cancel)) }) {
+      try client.request(request) { progress($0.progress ?? "") }
+    }
     return "\"\(entry.name)\" is teleported to \(wish.host)" + (reply.text.map { ", \($0)" } ?? "")
   }
 
@@ -110,6 +121,7 @@ public final class MenuActions: @unchecked Sendable {
           "\"\(name)\" has no such record: services' consoles are recorded while nobody is connected")
       }
       return Self.lines(text)
+    case .protection(let name): return try standing(try services.registry.find(name))
     }
   }
 }

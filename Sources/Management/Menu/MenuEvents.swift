@@ -24,15 +24,24 @@ public enum MenuReading: Equatable, Sendable {
   case log(String, Int)
   /// What its first console has said while nobody was connected, by the same numbers.
   case record(String, Int)
+  /// How its protection stands.
+  case protection(String)
 
   /// Whether there may be more of it at its end.
-  var grows: Bool { if case .details = self { false } else { true } }
+  var grows: Bool {
+    switch self {
+    case .details, .protection: false
+    case .log, .record: true
+    }
+  }
+  /// Whether it is another text a moment later.
+  var isLive: Bool { if case .protection = self { true } else { false } }
 
   /// The same of an earlier or later file; nil: there is none.
   func other(_ step: Int) -> MenuReading? {
     func known(_ index: Int) -> Int? { (0...RotatingFile.kept).contains(index + step) ? index + step : nil }
     switch self {
-    case .details: return nil
+    case .details, .protection: return nil
     case .log(let name, let index): return known(index).map { .log(name, $0) }
     case .record(let name, let index): return known(index).map { .record(name, $0) }
     }
@@ -103,6 +112,18 @@ public enum MenuOperation: Equatable, Sendable {
     public var stopMode: ServiceSettings.StopMode
   }
 
+  /// What the form of a protection says.
+  public struct Protection: Equatable, Sendable {
+    /// Where the backup waits.
+    public var host: String
+    /// On which port.
+    public var port: Int
+    /// As users write it (`WitnessPlace`).
+    public var witness: String
+    /// Whose first line is the backup's password; nil: it has none.
+    public var passwordFile: String?
+  }
+
   case add(Addition)
   /// The service goes, the machine stays.
   case removeService(String)
@@ -114,6 +135,11 @@ public enum MenuOperation: Equatable, Sendable {
   /// What a machine without a service is stopped by.
   case end(String, ServiceSettings.StopMode)
   case teleport(String, TeleportRequest)
+  case protect(String, Protection)
+  /// Its protection ends, and it goes on here; `force`: the other host does not run it, whatever the witness says.
+  case unprotect(String, force: Bool)
+  /// It goes on at the other of the two hosts.
+  case handOver(String)
 
   /// As the menu says it while it is done.
   var title: String {
@@ -125,18 +151,37 @@ public enum MenuOperation: Equatable, Sendable {
     case .stop(let name), .end(let name, .acpi), .end(let name, .poweroff): "stopping \"\(name)\""
     case .end(let name, .savestate): "saving \"\(name)\""
     case .teleport(let name, let wish): "teleporting \"\(name)\" to \(wish.host)"
+    case .protect(let name, let wish): "protecting \"\(name)\" by \(wish.host)"
+    case .unprotect(let name, _): "ending the protection of \"\(name)\""
+    case .handOver(let name): "handing \"\(name)\" over"
     }
   }
 
   /// Whether it may be ended half-way, with the machine as it was.
-  var canBeCancelled: Bool { if case .teleport = self { true } else { false } }
+  var canBeCancelled: Bool {
+    switch self {
+    case .teleport, .protect: true
+    default: false
+    }
+  }
+
+  /// What becomes of it when the menu is left.
+  var whenLeft: String {
+    switch self {
+    case .teleport: "It ends then, and the machine runs on here."
+    case .protect: "It goes on without the menu."
+    default: "It goes on as far as it can."
+    }
+  }
 }
 
 /// Something to decide, with an answer for each choice; the first loses nothing.
 public struct MenuQuestion: Equatable, Sendable {
   let text: String
-  let choices: [String]
-  let effects: [MenuEffect?]
+  var choices: [String]
+  var effects: [MenuEffect?]
+  /// What is filled in instead, by the choice's place.
+  var forms: [Int: MenuForm] = [:]
   var selected = 0
 
   /// - Parameter yes: what a yes is called.
@@ -161,6 +206,7 @@ public struct MenuText: Equatable, Sendable {
     case .log(let name, let index): "Log of \"\(name)\", \(index) before the present one"
     case .record(let name, 0): "Console of \"\(name)\" while nobody was connected"
     case .record(let name, let index): "Console of \"\(name)\", \(index) before the present record"
+    case .protection(let name): "Protection of \"\(name)\""
     }
   }
 }

@@ -6,6 +6,8 @@ public struct MenuForm: Equatable, Sendable {
     case add
     /// The machine of this name goes to another host.
     case teleport(String)
+    /// Another host is to go on with the machine of this name when this one fails.
+    case protect(String)
   }
 
   /// One line to fill in.
@@ -14,6 +16,7 @@ public struct MenuForm: Equatable, Sendable {
       case text, secret
       case number(ClosedRange<Int>)
       case choice([String])
+      case witness
     }
     /// What is asked.
     public let label: String
@@ -26,7 +29,7 @@ public struct MenuForm: Equatable, Sendable {
       switch kind {
       case .secret: String(repeating: "*", count: value.count)
       case .choice: "< \(value) >"
-      case .text, .number: value
+      case .text, .number, .witness: value
       }
     }
   }
@@ -65,6 +68,18 @@ public struct MenuForm: Equatable, Sendable {
         Field(label: "Port", value: "", kind: .number(1...65535)),
         Field(label: "Password (none: empty)", value: "", kind: .secret, mayBeEmpty: true),
         Field(label: "Longest standstill in ms", value: "250", kind: .number(1...3_600_000)),
+      ])
+  }
+
+  static func protect(_ name: String) -> MenuForm {
+    MenuForm(
+      purpose: .protect(name),
+      title: "Have a host go on with \"\(name)\" when this one fails; there it waits to be teleported",
+      fields: [
+        Field(label: "Host", value: "", kind: .text),
+        Field(label: "Port", value: "6000", kind: .number(1...65535)),
+        Field(label: "Witness (file:PATH, etcd:URL, ...)", value: "", kind: .witness),
+        Field(label: "Password file (none: empty)", value: "", kind: .text, mayBeEmpty: true),
       ])
   }
 
@@ -108,6 +123,8 @@ public struct MenuForm: Equatable, Sendable {
         complaint = "\(field.label): fill it in"
       } else if case .number(let range) = field.kind, !(Int(field.value).map(range.contains) ?? false) {
         complaint = "\(field.label): a number from \(range.lowerBound) to \(range.upperBound)"
+      } else if case .witness = field.kind {
+        do { _ = try WitnessPlace(field.value) } catch { complaint = ManagementError.line(for: error) }
       }
       guard complaint == nil else {
         focus = index
@@ -130,6 +147,20 @@ public struct MenuForm: Equatable, Sendable {
       var wish = TeleportRequest(host: values[0], port: Int(values[1]) ?? 0, maxDowntimeMS: Int(values[3]) ?? 250)
       wish.password = values[2].isEmpty ? nil : values[2]
       return .teleport(name, wish)
+    case .protect(let name):
+      return .protect(
+        name,
+        .init(
+          host: values[0], port: Int(values[1]) ?? 0, witness: (try? WitnessPlace(values[2]).text) ?? values[2],
+          passwordFile: values[3].isEmpty ? nil : values[3]))
     }
+  }
+
+  /// What is asked before it is done; nil: nothing.
+  var doubt: MenuQuestion? {
+    guard case .protect(let name, let wish) = operation, wish.witness == WitnessPlace.none.text else { return nil }
+    return .confirm(
+      "Without a witness both hosts go on when they lose each other, and \"\(name)\" runs twice. Protect it so?",
+      "Protect it", .run(operation))
   }
 }

@@ -59,7 +59,7 @@ public struct MenuModel: Sendable {
       (self.columns, self.rows) = (columns, rows)
       return []
     case .tick:
-      if case .text(let text)? = page, text.follows { return [.read(text.reading)] }
+      if case .text(let text)? = page, text.follows || text.reading.isLive { return [.read(text.reading)] }
       return [.refresh]
     case .list(let new):
       let place = index
@@ -199,8 +199,8 @@ public struct MenuModel: Sendable {
   }
 
   private mutating func answer(_ question: MenuQuestion, _ choice: Int) -> [MenuEffect] {
-    page = nil
-    guard let effect = question.effects[choice] else { return [] }
+    page = question.forms[choice].map { .form($0) }
+    guard page == nil, let effect = question.effects[choice] else { return [] }
     guard case .run(let operation) = effect else { return [effect] }
     return run(operation)
   }
@@ -211,8 +211,8 @@ public struct MenuModel: Sendable {
     case .stays: page = .form(form)
     case .cancelled: page = nil
     case .filled:
-      page = nil
-      return run(form.operation)
+      page = form.doubt.map { .question($0) }
+      return page == nil ? run(form.operation) : []
     }
     return []
   }
@@ -289,6 +289,7 @@ public struct MenuModel: Sendable {
     case .details: return [.read(.details(name))]
     case .record: return [.read(.record(name, 0))]
     case .teleport: page = .form(.teleport(name))
+    case .protection: protection(row)
     case .savestate:
       page = .question(
         .confirm(
@@ -303,12 +304,21 @@ public struct MenuModel: Sendable {
     case .add: page = .form(.add(row.flatMap { $0.service == "-" ? $0.name : nil } ?? ""))
     case .leave:
       guard let work else { return [.quit] }
-      let end =
-        work.operation.canBeCancelled ? "It ends then, and the machine runs on here." : "It goes on as far as it can."
-      page = .question(.confirm("Leave while \(work.operation.title)? \(end)", "Leave", .quit))
+      page = .question(
+        .confirm("Leave while \(work.operation.title)? \(work.operation.whenLeft)", "Leave", .quit))
     default: say("there is no machine: a adds one", bad: true)
     }
     return []
+  }
+
+  private mutating func protection(_ row: ServiceList.Row) {
+    if let status = row.protection {
+      page = .question(.protection(row.name, status))
+    } else if row.machineState == .running {
+      page = .form(.protect(row.name))
+    } else {
+      say("\"\(row.name)\" is \(row.machineState?.rawValue ?? "unknown"): one that runs can be protected", bad: true)
+    }
   }
 
   private mutating func remove(_ row: ServiceList.Row, _ isLive: Bool, _ isService: Bool) {

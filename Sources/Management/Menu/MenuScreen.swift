@@ -71,6 +71,10 @@ public struct MenuScreen: Equatable, Sendable {
 
   // MARK: The list
 
+  /// Columns with names that are as long as somebody likes.
+  private static let givesWay = Set(
+    ServiceText.headings.indices.filter { ["NAME", "OTHER HOST"].contains(ServiceText.headings[$0]) })
+
   private mutating func drawList(_ model: MenuModel) {
     add(" vmctl  " + ServiceText.header(model.list.host), .reverse)
     let shown = Array(model.list.machines.dropFirst(model.top).prefix(model.room))
@@ -78,7 +82,7 @@ public struct MenuScreen: Equatable, Sendable {
     // What the terminal is too narrow for is left out from the right; names give way first.
     let widths = ServiceText.headings.indices.map { column in
       let longest = ([ServiceText.headings[column]] + cells.map { $0[column] }).map(columns.count).max() ?? 0
-      return column == 1 ? min(longest, max(8, width / 3)) : longest
+      return Self.givesWay.contains(column) ? min(longest, max(8, width / 3)) : longest
     }
     func line(_ cells: [String]) -> String {
       var text = ""
@@ -157,7 +161,10 @@ public struct MenuScreen: Equatable, Sendable {
       if let message = model.message { said = message + "; " + said }
     }
     add(String(repeating: "-", count: width))
-    add(" " + said, model.isMessageBad || model.work != nil ? .bold : .plain)
+    // What is longer than a line takes one of the keys'; of a third line there is the beginning.
+    let text = columns.wrap(said, width - 2)
+    let shown = text.count > 2 ? [text[0], text[1...].joined(separator: " ")] : text
+    for line in shown { add(" " + line, model.isMessageBad || model.work != nil ? .bold : .plain) }
     let keys = MenuAction.allCases.map { "\($0.rawValue) \($0.label)" } + ["Enter: all"]
     var rows = [""]
     for key in keys {
@@ -168,7 +175,7 @@ public struct MenuScreen: Equatable, Sendable {
         rows.append("  " + key)
       }
     }
-    for row in rows.prefix(Self.footerRows - 2) { add(String(row.dropFirst())) }
+    for row in rows.prefix(Self.footerRows - 1 - shown.count) { add(String(row.dropFirst())) }
   }
 
   // MARK: Texts

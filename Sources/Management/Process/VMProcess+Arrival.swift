@@ -130,11 +130,14 @@ extension VMProcess {
       onMessage("standing by for the machine of \(from)")
     case .takingOver(let epoch):
       logger.error("\(LogEvents.failedOver)the machine goes on here from checkpoint \(epoch)")
-      lock.withLock { inner.protectionProgress?.state = .takenover }
+      lock.withLock {
+        inner.protectionProgress?.state = .takenover
+        inner.record.protection = inner.protectionProgress.flatMap { ProtectionStatus($0) }
+      }
     case .dropped(let reason):
       if self.state == .standby {
+        lock.withLock { (inner.protectionProgress, inner.record.protection) = (nil, nil) }
         settle(.teleportingin)
-        lock.withLock { inner.protectionProgress = nil }
       }
       logger.warning("a transfer was dropped: \(reason)")
       onMessage("a transfer was dropped, waiting again: \(reason)")

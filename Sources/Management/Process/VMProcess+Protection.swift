@@ -26,6 +26,8 @@ extension VMProcess {
     guard !definition.hardware.deterministic else {
       throw ManagementError("a deterministic machine cannot be protected", remedy: "use modifyvm --deterministic off")
     }
+    let (progressBefore, before) = lock.withLock { (inner.protectionProgress, inner.record.protection) }
+    if wish.isRenewal == true, before == nil { return .done(Self.goesOnAlone) }
     let protection = try claimProtection(wish, session)
     debuggers?.dismiss("the machine is being protected")
     session.whenCancelled { protection.end() }
@@ -38,8 +40,10 @@ extension VMProcess {
       outcome = try protection.run()
     } catch {
       ProtectionRecord.remove(folder)
-      lock.withLock { inner.protectionProgress = nil }
-      release(protection)
+      // One that was lost before is wanted as before.
+      let isMissed = before?.state == .unprotected
+      lock.withLock { inner.protectionProgress = isMissed ? progressBefore : nil }
+      release(protection, isMissed ? before : nil)
       logger.error("no protection: \(ManagementError.text(for: error))")
       let reason = ManagementError.text(for: error)
       if lock.withLock({ inner.pendingEnd != nil }) { throw ManagementError("no protection: the machine has ended") }
@@ -58,20 +62,29 @@ extension VMProcess {
     case .unprotected(let reason, let isWanted):
       ProtectionRecord.remove(folder)
       let hasEnded = lock.withLock { inner.pendingEnd != nil }
-      release(protection)
+      // Who was killed has not asked for anything.
+      let isAbandoned = isWanted && session.hasLeft
+      let why = isAbandoned ? "the command that protected it has ended without a word" : reason
+      let isMissed = !hasEnded && (!isWanted || isAbandoned)
+      release(protection, isMissed ? ProtectionStatus(.unprotected, .primary, peer: peer, reason: why) : nil)
       if hasEnded { return .done("the machine has ended") }
-      if isWanted { return .done("the machine goes on here, without protection") }
-      logger.error("\(LogEvents.unprotected)\(reason)")
-      throw ManagementError(
-        "\(reason); the machine goes on here, without protection", remedy: "protect it again with vmctl remus")
+      if !isMissed { return .done(Self.goesOnAlone) }
+      logger.error("\(LogEvents.unprotected)\(why)")
+      throw ManagementError("\(why); \(Self.goesOnAlone)", remedy: "protect it again with vmctl remus")
     }
   }
 
-  private func release(_ protection: ProtectionSource) {
+  private static let goesOnAlone = "the machine goes on here, without protection"
+
+  /// - Parameter status: what is to be said of it from now on; nil: nobody wants it to be protected.
+  private func release(_ protection: ProtectionSource, _ status: ProtectionStatus?) {
     lock.withLock {
       inner.protection = nil
       inner.protectionProgress?.state = .unprotected
+      if let status { inner.protectionProgress?.reason = status.reason }
+      inner.record.protection = status
     }
+    if lock.withLock({ inner.pendingEnd == nil }) { writeRecord() }
     finishPending()
   }
 
@@ -113,11 +126,20 @@ extension VMProcess {
   }
 
   func note(_ progress: ProtectionProgress) {
-    let isNew = lock.withLock {
+    let (isNew, isOther) = lock.withLock {
       defer { inner.protectionProgress = progress }
-      return inner.protectionProgress?.state != progress.state
+      let isNew = inner.protectionProgress?.state != progress.state
+      let known = inner.record.protection
+      // How it has ended is said where it is known who has ended it; a backup that is looked for is none before it answers.
+      guard progress.state != .unprotected, progress.bytes > 0 || known?.state != .unprotected else {
+        return (isNew, false)
+      }
+      inner.record.protection = ProtectionStatus(progress)
+      return (isNew, inner.record.protection != known)
     }
     if isNew { logger.info("protection: \(progress.summary)") }
+    // Not on this thread: the other host waits for signs of life, and a disk may be slow.
+    if isOther { queue.async { [weak self] in self?.writeRecord() } }
     var told = MachineNews(.protection, machine: entry.name)
     told.protection = progress
     news.publish(told)
@@ -135,7 +157,17 @@ extension VMProcess {
       target.takeOver()
       return try awaitTakeOver()
     }
-    guard let protection else { throw notProtected() }
+    guard let protection else {
+      // One that is looked for again is not wanted any more.
+      let isMissed = lock.withLock {
+        guard inner.record.protection?.state == .unprotected else { return false }
+        inner.record.protection = nil
+        return true
+      }
+      guard isMissed else { throw notProtected() }
+      writeRecord()
+      return .done()
+    }
     protection.end()
     if request.text == "force" { protection.vouch() }
     return .done()
@@ -205,8 +237,12 @@ extension VMProcess {
     logger.info("asked to end")
     finish(.poweroff, status: 0)
     protection.end()
-    let hasEnded = look(forSeconds: 15) { lock.withLock { inner.protection == nil } ? true : nil }
-    if hasEnded == true { return .done() }
+    let hasEnded = look(forSeconds: 15) { lock.withLock { inner.hasEnded } ? true : nil }
+    if hasEnded == true {
+      // It has when that is written down.
+      queue.sync {}
+      return .done()
+    }
     throw ManagementError(
       "the witness cannot be asked whose the machine is, which waits for its answer",
       remedy: "if you know that the backup does not run: vmctl controlvm \"\(entry.name)\" unprotect force")

@@ -316,7 +316,14 @@ public final class VMProcess: @unchecked Sendable {
     record.process = getpid()
     record.reason = reason
     try write(record)
-    lock.withLock { inner.record = record }
+    let isBehind = lock.withLock {
+      // It may have changed while this was written.
+      let protection = inner.record.protection
+      inner.record = record
+      inner.record.protection = protection
+      return protection != record.protection
+    }
+    if isBehind { writeRecord() }
     tell(state)
     logger.info("state: \(state.rawValue)\(reason.map { ": \($0)" } ?? "")")
   }
@@ -347,9 +354,12 @@ public final class VMProcess: @unchecked Sendable {
     return now
   }
 
+  /// Writes the record as it is now. The last one, of a machine that has ended, stays.
   func writeRecord() {
-    let record = lock.withLock { inner.record }
-    try? write(record)
+    recordLock.withLock {
+      let (record, hasEnded) = lock.withLock { (inner.record, inner.hasEnded) }
+      if !hasEnded { try? folder.write(record) }
+    }
   }
 
   private func write(_ record: StatusRecord) throws { try recordLock.withLock { try folder.write(record) } }

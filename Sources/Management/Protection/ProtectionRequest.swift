@@ -14,6 +14,8 @@ public struct ProtectionRequest: Codable, Equatable, Sendable {
   public var holdsOutput = true
   /// Disks are protected, too.
   public var replicatesDisks = true
+  /// A backup that was lost is looked for: refused by nobody, but nothing is done when the protection is not wanted any more.
+  public var isRenewal: Bool?
   /// As users write it (`WitnessPlace`).
   public var witness: String
 

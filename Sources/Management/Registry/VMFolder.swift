@@ -27,6 +27,8 @@ public struct VMFolder: Equatable, Sendable {
   var replica: String { path + "/replica.json" }
   /// Says which protection the machine had when it ran here last.
   var protection: String { path + "/protection.json" }
+  /// What the command has said that protects the machine, where the menu has started it.
+  var protectionLog: String { path + "/protection.log" }
   /// The socket on which the VM process takes requests.
   public var controlSocket: String { path + "/control.sock" }
 
@@ -134,6 +136,7 @@ public struct VMFolder: Equatable, Sendable {
       record.teleporterAddress = nil
       record.vncPort = nil
       record.sandbox = nil
+      record.protection = nil
     }
     return record
   }

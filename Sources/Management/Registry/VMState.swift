@@ -49,6 +49,8 @@ public struct StatusRecord: Codable, Equatable, Sendable {
   public var vncPort: Int?
   /// What the process has given up (`Sandbox.description`).
   public var sandbox: String?
+  /// How its protection stands, while it has one or should have.
+  public var protection: ProtectionStatus?
 
   /// A record of a state that begins.
   public init(state: VMState, since: Date = Date()) {

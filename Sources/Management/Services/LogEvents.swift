@@ -83,10 +83,12 @@ struct LogEvents: Equatable {
   /// "2026-11-29T11:25:24.983Z error text".
   private mutating func take(_ line: Substring, _ level: LogLevel) {
     let words = line.split(separator: " ", maxSplits: 2)
-    guard words.count == 3, words[0].first?.isNumber == true, level.tells(words[1]) else { return }
-    for (beginning, alert) in Self.urgentLines where words[2].hasPrefix(beginning) {
+    guard words.count == 3, words[0].first?.isNumber == true else { return }
+    // What a guest writes is there, too, and is never an error.
+    for (beginning, alert) in Self.urgentLines where words[2].hasPrefix(beginning) && LogLevel.error.tells(words[1]) {
       urgent[alert] = ForeignText.clean(String(words[2]), limit: 500)
     }
+    guard level.tells(words[1]) else { return }
     count += 1
     if lines.count < Self.most { lines.append(ForeignText.clean(String(line), limit: 500)) }
   }
@@ -101,19 +103,23 @@ struct LogEvents: Equatable {
 }
 
 extension Services {
-  /// Raises one alert for each machine whose log has new events of the level that its service tells of.
+  /// Raises one alert for each machine whose log has new events of the level that its service tells of, and those that have an
+  /// alert of their own for each that does not refuse them.
   /// - Returns: what was told, for people.
   /// - Throws: `ManagementError` when the machines cannot be listed.
   public func tellLogEvents() throws -> [String] {
     var told: [String] = []
     for entry in try registry.list().entries {
-      guard let settings = try? store.settings(entry), let level = settings.logAlerts, level != .off else { continue }
+      guard let settings = try? store.settings(entry), settings.logAlerts != .off else { continue }
       // Two looks at once would tell the same.
       guard let lock = try? FileLock(path: store.file(entry, "events.lock")), lock.tryLock(.editing) else { continue }
       defer { lock.unlock(.editing) }
       var events = LogEvents()
-      let place = events.take(entry.folder, since: store.logPlace(entry), level: level)
-      for (alert, text) in events.urgent { alert.raise(entry.name, text, store) }
+      let place = events.take(entry.folder, since: store.logPlace(entry), level: settings.logAlerts ?? .off)
+      for (alert, text) in events.urgent {
+        alert.raise(entry.name, text, store)
+        told.append("\(entry.name): \(alert.rawValue)")
+      }
       if events.count > 0 {
         ServiceAlert.logEvents.raise(entry.name, events.text, store)
         told.append("\(entry.name): \(events.count) events")
@@ -127,11 +133,11 @@ extension Services {
 extension Services {
   private var eventTimer: String { "vmctl-events@\(UnitName.escape(registry.home)).timer" }
 
-  /// Whether a machine of this service manager's wants its events told.
+  /// Whether a machine of this service manager's wants its events told, or those that have alerts of their own.
   private func wantsEvents(_ scope: ServiceSettings.Scope) throws -> Bool {
     try registry.list().entries.contains { entry in
       guard let settings = try? store.settings(entry), settings.scope == scope else { return false }
-      return settings.logAlerts.map { $0 != .off } ?? false
+      return settings.logAlerts != .off
     }
   }
 

@@ -75,6 +75,8 @@ public struct ServiceList: Codable, Sendable {
     public var interfaces: [InterfaceReport]
     /// What a teleport is doing, while there is one.
     public var teleport: String?
+    /// How its protection stands, where it has one, was to have one, or is a backup.
+    public var protection: ProtectionStatus?
     /// Why it is in its state, where there is something to say.
     public var reason: String?
   }
@@ -171,6 +173,7 @@ extension Services {
       consolePorts: record?.consolePorts.sorted { $0.key < $1.key }.map(\.value) ?? [], log: entry.folder.log,
       interfaces: [],
       teleport: record.flatMap { $0.state.rawValue.hasPrefix("teleporting") ? $0.state.rawValue : nil },
+      protection: record.flatMap { ProtectionStatus.of($0, entry.folder) },
       reason: history.startFailure ?? record?.reason)
     if let record, record.state.isLive {
       row.uptimeSeconds = max(0, Int(Date().timeIntervalSince(history.started ?? record.since)))

@@ -1,5 +1,6 @@
 import Foundation
 import Machine
+import Teleport
 
 /// Figures of the machines in Prometheus' text format, version 0.0.4.
 public struct ServiceMetrics {
@@ -47,6 +48,17 @@ public struct ServiceMetrics {
     add(
       "vmctl_machine_oom_protected", "Whether the host's out-of-memory killer takes others first.",
       each { $0.isProtectedFromOOM.map { $0 ? 1 : 0 } })
+    let here = rows.filter { $0.process != nil }
+    func ofProtections(_ value: (ProtectionStatus) -> Bool?) -> [(labels: [(String, String)], value: Double)] {
+      here.compactMap { row in row.protection.flatMap(value).map { ([("machine", row.name)], $0 ? 1 : 0) } }
+    }
+    add(
+      "vmctl_machine_protected",
+      "Whether another host goes on with the machine when this one fails; of machines that are to be protected.",
+      ofProtections(\.isProtected))
+    add(
+      "vmctl_machine_standby", "Whether this host can go on with the machine of another; of backups.",
+      ofProtections(\.isStandby))
     let usage = Dictionary(
       uniqueKeysWithValues: rows.compactMap { row in
         row.process.flatMap { ProcessUsage($0) }.map { (row.configuration, $0) }
@@ -94,11 +106,41 @@ public struct ServiceMetrics {
     add(
       "vmctl_machine_teleport_remaining_pages", "Pages of 4 KiB that the teleport that goes on has still to move.",
       teleports.map { ($0, Double($1.remainingPages)) })
+    addProtections(probed)
     for (key, name, help) in Self.translatorCounts {
       add(
         "vmctl_machine_translator_" + name, help, isCounter: true,
         probed.compactMap { machine, probe in probe.translator[key].map { ([("machine", machine)], Double($0)) } })
     }
+  }
+
+  /// Figures of protections that go on, or are decided on.
+  private mutating func addProtections(_ probed: [(String, MachineProbe)]) {
+    let going = probed.compactMap { name, probe -> (String, ProtectionProgress)? in
+      guard let protection = probe.protection, protection.state != .unprotected, protection.state != .takenover else {
+        return nil
+      }
+      return (name, protection)
+    }
+    func figure(
+      _ name: String, _ help: String, ofBackups: Bool = false, isCounter: Bool = false,
+      _ value: (ProtectionProgress) -> Double
+    ) {
+      add(
+        "vmctl_machine_protection_" + name, help, isCounter: isCounter,
+        going.filter { ofBackups || $0.1.role == .primary }.map { ([("machine", $0.0)], value($0.1)) })
+    }
+    figure("epoch", "The last checkpoint that both hosts have.", ofBackups: true) { Double($0.epoch) }
+    figure("bytes_total", "What the protection has moved between the hosts.", ofBackups: true, isCounter: true) {
+      Double($0.bytes)
+    }
+    figure("lag_seconds", "From the last checkpoint until the backup had it.") { $0.lagMS / 1000 }
+    figure("pause_seconds", "How long the machine stood for the last checkpoint.") { $0.pauseMS / 1000 }
+    figure("longest_pause_seconds", "How long it stood for the longest of the last hundred checkpoints.") {
+      $0.longestPauseMS / 1000
+    }
+    figure("checkpoint_pages", "Pages of 4 KiB in the last checkpoint.", ofBackups: true) { Double($0.pages) }
+    figure("held_bytes", "Output that waits for the backup, but for frames.") { Double($0.heldBytes) }
   }
 
   /// Counts of a translator as `debugvm NAME statistics` calls them, and as Prometheus does.

@@ -29,7 +29,7 @@ public struct ServiceSettings: Codable, Equatable, Sendable {
   public var after: [String] = []
   /// What the host may leave to its taps; nil: `auto`.
   public var offloads: OffloadPolicy?
-  /// Of the log's events those of this level and above are told by an alert; nil: none.
+  /// Of the log's events those of this level and above are told by an alert; nil: those alone that have one of their own.
   public var logAlerts: LogLevel?
 
   /// A service with the usual settings.

@@ -4,7 +4,7 @@ import Foundation
 public enum ServiceText {
   /// What the columns of `row` are called.
   public static let headings = [
-    "", "NAME", "STATE", "UPTIME", "CPUS", "MEMORY", "BOOT", "STOP SCRIPT", "OOM", "GUEST", "CONSOLE",
+    "", "NAME", "STATE", "UPTIME", "OTHER HOST", "CPUS", "MEMORY", "BOOT", "STOP SCRIPT", "OOM", "GUEST", "CONSOLE",
   ]
 
   /// The host in a line.
@@ -15,7 +15,8 @@ public enum ServiceText {
   /// A machine in a line of cells.
   public static func row(_ row: ServiceList.Row) -> [String] {
     [
-      row.isCurrent ? "*" : " ", row.name, row.state.rawValue, row.uptimeSeconds.map(uptime) ?? "-", row.cpus,
+      row.isCurrent ? "*" : " ", row.name, row.state.rawValue, row.uptimeSeconds.map(uptime) ?? "-",
+      row.protection?.words ?? row.teleport ?? "-", row.cpus,
       row.memoryMB.map { "\($0) MB" } ?? "-", row.startsOnBoot ? "yes" : "no", row.stopScript,
       row.isProtectedFromOOM.map { $0 ? "protected" : "not protected" } ?? "-", row.guest ?? "-",
       row.consolePorts.isEmpty ? "-" : row.consolePorts.map(String.init).joined(separator: ","),
@@ -24,9 +25,11 @@ public enum ServiceText {
 
   /// All that there is to say of a machine, in lines.
   public static func details(_ row: ServiceList.Row) -> [String] {
-    facts(row).map { label, value in
-      (label + ":").padding(toLength: 17, withPad: " ", startingAt: 0) + value
-    }
+    facts(row).map(fact)
+  }
+
+  static func fact(_ label: String, _ value: String) -> String {
+    (label + ":").padding(toLength: 17, withPad: " ", startingAt: 0) + value
   }
 
   private static func facts(_ row: ServiceList.Row) -> [(String, String)] {
@@ -44,7 +47,7 @@ public enum ServiceText {
       ("Log", row.log),
       ("Console records", row.consoleRecords.isEmpty ? "-" : row.consoleRecords.joined(separator: ", ")),
       ("Interfaces", row.interfaces.isEmpty ? "-" : row.interfaces.map(\.line).joined(separator: ", ")),
-      ("Teleport", row.teleport ?? "-"),
+      ("Teleport", row.teleport ?? "-"), ("Protection", row.protection?.line ?? "-"),
     ]
   }
 

@@ -304,7 +304,11 @@ public struct Services: Sendable {
     var failure: String?
     let script = StopScript(settings, store)
     do {
-      if script.status.isSet {
+      let record = try entry.folder.currentStatus()
+      if [.teleportingin, .standby].contains(record.state) {
+        // There is no guest in it that could be stopped, and nothing to save.
+        try ControlClient(entry).request(ControlRequest(.poweroff))
+      } else if script.status.isSet {
         try ServiceScripts.check(script.path, what: "the stop script")
         let outcome = try Program.run(
           script.path, [settings.name], environment: ServiceScripts.environment(entry, registry),
@@ -316,6 +320,12 @@ public struct Services: Sendable {
           failure = "the stop script \(script.path) ended with \(outcome.status): \(line)"
         }
       } else {
+        // What is protected cannot be saved.
+        if settings.stopMode == .savestate, record.protection?.isProtected != nil,
+          record.protection?.state != .unprotected
+        {
+          try entry.endProtection(within: end.timeIntervalSinceNow)
+        }
         try ControlClient(entry).request(ControlRequest(settings.stopMode.command))
       }
     } catch {

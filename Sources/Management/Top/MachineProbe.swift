@@ -7,6 +7,8 @@ struct MachineProbe: Sendable {
   var networks: [NetworkFacts]
   /// What a teleport is doing, while there is one.
   var teleport: TeleportProgress?
+  /// How its protection stands, once it has had one.
+  var protection: ProtectionProgress?
   /// Counts of its translators by name, all CPUs together.
   var translator: [String: Int] = [:]
 
@@ -21,7 +23,7 @@ struct MachineProbe: Sendable {
       guard let client = try? ControlClient(entry, patience: patience),
         let reply = try? client.request(ControlRequest(.status))
       else { return nil }
-      var probe = MachineProbe(networks: reply.networks ?? [], teleport: reply.teleport)
+      var probe = MachineProbe(networks: reply.networks ?? [], teleport: reply.teleport, protection: reply.protection)
       if translators, let text = try? client.request(ControlRequest(.statistics)).text {
         probe.translator = counts(text)
       }

@@ -95,7 +95,7 @@ public struct ProtectionProgress: Codable, Equatable, Sendable {
   public var pauseMS = 0.0
   /// How long the longest of the last hundred was, in milliseconds.
   public var longestPauseMS = 0.0
-  /// Pages of the last checkpoint.
+  /// Pages of the last checkpoint; while it synchronizes, those of memory that have still to cross.
   public var pages = 0
   /// Bytes on the wire so far.
   public var bytes: UInt64 = 0
@@ -114,6 +114,8 @@ public struct ProtectionProgress: Codable, Equatable, Sendable {
 
   /// The other host, where there is none.
   static let nowhere = "nowhere"
+  /// Whether checkpoints are taken and sent to nobody.
+  public var isNowhere: Bool { peer == Self.nowhere }
 
   public init(role: ProtectionSide, state: State) {
     self.role = role
@@ -127,10 +129,12 @@ public struct ProtectionProgress: Codable, Equatable, Sendable {
       return "\(rounded / 10).\(abs(rounded % 10))"
     }
     switch state {
-    case .synchronizing: return "synchronizing"
+    case .synchronizing:
+      let rest = pages > 0 ? ", \(tenths(Double(pages) * Double(PageChunk.pageSize) / 1e6)) MB of memory to go" : ""
+      return "synchronizing" + (bytes > 0 ? ": \(tenths(Double(bytes) / 1e6)) MB have crossed\(rest)" : "")
     case .protected:
       return
-        "\(peer == Self.nowhere ? "not protected, checkpoints go nowhere" : "protected"): epoch \(epoch), lag \(tenths(lagMS)) ms, pause \(tenths(pauseMS)) ms, \(pages) pages, "
+        "\(isNowhere ? "not protected, checkpoints go nowhere" : "protected"): epoch \(epoch), lag \(tenths(lagMS)) ms, pause \(tenths(pauseMS)) ms, \(pages) pages, "
         + "\(tenths(bytesPerSecond / 1e6)) MB/s, \(heldBytes >> 10) KB of output held"
     case .deciding:
       return "the other host is not to be reached; asking the witness (\(witness))" + (reason.map { ": \($0)" } ?? "")

@@ -185,6 +185,10 @@ public final class ProtectionSource: @unchecked Sendable {
       try sendDisk(index, place, size: written.first { $0.place == place }?.size ?? 0)
     }
     if let sender {
+      sender.report = { [unowned self] memory in
+        progress.pages = memory.remainingPages
+        tell(.synchronizing)
+      }
       do {
         try sender.sendWhileRunning(maxDowntimeMS: 2000, testPoint: TestPoint()) {}
       } catch TeleportError.tooBusy {
@@ -225,6 +229,7 @@ public final class ProtectionSource: @unchecked Sendable {
         try queue(Wire.Frame(.disk, try EpochContents.encode(disk: index, at: offset + UInt64(start), piece)))
       }
       offset += UInt64(bytes.count)
+      tell(.synchronizing)
       try checkWishes()
     }
     // What was written meanwhile, until it is little.

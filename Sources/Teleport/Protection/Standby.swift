@@ -114,11 +114,15 @@ final class Standby {
   private func take(_ frame: Wire.Frame) throws {
     switch frame.type {
     case .beat: try answerBeat()
-    case .pages where state.held == 0: try pages.take(frame.payload)
+    case .pages where state.held == 0:
+      try pages.take(frame.payload)
+      tellArrival()
     case .pages: try keep(frame.payload) { $0.pages.append($1) }
     case .roundEnd where state.held == 0: try link.send(.roundDone, timeoutMS: 10_000)
     case .compare where state.held == 0: try answer(try DiskComparison(decoding: frame.payload, sizes: sizes))
-    case .disk where state.held == 0: try apply(disk: frame.payload)
+    case .disk where state.held == 0:
+      try apply(disk: frame.payload)
+      tellArrival()
     case .disk: try keep(frame.payload) { $0.disks.append($1) }
     case .console:
       let output = try EpochContents.decode(console: frame.payload)
@@ -137,6 +141,14 @@ final class Standby {
       perform(state.handle(.takeOverWanted))
     default: throw frame.unexpected("a checkpoint")
     }
+  }
+
+  /// How far the first copy is.
+  private func tellArrival() {
+    guard lastReport.milliseconds >= 200 else { return }
+    _ = lastReport.lap()
+    progress.bytes = link.bytesReceived
+    onProgress(progress)
   }
 
   private func answer(_ comparison: DiskComparison) throws {

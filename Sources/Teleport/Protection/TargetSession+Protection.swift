@@ -64,7 +64,7 @@ extension TargetSession {
     try duty.overwrites(wish.disks)
     try link.send(.ready, timeoutMS: options.timeoutMS)
     var progress = ProtectionProgress(role: .backup, state: .synchronizing)
-    progress.peer = sourceName
+    progress.peer = link.remoteHost ?? sourceName
     progress.witness = witness.text
     let target = target
     return Standby(

@@ -69,7 +69,11 @@ struct ServiceAdd: ParsableCommand {
       What the host may leave to the taps of its network cards (segments, checksums; ethtool(8)) while it runs. off: nothing; \
       auto: nothing, but for virtio cards; keep: as it is.
       """) var offloads: OffloadPolicy?
-  @Option(help: "Events of its log that are told by an alert, all of a minute in one: those of this level and above.")
+  @Option(
+    help: """
+      Events of its log that are told by an alert, all of a minute in one: those of this level and above. Without it those \
+      that have alerts of their own are (DISKERROR, UNPROTECTED, FAILEDOVER); off: none.
+      """)
   var logAlerts: LogLevel?
   @Flag(help: "A service of the host; root's machines are by themselves.") var system = false
   @Flag(help: "A service of the user; others' machines are by themselves.") var user = false

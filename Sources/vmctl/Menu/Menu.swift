@@ -11,6 +11,8 @@ struct Menu: ParsableCommand {
       makes one a service, d removes, s starts, t stops, c is the console (Ctrl-] comes back), e opens the definition in \
       $VISUAL or $EDITOR and keeps it if it is right, p the stop script, l shows the log, r what the console has said while \
       nobody was connected, i all there is to say, m teleports, \
+      b has another host go on when this one fails (vmctl remus, which stays without the menu), shows how that stands, hands \
+      over and ends it, \
       v saves the state, q leaves. It asks before anything that loses something.
 
       Any terminal of at least 40 columns and 10 rows will do, from a VT100 on.

@@ -4,7 +4,9 @@ import Testing
 @testable import Management
 
 /// A host with machines of these names, as the menu gets it.
-func menuList(_ names: [String], live: Set<String> = [], services: Set<String> = []) -> ServiceList {
+func menuList(
+  _ names: [String], live: Set<String> = [], services: Set<String> = [], protections: [String: ProtectionStatus] = [:]
+) -> ServiceList {
   let host = ServiceList.HostFacts(bootTime: Date(timeIntervalSince1970: 0), cpus: 2, freeMB: 100, totalMB: 200)
   let rows = names.map { name in
     ServiceList.Row(
@@ -12,7 +14,7 @@ func menuList(_ names: [String], live: Set<String> = [], services: Set<String> =
       state: live.contains(name) ? .active : .inactive, machineState: live.contains(name) ? .running : .poweroff,
       uptimeSeconds: live.contains(name) ? 65 : nil, model: "m", description: "",
       service: services.contains(name) ? "user" : "-", startsOnBoot: false, stopScript: "Case not set", preStart: [],
-      consolePorts: [], log: "/h/\(name)/log", interfaces: [])
+      consolePorts: [], log: "/h/\(name)/log", interfaces: [], protection: protections[name])
   }
   return ServiceList(host: host, machines: rows, problems: [])
 }
@@ -91,7 +93,7 @@ extension MenuModel {
 
   @Test func whatARunningMachineNeedsIsRefusedOfOthersAndTheOtherWayRound() {
     var model = model()
-    for letter in "tcmv" {
+    for letter in "tcmbv" {
       #expect(model.type(.character(letter)) == [])
       #expect(model.message == "\"a\" does not run: s starts it")
     }
@@ -188,6 +190,97 @@ extension MenuModel {
     #expect(model.type(.enter) == [], "leaving while something is done is asked, too")
     model.type(.character("q"))
     #expect(model.type(.character("y")) == [.quit])
+  }
+
+  @Test func aProtectionIsAskedForByItsForm() {
+    var model = model(["b"])
+    model.type(.character("b"))
+    model.type(text: "h")
+    model.type(.enter, .control("u"))
+    model.type(text: "6001")
+    model.type(.enter)
+    model.type(text: "zookeeper")
+    model.type(.enter, .enter)
+    guard case .form(let wrong)? = model.page else { return #expect(Bool(false), "the form is gone") }
+    #expect(wrong.complaint?.hasPrefix("\"zookeeper\" is no witness; give file:PATH") == true && wrong.focus == 2)
+    model.type(.control("u"))
+    model.type(text: "file:/w")
+    model.type(.enter)
+    model.type(text: "/secret")
+    var wish = MenuOperation.Protection(host: "h", port: 6001, witness: "file:/w", passwordFile: "/secret")
+    #expect(model.type(.enter) == [.run(.protect("b", wish))])
+    #expect(model.type(.character("q")) == [])
+    guard case .question(let leave)? = model.page else { return #expect(Bool(false), "nothing is asked") }
+    #expect(leave.text.contains("It goes on without the menu"))
+    model.type(.escape)
+    model.type(.escape)
+    #expect(model.type(.character("y")) == [.cancel])
+    #expect(model.take(.failed("no")) == [.refresh])
+    // Without a witness it is asked first.
+    model.type(.character("b"))
+    model.type(text: "h")
+    model.type(.enter, .enter)
+    model.type(text: "none")
+    #expect(model.type(.enter, .enter) == [])
+    #expect(model.type(.enter) == [] && model.page == nil && model.work == nil)
+    model.type(.character("b"))
+    model.type(text: "h")
+    model.type(.enter, .enter)
+    model.type(text: "none")
+    model.type(.enter, .enter)
+    wish = .init(host: "h", port: 6000, witness: "none", passwordFile: nil)
+    #expect(model.type(.character("y")) == [.run(.protect("b", wish))])
+  }
+
+  /// What there is to do about each, by the numbers of the choices; the first does nothing.
+  @Test func aProtectionIsShownHandedOverAndEnded() {
+    let (end, over) = (MenuOperation.unprotect("b", force: false), MenuOperation.handOver("b"))
+    let cases: [(ProtectionStatus, [MenuEffect])] = [
+      (.init(.synchronizing, .primary, peer: "h port 1"), [.run(end)]),
+      (.init(.synchronizing, .backup, peer: "h"), []),
+      (.init(.protected, .primary, peer: "h port 1"), [.run(over), .run(end)]),
+      (.init(.standby, .backup, peer: "h"), [.run(over)]),
+      (.init(.deciding, .primary, peer: "h port 1"), [.run(.unprotect("b", force: true))]),
+      (.init(.deciding, .backup, peer: "h"), []),
+    ]
+    for (status, effects) in cases {
+      for (number, effect) in ([nil, .read(.protection("b"))] + effects.map { $0 as MenuEffect? }).enumerated() {
+        var model = MenuModel(menuList(["b"], live: ["b"], protections: ["b": status]))
+        #expect(model.type(.character("b")) == [])
+        #expect(model.type(.character(Character(String(number + 1)))) == [effect].compactMap { $0 }, "\(status)")
+        #expect(model.page == nil)
+      }
+      var model = MenuModel(menuList(["b"], live: ["b"], protections: ["b": status]))
+      #expect(model.type(.character("b"), .enter) == [] && model.page == nil && model.work == nil)
+      model.type(.character("b"))
+      #expect(model.type(.character(Character(String(effects.count + 3)))) == [] && model.page != nil)
+    }
+    // One that is missed is begun anew, or given up.
+    let missed = ProtectionStatus(.unprotected, .primary, peer: "h port 1", reason: "the backup is lost")
+    var model = MenuModel(menuList(["b"], live: ["b"], protections: ["b": missed]))
+    #expect(model.type(.character("b"), .character("3")) == [])
+    #expect(model.page == .form(.protect("b")))
+    model.type(.escape)
+    #expect(model.type(.character("b"), .character("4")) == [.run(end)])
+    _ = model.take(.done(""))
+    // What is shown is another text a moment later, and stays where one reads.
+    #expect(model.type(.character("b"), .character("2")) == [.read(.protection("b"))])
+    let lines = (0..<100).map { "line \($0)" }
+    _ = model.take(.text(.protection("b"), lines))
+    model.type(.down)
+    #expect(model.take(.tick) == [.read(.protection("b"))])
+    _ = model.take(.text(.protection("b"), lines))
+    guard case .text(let text)? = model.page else { return #expect(Bool(false), "no text") }
+    #expect(text.top == 1 && !text.follows)
+    #expect(model.type(.character("o")) == [])
+  }
+
+  @Test func whatWaitsForItsTeleportIsNotProtected() {
+    var list = menuList(["b"], live: ["b"])
+    list.machines[0].machineState = .teleportingin
+    var model = MenuModel(list)
+    #expect(model.type(.character("b")) == [] && model.page == nil)
+    #expect(model.message == "\"b\" is teleportingin: one that runs can be protected")
   }
 
   @Test func aBadDefinitionIsEditedAgainOrDropped() {

@@ -21,7 +21,7 @@ import Testing
     let shown = lines(model)
     #expect(shown.count == 12)
     #expect(shown[0].hasPrefix(" vmctl  host: up since") && shown[0].hasSuffix("2 CPUs, 100 of 200 MB memory free"))
-    #expect(shown[1].hasPrefix("   NAME  STATE     UPTIME  CPUS  MEMORY"))
+    #expect(shown[1].hasPrefix("   NAME  STATE     UPTIME  OTHER HOST  CPUS  MEMORY"))
     #expect(shown[2].hasPrefix(">  box   INACTIVE  -"))
     #expect(shown[3].hasPrefix("   web   ACTIVE    1m 5s"))
     #expect(shown[10].hasPrefix(" a add  d remove  s start"))
@@ -34,6 +34,24 @@ import Testing
     #expect(model.type(.character("s")) == [], "nothing is done that is not seen")
     _ = model.take(.size(columns: 40, rows: 10))
     #expect(lines(model)[2].contains("box"))
+  }
+
+  @Test func whatIsSaidAndIsLongHasTwoLines() {
+    var model = MenuModel(menuList(["box"], live: ["box"]))
+    _ = model.take(.size(columns: 60, rows: 12))
+    _ = model.take(.failed(String(repeating: "words ", count: 12) + "end"))
+    let shown = lines(model)
+    #expect(shown[9].hasSuffix("words") && shown[10].hasSuffix("words end") && shown[11].hasPrefix(" a add"))
+    model.type(.down)
+    #expect(lines(model)[9] == "" && lines(model)[10].hasPrefix(" a add"))
+  }
+
+  @Test func theListSaysWhereProtectionsAre() {
+    let status = ProtectionStatus(.protected, .primary, peer: String(repeating: "long", count: 20) + " port 6000")
+    var model = MenuModel(menuList(["box"], live: ["box"], protections: ["box": status]))
+    _ = model.take(.size(columns: 80, rows: 12))
+    #expect(lines(model)[2].hasPrefix(">  box   ACTIVE  1m 5s   protected by longl"))
+    #expect(lines(model)[2].contains("32 MB"), "a long name leaves room for the rest")
   }
 
   @Test func textsAreCutToTheirColumns() {

@@ -44,6 +44,16 @@ import Testing
     #expect(look(&place).urgent[.diskError] == "disk error: cannot write /d: No space left on device")
   }
 
+  @Test func whatHasAnAlertOfItsOwnIsToldWhateverTheLevel() {
+    var place: LogEvents.Place?
+    _ = look(&place, .off)
+    write("info", "unprotected: says a guest on its debug port")
+    write("error", "unprotected: the backup is lost")
+    write("error", "something else")
+    let events = look(&place, .off)
+    #expect(events.urgent == [.unprotected: "unprotected: the backup is lost"] && events.count == 0)
+  }
+
   @Test func nothingIsLostWhenTheLogIsPutBy() {
     var place: LogEvents.Place?
     _ = look(&place)

@@ -1,4 +1,6 @@
 import Foundation
+import Machine
+import Teleport
 import Testing
 
 @testable import Management
@@ -90,6 +92,62 @@ import Testing
     #expect(Services.state(.aborted, unit) == .activating, "it waits for its restart")
     unit.active = "failed"
     #expect(Services.state(.poweroff, unit) == .failed)
+  }
+
+  @Test func protectionsAreToldInAWordAndInASentence() throws {
+    func status(_ state: ProtectionProgress.State, _ side: ProtectionSide, _ peer: String = "h port 6000")
+      -> ProtectionStatus?
+    {
+      var progress = ProtectionProgress(role: side, state: state)
+      progress.peer = peer
+      progress.reason = state == .deciding ? "silence" : nil
+      return ProtectionStatus(progress)
+    }
+    let cases: [(ProtectionProgress.State, ProtectionSide, String, Bool?, Bool?)] = [
+      (.synchronizing, .primary, "begins: h", false, nil), (.protected, .primary, "protected by h", true, nil),
+      (.deciding, .primary, "asks the witness", false, nil), (.unprotected, .primary, "UNPROTECTED", false, nil),
+      (.takenover, .primary, "went to h", nil, nil), (.synchronizing, .backup, "begins, of h", nil, false),
+      (.protected, .backup, "standby of h", nil, true), (.deciding, .backup, "asks the witness", nil, true),
+      (.takenover, .backup, "UNPROTECTED", false, nil),
+    ]
+    for (state, side, words, isProtected, isStandby) in cases {
+      let status = try #require(status(state, side))
+      #expect(status.words == words && status.isProtected == isProtected && status.isStandby == isStandby, "\(status)")
+      #expect(status.line.contains("h port 6000") || status.state == .unprotected, "\(status.line)")
+    }
+    #expect(status(.deciding, .primary)?.line.hasSuffix("whose the machine is: silence") == true)
+    #expect(status(.takenover, .backup)?.line.hasSuffix("taken over from h port 6000") == true)
+    #expect(status(.protected, .primary, "nowhere") == nil, "nothing is protected by checkpoints that go nowhere")
+  }
+
+  /// What a machine leaves behind that has ended while it was protected.
+  @Test func aMachineThatMayRunAtItsBackupIsToldSo() throws {
+    let temporary = try TemporaryRegistry()
+    try Files.makeDirectory(temporary.registry.home)
+    let folder = VMFolder(path: temporary.registry.home)
+    var record = StatusRecord(state: .running)
+    record.protection = ProtectionStatus(.protected, .primary, peer: "h port 1")
+    #expect(ProtectionStatus.of(record, folder)?.state == .protected)
+    record.state = .aborted
+    #expect(ProtectionStatus.of(record, folder) == nil)
+    try ProtectionRecord(witness: "none", session: "s", peer: "h port 1").write(folder)
+    #expect(ProtectionStatus.of(record, folder)?.words == "may run at h")
+    record.state = .teleported
+    #expect(ProtectionStatus.of(record, folder)?.words == "went to h")
+    // One of before there was such a thing is read.
+    let old = try JSONDecoder().decode(StatusRecord.self, from: JSONEncoder().encode(StatusRecord(state: .running)))
+    #expect(old.protection == nil)
+  }
+
+  /// As in a definition that somebody has written by hand; commands and editors refuse it.
+  @Test func anInterfaceOfNoPossibleNameIsAFinding() {
+    var definition = VMDefinition(name: "box")
+    var card = MachineConfiguration.NetworkAdapter(slot: 1, network: .bridged, macAddress: "020000000001")
+    card.bridgeAdapter = "no/name"
+    definition.hardware.networkAdapters = [card]
+    let reports = InterfaceCheck(running: []).reports(definition, isRunning: false)
+    #expect(reports.map(\.findings) == [[.badName]] && InterfaceFinding.badName.rawValue == 5)
+    #expect(reports.first?.line.contains("5: \"no/name\" is no name of an interface") == true)
   }
 
   @Test func aClusterIsToldWhoHasTheMachine() {
