@@ -267,4 +267,56 @@ struct ProtectedConnectionTests {
     #expect(try bulk.finish() > 400_000)
     try hosts.a.vmctl("controlvm", "box", "poweroff")
   }
+
+  /// What a host sends to the other one is lost, of the way that teleports go.
+  private func cut(_ machine: BridgedMachine, from hosts: [Int], _ isCut: Bool) throws {
+    for host in hosts {
+      let verb = isCut ? "add" : "del"
+      try NetworkLab.shell(
+        machine.places[host].namespace, machine.hosts.shared,
+        "ip route \(verb) blackhole \(NetworkLab.addresses[1 - host])/32")
+    }
+  }
+
+  @Test(
+    "when the hosts do not hear each other, or one not the other, one goes on, and connections live on, byte by byte",
+    arguments: [[0], [1], [0, 1]])
+  func cuts(_ deaf: [Int]) throws {
+    let patience = ["VMCTL_TELEPORT_PATIENCE": "5000"]
+    let machine = try BridgedMachine(card: "virtio", driver: "virtio_net", patience)
+    defer { machine.end() }
+    let (hosts, places) = (machine.hosts, machine.places)
+    let secret = try hosts.a.write("secret", Array("secret\n".utf8))
+    let port = try places[1].namespace.run { try hosts.await(hosts.b, [], patience) }
+    let child = try places[0].namespace.run {
+      try hosts.a.begin([
+        "remus", "box", NetworkLab.addresses[1], "-p", String(port), "--passwordfile", secret, "-i", "50", "--witness",
+        "file:\(hosts.shared)/witness",
+      ])
+    }
+    try hosts.a.waitUntilProtected("box", by: child)
+    try machine.awaitStream(100_000)
+    try cut(machine, from: deaf, true)
+    let survivor = try poll("one that goes on alone") {
+      switch (try hosts.a.state("box"), try hosts.b.state("box")) {
+      case ("running", "teleportingin"): hosts.a
+      case ("teleported", "running"): hosts.b
+      default: nil
+      }
+    }
+    try machine.session.exchange("alone")
+    try machine.awaitStream(100_000)
+    try cut(machine, from: deaf, false)
+    if survivor === hosts.a {
+      // It has looked for its backup all the time.
+      try hosts.a.waitUntilProtected("box", by: child)
+      try machine.session.exchange("protected again")
+      child.signal(SIGTERM)
+    }
+    #expect(try child.wait() == (survivor === hosts.a ? 0 : 1), "\(child.errors)")
+    try machine.awaitStream(100_000)
+    #expect(try [hosts.a, hosts.b].filter { try $0.state("box") == "running" }.count == 1)
+    #expect(try machine.bulk.finish() > 300_000)
+    try survivor.vmctl("controlvm", "box", "poweroff")
+  }
 }

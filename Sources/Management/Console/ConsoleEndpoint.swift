@@ -12,19 +12,31 @@ final class ConsoleEndpoint: Sendable {
   let port: Int?
   /// What to tell the user, such as "uart 1: telnet 127.0.0.1 2023".
   let summary: String?
+  /// The file that it writes to.
+  private let file: ConsoleFile?
   private let stop: @Sendable () -> Void
   /// What the kernel keeps of a paste that the guest does not read, in bytes; when the client closes its side all of it is
   /// read at once.
   static let receiveBuffer: SocketOptionValue = 65536
 
-  private init(console: SerialConsole, port: Int? = nil, summary: String? = nil, stop: @escaping @Sendable () -> Void) {
+  private init(
+    console: SerialConsole, port: Int? = nil, summary: String? = nil, file: ConsoleFile? = nil,
+    stop: @escaping @Sendable () -> Void
+  ) {
     self.console = console
+    self.file = file
     self.port = port
     self.summary = summary
     self.stop = stop
   }
 
   func close() { stop() }
+
+  /// The machine whose console it is runs here from now on.
+  func own() { file?.own() }
+
+  /// What it is told is what a copy of the machine knows, which runs elsewhere; or that has ended.
+  func copy(_ isCopy: Bool) { file?.copy(isCopy) }
 
   /// What of a serial port's host side lies in the file system, opened: a file, a listening socket, or nothing.
   ///
@@ -38,7 +50,7 @@ final class ConsoleEndpoint: Sendable {
       switch mode {
       case .file(let path):
         let file = try Files.openFile(
-          path, O_WRONLY | O_CREAT | O_APPEND, "open for \(ConsoleName.text(slot))",
+          path, O_RDWR | O_CREAT | O_APPEND, "open for \(ConsoleName.text(slot))",
           remedy: "choose another with vmctl modifyvm \(ConsoleName.option(slot)) file PATH")
         descriptor = NIOLockedValueBox(file)
       case .unixServer(let path): descriptor = NIOLockedValueBox(try UnixSocket.listen(path: path))
@@ -77,8 +89,8 @@ final class ConsoleEndpoint: Sendable {
         client.stop()
       }
     case .file(let path):
-      let writer = FileWriter(console: console, path: path, descriptor: named.take(), logger: logger)
-      return ConsoleEndpoint(console: console, summary: "\(console.name) writes to \(path)") { writer.stop() }
+      let file = ConsoleFile(console: console, path: path, descriptor: named.take(), logger: logger)
+      return ConsoleEndpoint(console: console, summary: "\(console.name) writes to \(path)", file: file) { file.stop() }
     case .unixServer(let path): return try unixServer(console, path: path, listener: named.take())
     }
   }
@@ -205,49 +217,5 @@ private final class ReconnectingClient: Sendable {
       return state.channel
     }
     channel?.close(promise: nil)
-  }
-}
-
-/// Appends a console's output to a file, on a thread of its own.
-private final class FileWriter: @unchecked Sendable {
-  private let console: SerialConsole
-  private let path: String
-  private let logger: Logger
-  private let descriptor: Int32
-  private let queue = DispatchQueue(label: "vmctl.console.file")
-  private var position = 0
-  private var failed = false
-
-  /// - Parameter descriptor: of the file at `path`, and from now on this object's.
-  init(console: SerialConsole, path: String, descriptor: Int32, logger: Logger) {
-    self.console = console
-    self.path = path
-    self.descriptor = descriptor
-    self.logger = logger
-    console.watch(ObjectIdentifier(self)) { [weak self] in self?.wake() }
-  }
-
-  deinit { close(descriptor) }
-
-  private func wake() { queue.async { self.drain() } }
-
-  private func drain() {
-    while true {
-      let piece = console.read(from: position, limit: 65536)
-      position = piece.next
-      if piece.lost > 0 { logger.warning("\(console.name): \(piece.lost) bytes did not reach \(path) in time") }
-      if piece.bytes.isEmpty { return }
-      do {
-        try Files.writeAll(descriptor, piece.bytes, path: path)
-      } catch {
-        if !failed { logger.error("\(console.name): \(ManagementError.line(for: error))") }
-        failed = true
-      }
-    }
-  }
-
-  func stop() {
-    console.unwatch(ObjectIdentifier(self))
-    queue.sync { drain() }
   }
 }

@@ -126,6 +126,7 @@ extension VMProcess {
       logger.info("receiving from \(from)")
       onMessage("receiving the machine from \(from)")
     case .standby(let from):
+      for endpoint in consoles { endpoint.copy(true) }
       settle(.standby)
       onMessage("standing by for the machine of \(from)")
     case .takingOver(let epoch):
@@ -137,6 +138,7 @@ extension VMProcess {
     case .dropped(let reason):
       if self.state == .standby {
         lock.withLock { (inner.protectionProgress, inner.record.protection) = (nil, nil) }
+        for endpoint in consoles { endpoint.copy(false) }
         settle(.teleportingin)
       }
       logger.warning("a transfer was dropped: \(reason)")

@@ -26,7 +26,7 @@ public final class VMProcess: @unchecked Sendable {
   private let ended = DispatchSemaphore(value: 0)
   /// What the consoles have in the file system, by their order, or why not.
   private var named: Result<[ConsoleEndpoint.Named], any Error>
-  private var consoles: [ConsoleEndpoint] = []
+  private(set) var consoles: [ConsoleEndpoint] = []
   private var recorders: [ConsoleRecorder] = []
   /// What the network cards are plugged into, or why that is not to be had.
   private var prepared: Result<[NetworkEndpoint], any Error>
@@ -250,6 +250,7 @@ public final class VMProcess: @unchecked Sendable {
   func adopt(_ vm: VirtualMachine) {
     lock.withLock { inner.vm = vm }
     for endpoint in consoles {
+      endpoint.own()
       let slot = endpoint.console.slot
       vm.onSerialRoom(slot: slot) { [weak console = endpoint.console] in console?.hasRoom() }
       endpoint.console.connect { [weak vm] bytes in
