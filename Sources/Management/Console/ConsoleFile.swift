@@ -4,8 +4,8 @@ import Logging
 /// Appends a console's output to a file, on a thread of its own.
 ///
 /// Both halves of a protected machine may have one file, on storage that their hosts share. What the guest prints is to be in
-/// it once: whose machine runs holds a lock on it, and a copy that does not get the lock keeps what it is told, until it goes on
-/// with the machine. Then it finds in the file's end how far the other has come, and writes the rest.
+/// it once: whose machine runs holds a lock on it, and a copy that does not get the lock keeps what it is told, until it goes
+/// on with the machine. Then it finds in the file's end how far the other has come, and writes the rest.
 final class ConsoleFile: @unchecked Sendable {
   private enum Role {
     /// There is no machine yet.
