@@ -92,6 +92,7 @@ public final class HPET: Device, MemoryMappedIO {
   // MARK: Registers
 
   public func readMemory(offset: UInt64, size: Int) -> UInt64 {
+    settle()
     let value = readRegister(offset & ~7)
     let shifted = value >> ((offset & 7) * 8)
     return size == 8 ? shifted : shifted & ((1 << UInt64(size * 8)) - 1)
@@ -123,6 +124,7 @@ public final class HPET: Device, MemoryMappedIO {
   private func is32(_ timer: Comparator) -> Bool { timer.config & Config.force32 != 0 }
 
   public func writeMemory(offset: UInt64, size: Int, value: UInt64) {
+    settle()
     let register = offset & ~7
     let shift = (offset & 7) * 8
     let ones: UInt64 = size == 8 ? .max : (1 << UInt64(size * 8)) - 1
@@ -235,7 +237,7 @@ public final class HPET: Device, MemoryMappedIO {
 
   private func setAlarm(_ index: Int) {
     let timer = state.timers[index]
-    guard timer.armed, isEnabled else { return alarms[index].cancel() }
+    guard timer.armed, isEnabled, isHeard(timer) else { return alarms[index].cancel() }
     let distance = timer.target &- state.counter
     guard distance < 1 << 59 else { return alarms[index].cancel() }
     alarms[index].arm(at: distance &* Self.tickNanoseconds)
@@ -247,23 +249,40 @@ public final class HPET: Device, MemoryMappedIO {
     alarms[index].cancel()
   }
 
+  /// Whether anything happens when it matches. Linux leaves comparator 0 running, 250 times a second, with its interrupt off:
+  /// that needs no alarm, only to be as if it had been there when somebody looks (`settle`).
+  private func isHeard(_ timer: Comparator) -> Bool { timer.config & (Config.enable | Config.level) != 0 }
+
   private func fire(_ index: Int) {
     guard isEnabled, state.timers[index].armed else { return }
+    advance(index)
+    raise(index)
+  }
+
+  /// The comparators that match without an alarm go to where they are by now.
+  private func settle() {
+    guard isEnabled else { return }
+    for (index, timer) in state.timers.enumerated() where timer.armed && !isHeard(timer) {
+      if counter &- timer.target < 1 << 63 { advance(index) }
+    }
+  }
+
+  /// From a match that has come to the next one.
+  private func advance(_ index: Int) {
     let timer = state.timers[index]
+    let late = counter &- timer.target
     if timer.config & Config.periodic != 0 && timer.period != 0 {
-      let late = counter &- timer.target
       var next = timer.compare &+ (late / timer.period &+ 1) &* timer.period
       if is32(timer) { next &= 0xFFFF_FFFF }
       state.timers[index].compare = next
       arm(index)
     } else if is32(timer) {
       // The low half comes round again after 2^32 ticks.
-      state.timers[index].target = timer.target &+ 1 << 32
+      state.timers[index].target = timer.target &+ (late >> 32 &+ 1) << 32
       setAlarm(index)
     } else {
       disarm(index)
     }
-    raise(index)
   }
 
   private func raise(_ index: Int) {
@@ -300,7 +319,8 @@ public final class HPET: Device, MemoryMappedIO {
   }
 
   public func save() throws -> StateSection {
-    try StateSection(name: name, kind: "hpet", version: 1, state: state)
+    settle()
+    return try StateSection(name: name, kind: "hpet", version: 1, state: state)
   }
 
   public func load(_ section: StateSection) throws {

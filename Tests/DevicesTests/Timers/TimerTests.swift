@@ -319,6 +319,37 @@ import Testing
     #expect(hpet.readMemory(offset: 0x108, size: 4) == 9000)
   }
 
+  @Test func comparatorsWhoseInterruptsAreOffNeedNoAlarmsAndReadAsIfTheyHadThem() throws {
+    let board = try TestBoard()
+    let pins = Pins()
+    let hpet = hpet(board, pins)
+    hpet.writeMemory(offset: 0x10, size: 4, value: 1)
+    // Periodic, every 10 us from 50 us on; and one that matches each time that 32 bits come round to 1 us.
+    hpet.writeMemory(offset: 0x100, size: 4, value: 2 << 9 | 0x148)
+    hpet.writeMemory(offset: 0x108, size: 4, value: 5000)
+    hpet.writeMemory(offset: 0x108, size: 4, value: 1000)
+    hpet.writeMemory(offset: 0x120, size: 4, value: 17 << 9 | 0x100)
+    hpet.writeMemory(offset: 0x128, size: 4, value: 100)
+    #expect(board.time.clock.nextDeadline == nil)
+    board.time.advance(microseconds: 60_000_045)
+    #expect(hpet.readMemory(offset: 0xF0, size: 8) == 6_000_004_500)
+    #expect(hpet.readMemory(offset: 0x108, size: 4) == 6_000_005_000 & 0xFFFF_FFFF)
+    #expect(pins.rises.isEmpty)
+    // On again, they keep step.
+    hpet.writeMemory(offset: 0x100, size: 4, value: 2 << 9 | 0x10C)
+    board.time.advance(microseconds: 4)
+    #expect(pins.rises.isEmpty)
+    board.time.advance(microseconds: 12)
+    #expect(pins.rises == [2, 2])
+    hpet.writeMemory(offset: 0x100, size: 4, value: 2 << 9 | 0x108)
+    hpet.writeMemory(offset: 0x120, size: 4, value: 17 << 9 | 0x104)
+    // 2 x 2^32 ticks and 100.
+    board.time.advance(microseconds: 85_899_346 - 60_000_061)
+    #expect(pins.rises == [2, 2])
+    board.time.advance(microseconds: 1)
+    #expect(pins.rises == [2, 2, 17])
+  }
+
   @Test func aLevelComparatorHoldsUntilItsStatusIsCleared() throws {
     let board = try TestBoard()
     let pins = Pins()
