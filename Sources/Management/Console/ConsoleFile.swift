@@ -55,10 +55,12 @@ final class ConsoleFile: @unchecked Sendable {
 
   /// A copy of the machine is here from now on, or not any more.
   func copy(_ isCopy: Bool) {
+    // What is told from here on is the copy's, whenever the queue comes to it.
+    let end = console.end
     queue.async { [self] in
       guard role != .owner else { return }
       role = isCopy ? .copy : .idle
-      position = console.end
+      position = end
       hasWaited = false
       guard !isCopy, isLocked else { return }
       lock.unlock(.running)

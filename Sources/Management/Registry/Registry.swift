@@ -92,6 +92,8 @@ public struct Registry: Sendable {
     return (entries.sorted { $0.name < $1.name }, inaccessible)
   }
 
+  func folder(of machine: InaccessibleVM) -> VMFolder { VMFolder(path: machines + "/" + machine.name) }
+
   /// The VM with this name or UUID.
   /// - Throws: `ManagementError` when there is none, or its definition cannot be read.
   public func find(_ name: String, checkingHost: Bool = false) throws -> VMEntry {

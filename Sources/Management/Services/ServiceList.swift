@@ -1,4 +1,5 @@
 import Foundation
+import Teleport
 import Machine
 
 /// What operators see at a glance: the host, and each of its machines.
@@ -98,7 +99,7 @@ extension Services {
     try listWithEntries(asksGuests: asksGuests, only: only).list
   }
 
-  /// As `list`, with the machines of its rows.
+  /// As `list`, with the machines of its rows, of which the last may be of machines that cannot be read.
   func listWithEntries(asksGuests: Bool = false, only: String? = nil) throws -> (list: ServiceList, entries: [VMEntry])
   {
     var list = try registry.list()
@@ -122,7 +123,9 @@ extension Services {
     if asksGuests {
       for (index, answer) in askGuests(services, rows) { rows[index].guest = answer }
     }
-    return (ServiceList(host: Self.hostFacts, machines: rows, problems: list.inaccessible.map(\.reason)), list.entries)
+    let unknown = list.inaccessible.filter { only == nil || $0.name == only }
+    rows += unknown.map(row)
+    return (ServiceList(host: Self.hostFacts, machines: rows, problems: unknown.map(\.reason)), list.entries)
   }
 
   private var currentUUID: String? {
@@ -187,6 +190,16 @@ extension Services {
       }
     }
     return row
+  }
+
+  /// Of a machine whose definition cannot be read.
+  private func row(_ machine: InaccessibleVM) -> ServiceList.Row {
+    let folder = registry.folder(of: machine)
+    return ServiceList.Row(
+      name: ForeignText.clean(machine.name), isCurrent: false, configuration: folder.definition, cpus: "-",
+      state: .unknown, model: "-",
+      description: "", service: "-", startsOnBoot: false, stopScript: "-", preStart: [], consolePorts: [],
+      log: folder.log, interfaces: [], reason: machine.reason)
   }
 
   /// A machine's state and its unit's as one.

@@ -139,6 +139,19 @@ import Testing
     #expect(old.protection == nil)
   }
 
+  @Test func aMachineThatCannotBeReadIsUnknown() throws {
+    let temporary = try TemporaryRegistry()
+    _ = try temporary.registry.create(VMDefinition(name: "good"))
+    let bad = try temporary.registry.create(VMDefinition(name: "bad"))
+    try Data("[".utf8).write(to: URL(fileURLWithPath: bad.folder.definition))
+    let list = try Services(temporary.registry).list()
+    #expect(list.machines.map(\.name) == ["good", "bad"])
+    let row = try #require(list.machines.last)
+    #expect(row.state == .unknown && row.cpus == "-" && row.memoryMB == nil)
+    #expect(row.configuration == bad.folder.definition && row.reason == list.problems.first)
+    #expect(list.problems.count == 1)
+  }
+
   /// As in a definition that somebody has written by hand; commands and editors refuse it.
   @Test func anInterfaceOfNoPossibleNameIsAFinding() {
     var definition = VMDefinition(name: "box")
