@@ -585,7 +585,7 @@ _vmctl_startvm() {
         ':machine:{__vmctl_custom_complete ---completion startvm -- positional@0 "${current_word_index}" "$(__vmctl_cursor_index_in_current_word)"}'
         '--type[headless\: no window; gui, sdl or separate\: a window, as vmctl view opens it.]:type:{__vmctl_complete "${___type[@]}"}'
         '--foreground[Runs the machine in this process. ^C powers it off.]'
-        '--force[Goes on from a saved state though a disk has changed since\: the guest, which still has the old content in its memory, can then destroy the disk'\''s file systems.]'
+        '--force[Goes on from a saved state though a disk has changed since\: the guest, which still has the old content in its memory, can then destroy the disk'\''s file systems. Starts a machine that was protected though its backup may have it\: it can then run twice.]'
         '--wait[Comes back when the machine runs (ready), when a kernel does (kernel\: it has switched paging on), or when its first serial console has shown a text (console\:TEXT); status 1 when that cannot come any more, 124 when it took too long.]:ready|kernel|console\:text:'
         '--timeout[For --wait\: how long at most; 300 without it.]:seconds:'
         '--version[Show the version.]'

@@ -53,26 +53,33 @@ final class ConsoleFile: @unchecked Sendable {
     }
   }
 
-  /// A copy of the machine is here from now on, or not any more.
+  /// A copy of the machine is here from now on, or not any more. Returns when that is so: the primary lives, and whether it has
+  /// this file is to be seen now.
   func copy(_ isCopy: Bool) {
-    // What is told from here on is the copy's, whenever the queue comes to it.
-    let end = console.end
-    queue.async { [self] in
+    queue.sync {
       guard role != .owner else { return }
       role = isCopy ? .copy : .idle
-      position = end
+      position = console.end
       hasWaited = false
-      guard !isCopy, isLocked else { return }
-      lock.unlock(.running)
-      isLocked = false
+      if isCopy {
+        takeLock()
+      } else if isLocked {
+        lock.unlock(.running)
+        isLocked = false
+      }
     }
+  }
+
+  private func takeLock() {
+    isLocked = lock.tryLock(.running)
+    if !isLocked && role == .copy { hasWaited = true }
   }
 
   private func drain() {
     guard role != .idle else { return }
     if !isLocked {
-      isLocked = lock.tryLock(.running)
-      guard isLocked || role == .owner else { return hasWaited = true }
+      takeLock()
+      guard isLocked || role == .owner else { return }
       if hasWaited { findEnd() }
       hasWaited = false
     }

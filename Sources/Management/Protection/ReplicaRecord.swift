@@ -46,8 +46,9 @@ struct ProtectionRecord: FolderRecord {
       verb: .claim, place: record.witness, uuid: entry.definition.uuid.uuidString.lowercased(), name: entry.name,
       session: record.session, side: .primary)
     let remedy =
-      "if you want it to start here, from what its disks hold here: vmctl startvm \(entry.name) --force; to have it as the backup: "
-      + "modifyvm --teleporter on, and vmctl remus from there"
+      "if you want it to start here, from what its disks hold here: vmctl startvm \(entry.name) --force; to have it as the "
+      + "backup: modifyvm --teleporter on, --teleporter-port, --teleporter-address and a password, startvm, and vmctl remus from "
+      + "there"
     // Without a witness nobody knows.
     let answer =
       record.witness == WitnessPlace.none.text

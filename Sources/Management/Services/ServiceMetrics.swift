@@ -190,6 +190,8 @@ public struct ServiceMetrics {
 struct ProcessUsage {
   /// User and system time.
   var cpuSeconds: Double
+  /// Since the process was started.
+  var ageSeconds: Double
   var residentBytes: Int
   /// From and to storage; nil where it may not be read.
   var readBytes: Int?
@@ -199,9 +201,13 @@ struct ProcessUsage {
     guard let text = try? Files.read("/proc/\(process)/stat"), let end = text.lastIndex(of: ")") else { return nil }
     // The fields from the third on.
     let fields = text[text.index(after: end)...].split(separator: " ")
-    guard fields.count > 21, let user = Double(fields[11]), let system = Double(fields[12]), let pages = Int(fields[21])
+    guard fields.count > 21, let user = Double(fields[11]), let system = Double(fields[12]),
+      let pages = Int(fields[21]),
+      let start = Double(fields[19]), let uptime = (try? Files.read("/proc/uptime"))?.split(separator: " ").first
     else { return nil }
-    cpuSeconds = (user + system) / Double(sysconf(Int32(_SC_CLK_TCK)))
+    let ticks = Double(sysconf(Int32(_SC_CLK_TCK)))
+    cpuSeconds = (user + system) / ticks
+    ageSeconds = max(0, (Double(uptime) ?? 0) - start / ticks)
     residentBytes = pages * Int(sysconf(Int32(_SC_PAGESIZE)))
     let counters = (try? Files.read("/proc/\(process)/io"))?.split(separator: "\n") ?? []
     func counter(_ key: String) -> Int? {

@@ -17,7 +17,8 @@ struct StartVM: ParsableCommand {
   @Flag(
     help: """
       Goes on from a saved state though a disk has changed since: the guest, which still has the old content in its \
-      memory, can then destroy the disk's file systems.
+      memory, can then destroy the disk's file systems. Starts a machine that was protected though its backup may have it: \
+      it can then run twice.
       """) var force = false
 
   @Option(
