@@ -233,6 +233,15 @@ private final class Cluster {
     try refused("migrate_to", "name=probe CRM_meta_migrate_target=n2", 1, "is poweroff and cannot be moved")
     try refused("start", "name=probe backup=copy", 6, "needs a witness; set state_dir")
     try refused("start", "name=probe checkpoint_interval=x", 6, "checkpoint_interval is \"x\"; it must be a number")
+    try refused("start", "name=probe checkpoint_interval=3", 6, "it must be a number from 25 to 10000")
+    try refused("start", "name=probe port=0", 6, "it must be a number from 1 to 65535")
+    for name in ["../probe", "-h"] { try refused("monitor", "name=\(name)", 6, "cannot be a machine's name") }
+    // What has never run here is no reason to fence the host.
+    try refused("start", "name=typo definition=\(Self.probe)", 5, "is not the definition of \"typo\"")
+    for name in ["typo", "../probe", "-h"] {
+      #expect(try lab.attempt("n1", "OCF_RESKEY_name=\(name) \(Self.agents)/vm stop").status == 0)
+    }
+    #expect(try lab.on("n1", "ls /var/lib/vmctl/machines") == "box\nprobe")
     try lab.on("n1", "\(Self.box) startvm probe")
     try lab.on("n2", "systemctl stop vmctl-receive.socket")
     try refused("migrate_to", "name=probe CRM_meta_migrate_target=n2", 1, "n2")

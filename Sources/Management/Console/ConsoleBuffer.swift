@@ -28,10 +28,10 @@ struct ConsoleBuffer {
   /// Where one begins who comes late: what is kept, but no more than fits in a terminal's memory of lines.
   var recent: Int { max(start, end - 65536) }
 
-  /// Up to `limit` bytes from `position` on, and how many before them are gone.
+  /// Up to `limit` bytes (`Int.max`: all) from `position` on, and how many before them are gone.
   func read(from position: Int, limit: Int) -> (lost: Int, bytes: [UInt8], next: Int) {
     let first = min(max(position, start), end)
-    let last = min(end, first + max(0, limit))
+    let last = first + min(max(0, limit), end - first)
     var result: [UInt8] = []
     result.reserveCapacity(last - first)
     for index in first..<last { result.append(bytes[index % capacity]) }

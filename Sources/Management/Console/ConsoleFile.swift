@@ -101,7 +101,13 @@ final class ConsoleFile: @unchecked Sendable {
   private func findEnd() {
     let kept = console.read(from: position, limit: .max)
     let first = kept.next - kept.bytes.count
-    position = first + Self.overlap(kept.bytes, with: fileEnd())
+    let end = fileEnd()
+    let known = Self.overlap(kept.bytes, with: end)
+    if known == 0 && !kept.bytes.isEmpty && !end.isEmpty {
+      logger.warning(
+        "\(console.name): \(path) does not end with what the machine has printed; some of it may be there twice")
+    }
+    position = first + known
   }
 
   /// How many of the first bytes of `kept` are in the file already, which ends with `end`.

@@ -56,6 +56,35 @@ import Testing
     #expect(text("shared", awaiting: all) == all)
   }
 
+  /// A copy that is dropped and made again, and one whose guest has printed more than a console keeps.
+  @Test func aCopyBeginsAnewAndMayFallBehind() throws {
+    let copy = try open("shared")
+    var primary: ConsoleEndpoint? = try open("shared")
+    primary?.own()
+    func both(_ text: String) {
+      if let primary { print(text, primary) }
+      print(text, copy)
+    }
+    print("boot\n", primary!)
+    _ = text("shared", awaiting: "boot\n")
+    copy.copy(true)
+    both("one\n")
+    _ = text("shared", awaiting: "boot\none\n")
+    copy.copy(false)
+    copy.copy(true)
+    let lines = (0..<200_000).map { "line \($0)\n" }.joined()
+    for start in stride(from: 0, to: lines.utf8.count, by: 50_000) {
+      both(String(decoding: lines.utf8.dropFirst(start).prefix(50_000), as: UTF8.self))
+    }
+    primary?.close()
+    primary = nil
+    print("end\n", copy)
+    copy.own()
+    let all = "boot\none\n" + lines + "end\n"
+    #expect(text("shared", awaiting: all) == all)
+    copy.close()
+  }
+
   /// A host that stands still holds its lock, and writes nothing.
   @Test func theSurvivorOfAHostThatStandsStillWrites() throws {
     let (primary, copy) = (try open("shared"), try open("shared"))
