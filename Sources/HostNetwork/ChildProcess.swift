@@ -83,4 +83,8 @@ package enum ChildProcess {
     while waitpid(process, &status, 0) < 0, errno == EINTR {}
     return status
   }
+
+  /// The status as a shell says it: 128 + N when signal N has ended the process.
+  /// - Parameter raw: as waitpid(2) gives it.
+  package static func shellStatus(_ raw: Int32) -> Int32 { raw & 0x7F == 0 ? (raw >> 8) & 0xFF : 128 + (raw & 0x7F) }
 }

@@ -60,25 +60,21 @@ public struct TeleportProgress: Codable, Equatable, Sendable {
 
   /// A line for people: how long it took and how long it was down.
   public var summary: String {
-    func tenths(_ value: Double) -> String {
-      let rounded = Int((value * 10).rounded())
-      return "\(rounded / 10).\(abs(rounded % 10))"
-    }
     // A small machine's whole journey is a fraction of a second.
     let hundredths = Int((seconds * 100).rounded())
     let duration = "\(hundredths / 100).\(String(hundredths % 100 + 100).dropFirst()) s"
-    let megabytes = tenths(Double(bytes) / 1e6)
-    let rate = tenths(bytesPerSecond / 1e6)
+    let megabytes = (Double(bytes) / 1e6).tenths
+    let rate = (bytesPerSecond / 1e6).tenths
     switch phase {
     case .done:
       guard downtime.total > 0 else { return "done: \(megabytes) MB in \(duration)" }  // the target does not know it
       let parts =
-        "stop \(tenths(downtime.stop)), last pages \(tenths(downtime.lastPages)), "
-        + "device state \(tenths(downtime.devices)), proof \(tenths(downtime.proof)), hand-over \(tenths(downtime.handOver))"
-      return "done: \(megabytes) MB in \(duration), down \(tenths(downtime.total)) ms (\(parts))"
+        "stop \(downtime.stop.tenths), last pages \(downtime.lastPages.tenths), "
+        + "device state \(downtime.devices.tenths), proof \(downtime.proof.tenths), hand-over \(downtime.handOver.tenths)"
+      return "done: \(megabytes) MB in \(duration), down \(downtime.total.tenths) ms (\(parts))"
     case .memory, .lastPages:
       let done = totalPages > 0 ? (totalPages - min(remainingPages, totalPages)) * 100 / totalPages : 0
-      let left = tenths(Double(remainingPages) * 4096 / 1e6)
+      let left = (Double(remainingPages) * 4096 / 1e6).tenths
       var line = "\(phase.rawValue) \(done) %"
       if round > 0 { line += ", round \(round + 1)" }
       line += ": \(megabytes) MB at \(rate) MB/s"
@@ -90,7 +86,7 @@ public struct TeleportProgress: Codable, Equatable, Sendable {
       if dirtyPagesPerSecond > 0 { line += ", \(Int(dirtyPagesPerSecond)) pages/s dirtied" }
       if throttlePercent > 0 {
         let whole = Int(throttlePercent)
-        line += ", guest slowed by \(Double(whole) == throttlePercent ? "\(whole)" : tenths(throttlePercent)) %"
+        line += ", guest slowed by \(Double(whole) == throttlePercent ? "\(whole)" : throttlePercent.tenths) %"
       }
       return line
     default: return phase.rawValue

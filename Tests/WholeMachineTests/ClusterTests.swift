@@ -290,7 +290,7 @@ private final class Cluster {
   /// What the document says of it: the machine is protected, and runs on n1.
   private func protection() throws {
     try expectProtected(on: "n1")
-    try aProtectedMachineMovesToItsCopy()
+    try aProtectedMachineMovesToItsCopy(on: "n2")
     try aProtectedMachineThatIsStoppedGoesOn()
     try aCopyGoesOnWhenTheProcessDies()
     try aCopyGoesOnAtOnceWhenItsHostDies()
@@ -309,11 +309,11 @@ private final class Cluster {
     try expectUnbroken(at: at)
   }
 
-  private func aProtectedMachineMovesToItsCopy() throws {
-    try lab.on("n1", "crm_resource --move -r box -N n2 -Q; crm_resource --wait; crm_resource --clear -r box -Q")
-    let journal = try journal("n1")
-    #expect(try tookOver("n2"), "\(journal)")
-    try expectProtected(on: "n2")
+  private func aProtectedMachineMovesToItsCopy(on host: String) throws {
+    try lab.on(host, "crm_resource --move -r box -N \(host) -Q; crm_resource --wait; crm_resource --clear -r box -Q")
+    let journal = try journal(host)
+    #expect(try tookOver(host), "\(journal)")
+    try expectProtected(on: host)
   }
 
   /// Whether the machine runs on a host as the copy that was there.
@@ -331,7 +331,7 @@ private final class Cluster {
     try lab.on("n1", "crm_resource -r box --meta -d target-role -Q; crm_resource --wait")
     let host = try lab.on("n1", "crm_resource -r box --locate -Q")
     try expectProtected(on: host)
-    if host == "n1" { try aProtectedMachineMovesToItsCopy() }
+    if host == "n1" { try aProtectedMachineMovesToItsCopy(on: "n2") }
   }
 
   private func aCopyGoesOnWhenTheProcessDies() throws {
@@ -354,12 +354,7 @@ private final class Cluster {
     try rejoin("n1")
     #expect(try lab.on("n2", "crm_resource -r box --locate -Q") == "n2")
     try expectProtected(on: "n2")
-    try aProtectedMachineMovesBack()
-  }
-
-  private func aProtectedMachineMovesBack() throws {
-    try lab.on("n2", "crm_resource --move -r box -N n1 -Q; crm_resource --wait; crm_resource --clear -r box -Q")
-    try expectProtected(on: "n1")
+    try aProtectedMachineMovesToItsCopy(on: "n1")
   }
 
   // MARK: Migrations that fail

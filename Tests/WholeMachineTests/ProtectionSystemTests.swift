@@ -236,6 +236,23 @@ import Testing
   .enabled(if: Guests.hasNetworkGuest, "needs the network guest: run scripts/build-network-guest"),
   .enabled(if: NetworkLab.obstacle == nil, "\(NetworkLab.obstacle ?? "")"), .serialized)
 struct ProtectedConnectionTests {
+  /// Protects the machine, which runs on one host, by the other.
+  private func protect(
+    _ machine: BridgedMachine, from: Int, to: Int, _ variables: [String: String]
+  ) throws -> Child {
+    let (hosts, places) = (machine.hosts, machine.places)
+    let secret = try hosts.a.write("secret", Array("secret\n".utf8))
+    let port = try places[to].namespace.run { try hosts.await(places[to].host, [], variables) }
+    let child = try places[from].namespace.run {
+      try places[from].host.begin([
+        "remus", "box", NetworkLab.addresses[to], "-p", String(port), "--passwordfile", secret, "-i", "50", "--witness",
+        "file:\(hosts.shared)/witness",
+      ])
+    }
+    try places[from].host.waitUntilProtected("box", by: child)
+    return child
+  }
+
   @Test("connections of a protected machine, echoing all the time, live on when its host is killed, byte by byte")
   func connections() throws {
     let patience = ["VMCTL_TELEPORT_PATIENCE": "60000"]
@@ -243,18 +260,9 @@ struct ProtectedConnectionTests {
     defer { machine.end() }
     let (hosts, places, session, bulk) = (machine.hosts, machine.places, machine.session, machine.bulk)
     try session.exchange("unprotected")
-    let secret = try hosts.a.write("secret", Array("secret\n".utf8))
     for (round, from) in [0, 1].enumerated() {
       let to = 1 - from
-      let port = try places[to].namespace.run { try hosts.await(places[to].host, [], patience) }
-      let child = try places[from].namespace.run {
-        try places[from].host.begin([
-          "remus", "box", NetworkLab.addresses[to], "-p", String(port), "--passwordfile", secret, "-i", "50",
-          "--witness",
-          "file:\(hosts.shared)/witness",
-        ])
-      }
-      try places[from].host.waitUntilProtected("box", by: child)
+      let child = try protect(machine, from: from, to: to, patience)
       try session.exchange("protected \(round)")
       try machine.awaitStream(100_000)
       let died = bulk.received
@@ -285,16 +293,8 @@ struct ProtectedConnectionTests {
     let patience = ["VMCTL_TELEPORT_PATIENCE": "5000"]
     let machine = try BridgedMachine(card: "virtio", driver: "virtio_net", patience)
     defer { machine.end() }
-    let (hosts, places) = (machine.hosts, machine.places)
-    let secret = try hosts.a.write("secret", Array("secret\n".utf8))
-    let port = try places[1].namespace.run { try hosts.await(hosts.b, [], patience) }
-    let child = try places[0].namespace.run {
-      try hosts.a.begin([
-        "remus", "box", NetworkLab.addresses[1], "-p", String(port), "--passwordfile", secret, "-i", "50", "--witness",
-        "file:\(hosts.shared)/witness",
-      ])
-    }
-    try hosts.a.waitUntilProtected("box", by: child)
+    let hosts = machine.hosts
+    let child = try protect(machine, from: 0, to: 1, patience)
     try machine.awaitStream(100_000)
     try cut(machine, from: deaf, true)
     let survivor = try poll("one that goes on alone") {

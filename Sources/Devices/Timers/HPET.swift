@@ -92,7 +92,6 @@ public final class HPET: Device, MemoryMappedIO {
   // MARK: Registers
 
   public func readMemory(offset: UInt64, size: Int) -> UInt64 {
-    settle()
     let value = readRegister(offset & ~7)
     let shifted = value >> ((offset & 7) * 8)
     return size == 8 ? shifted : shifted & ((1 << UInt64(size * 8)) - 1)
@@ -106,6 +105,7 @@ public final class HPET: Device, MemoryMappedIO {
     case 0x020: return state.status
     case 0x0F0: return counter
     case 0x100..<0x160:
+      settle()
       let timer = state.timers[Int(offset - 0x100) / 0x20]
       switch offset & 0x1F {
       case 0x00: return timer.config
@@ -262,8 +262,9 @@ public final class HPET: Device, MemoryMappedIO {
   /// The comparators that match without an alarm go to where they are by now.
   private func settle() {
     guard isEnabled else { return }
-    for (index, timer) in state.timers.enumerated() where timer.armed && !isHeard(timer) {
-      if counter &- timer.target < 1 << 63 { advance(index) }
+    for index in 0..<3 {
+      let timer = state.timers[index]
+      if timer.armed, !isHeard(timer), counter &- timer.target < 1 << 63 { advance(index) }
     }
   }
 

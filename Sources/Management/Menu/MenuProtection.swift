@@ -59,11 +59,8 @@ extension MenuActions {
       ]
       if standing.role == .primary {
         facts += [
-          ("Lag", Self.milliseconds(standing.lagMS)),
-          (
-            "Pause",
-            "\(Self.milliseconds(standing.pauseMS)), at most \(Self.milliseconds(standing.longestPauseMS)) lately"
-          ),
+          ("Lag", "\(standing.lagMS.tenths) ms"),
+          ("Pause", "\(standing.pauseMS.tenths) ms, at most \(standing.longestPauseMS.tenths) ms lately"),
           ("Output held", "\(standing.heldBytes >> 10) KB"),
         ]
       }
@@ -73,11 +70,6 @@ extension MenuActions {
     let said = ProtectionProcess.lines(entry.folder.protectionLog)
     if !said.isEmpty { lines += ["", "What vmctl remus has said (\(entry.folder.protectionLog)):"] + said.suffix(50) }
     return lines
-  }
-
-  private static func milliseconds(_ value: Double) -> String {
-    let tenths = Int((value * 10).rounded())
-    return "\(tenths / 10).\(abs(tenths % 10)) ms"
   }
 }
 

@@ -37,7 +37,7 @@ final class ProtectionProcess {
     guard status == nil else { return status }
     var raw: Int32 = 0
     guard waitpid(process, &raw, WNOHANG) == process else { return nil }
-    status = raw & 0x7F == 0 ? (raw >> 8) & 0xFF : 128 + (raw & 0x7F)
+    status = ChildProcess.shellStatus(raw)
     return status
   }
 

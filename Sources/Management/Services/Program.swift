@@ -72,7 +72,7 @@ enum Program {
     while bytes.count < kept, case let count = read(ends[0], &chunk, chunk.count), count > 0 {
       bytes += chunk[..<count]
     }
-    outcome.status = raw & 0x7F == 0 ? (raw >> 8) & 0xFF : 128 + (raw & 0x7F)
+    outcome.status = ChildProcess.shellStatus(raw)
     outcome.output = String(decoding: bytes, as: UTF8.self)
     return outcome
   }

@@ -179,7 +179,7 @@ extension Services {
       protection: record.flatMap { ProtectionStatus.of($0, entry.folder) },
       reason: history.startFailure ?? record?.reason)
     if let record, record.state.isLive {
-      let age = record.process.flatMap { ProcessUsage($0)?.ageSeconds }
+      let age = record.process.flatMap(ProcessUsage.age)
       // It may have been started by other means since.
       let sinceStart = Date().timeIntervalSince(history.started ?? record.since)
       row.uptimeSeconds = max(0, Int(min(sinceStart, age ?? sinceStart)))

@@ -190,29 +190,38 @@ public struct ServiceMetrics {
 struct ProcessUsage {
   /// User and system time.
   var cpuSeconds: Double
-  /// Since the process was started.
-  var ageSeconds: Double
   var residentBytes: Int
   /// From and to storage; nil where it may not be read.
   var readBytes: Int?
   var writtenBytes: Int?
 
   init?(_ process: Int32) {
-    guard let text = try? Files.read("/proc/\(process)/stat"), let end = text.lastIndex(of: ")") else { return nil }
-    // The fields from the third on.
-    let fields = text[text.index(after: end)...].split(separator: " ")
-    guard fields.count > 21, let user = Double(fields[11]), let system = Double(fields[12]),
-      let pages = Int(fields[21]),
-      let start = Double(fields[19]), let uptime = (try? Files.read("/proc/uptime"))?.split(separator: " ").first
+    guard let fields = Self.fields(process), let user = Double(fields[11]), let system = Double(fields[12]),
+      let pages = Int(fields[21])
     else { return nil }
-    let ticks = Double(sysconf(Int32(_SC_CLK_TCK)))
-    cpuSeconds = (user + system) / ticks
-    ageSeconds = max(0, (Double(uptime) ?? 0) - start / ticks)
+    cpuSeconds = (user + system) / Self.ticksPerSecond
     residentBytes = pages * Int(sysconf(Int32(_SC_PAGESIZE)))
     let counters = (try? Files.read("/proc/\(process)/io"))?.split(separator: "\n") ?? []
     func counter(_ key: String) -> Int? {
       counters.first { $0.hasPrefix(key) }?.split(separator: " ").last.flatMap { Int($0) }
     }
     (readBytes, writtenBytes) = (counter("read_bytes:"), counter("write_bytes:"))
+  }
+
+  private static var ticksPerSecond: Double { Double(sysconf(Int32(_SC_CLK_TCK))) }
+
+  /// Of its stat file, from the third field on; nil: there is no such process.
+  private static func fields(_ process: Int32) -> [Substring]? {
+    guard let text = try? Files.read("/proc/\(process)/stat"), let end = text.lastIndex(of: ")") else { return nil }
+    let fields = text[text.index(after: end)...].split(separator: " ")
+    return fields.count > 21 ? fields : nil
+  }
+
+  /// Seconds since a process was started.
+  static func age(_ process: Int32) -> Double? {
+    guard let start = fields(process).flatMap({ Double($0[19]) }),
+      let uptime = (try? Files.read("/proc/uptime"))?.split(separator: " ").first.flatMap({ Double($0) })
+    else { return nil }
+    return max(0, uptime - start / ticksPerSecond)
   }
 }

@@ -1,4 +1,5 @@
 import Foundation
+import Teleport
 
 /// What machines take of the host per second, between two looks.
 public struct MachineRates: Sendable {
@@ -108,16 +109,11 @@ public struct MachineRates: Sendable {
   /// A machine as people read it.
   public static func cells(_ row: Row) -> [String] {
     [
-      row.name, row.state.rawValue, row.cpuPercent.map { tenths($0) } ?? "-",
+      row.name, row.state.rawValue, row.cpuPercent.map(\.tenths) ?? "-",
       row.memoryMB.map { "\($0) MB" } ?? "-", row.residentMB.map { "\($0) MB" } ?? "-", amount(row.diskReadPerSecond),
       amount(row.diskWrittenPerSecond), amount(row.receivedPerSecond), amount(row.sentPerSecond),
       row.uptimeSeconds.map(ServiceText.uptime) ?? "-",
     ]
-  }
-
-  private static func tenths(_ value: Double) -> String {
-    let tenths = Int((min(value, 1e9) * 10).rounded())
-    return "\(tenths / 10).\(tenths % 10)"
   }
 
   /// Bytes: "0", "999", "1.5 KB", "2.0 GB".
@@ -126,7 +122,7 @@ public struct MachineRates: Sendable {
     var (value, unit) = (bytes, 0)
     let units = ["", " KB", " MB", " GB", " TB"]
     while value >= 1000 && unit < units.count - 1 { (value, unit) = (value / 1000, unit + 1) }
-    return unit == 0 ? String(Int(value.rounded())) : tenths(value) + units[unit]
+    return unit == 0 ? String(Int(value.rounded())) : value.tenths + units[unit]
   }
 
   /// The table as lines, the first of them headings, as wide as they are.

@@ -124,18 +124,14 @@ public struct ProtectionProgress: Codable, Equatable, Sendable {
 
   /// A line for people.
   public var summary: String {
-    func tenths(_ value: Double) -> String {
-      let rounded = Int((value * 10).rounded())
-      return "\(rounded / 10).\(abs(rounded % 10))"
-    }
     switch state {
     case .synchronizing:
-      let rest = pages > 0 ? ", \(tenths(Double(pages) * Double(PageChunk.pageSize) / 1e6)) MB of memory to go" : ""
-      return "synchronizing" + (bytes > 0 ? ": \(tenths(Double(bytes) / 1e6)) MB have crossed\(rest)" : "")
+      let rest = pages > 0 ? ", \((Double(pages) * Double(PageChunk.pageSize) / 1e6).tenths) MB of memory to go" : ""
+      return "synchronizing" + (bytes > 0 ? ": \((Double(bytes) / 1e6).tenths) MB have crossed\(rest)" : "")
     case .protected:
       return
-        "\(isNowhere ? "not protected, checkpoints go nowhere" : "protected"): epoch \(epoch), lag \(tenths(lagMS)) ms, pause \(tenths(pauseMS)) ms, \(pages) pages, "
-        + "\(tenths(bytesPerSecond / 1e6)) MB/s, \(heldBytes >> 10) KB of output held"
+        "\(isNowhere ? "not protected, checkpoints go nowhere" : "protected"): epoch \(epoch), lag \(lagMS.tenths) ms, pause \(pauseMS.tenths) ms, \(pages) pages, "
+        + "\((bytesPerSecond / 1e6).tenths) MB/s, \(heldBytes >> 10) KB of output held"
     case .deciding:
       return "the other host is not to be reached; asking the witness (\(witness))" + (reason.map { ": \($0)" } ?? "")
     case .unprotected: return "unprotected" + (reason.map { ": \($0)" } ?? "")
