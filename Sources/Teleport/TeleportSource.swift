@@ -44,7 +44,7 @@ public final class TeleportSource: @unchecked Sendable {
 
   private var anchors: AnchorLinks?
   /// The port on which the machine waits, which is another than the one that was named where a receiver made it.
-  private var port: Int
+  private(set) var port: Int
   /// To a receiver, which keeps what it has made for as long as this is open.
   private var reception: Connection?
 

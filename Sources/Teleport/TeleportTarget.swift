@@ -70,8 +70,11 @@ public final class TeleportTarget<Machine: TeleportableMachine>: @unchecked Send
   public var protection: ProtectionDuty?
   /// How a machine that is protected here stands.
   public var onProtection: @Sendable (ProtectionProgress) -> Void = { _ in }
+  /// Called when the primary of a machine that is protected here has ended that, and needs no backup any more.
+  public var onDismissal: @Sendable () -> Void = {}
   private let wishLock = NSLock()
   private var isTakeOverWanted = false
+  private var lastReprotection: Reprotection?
   /// Made when it begins to listen.
   private(set) var stretchedPassword: [UInt8] = []
 
@@ -168,6 +171,12 @@ public final class TeleportTarget<Machine: TeleportableMachine>: @unchecked Send
       defer { isTakeOverWanted = false }
       return isTakeOverWanted
     }
+  }
+
+  /// What the primary of the last machine that was protected here wants to be done after a takeover.
+  public internal(set) var reprotection: Reprotection? {
+    get { wishLock.withLock { lastReprotection } }
+    set { wishLock.withLock { lastReprotection = newValue } }
   }
 
   func finish(_ result: Result<Machine, any Error>) {

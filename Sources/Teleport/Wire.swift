@@ -299,6 +299,8 @@ enum Message {
     var disks: [HardwareDescription.StorageSlot.Place]
     /// Their sizes in bytes.
     var sizes: [UInt64]
+    /// What the backup does when it has taken the machine over; an older one does nothing.
+    var reprotection: Reprotection?
   }
 
   /// The end of a checkpoint.

@@ -1,3 +1,4 @@
+import ArgumentParser
 import Foundation
 import Management
 
@@ -12,15 +13,17 @@ final class ProtectionCommand: @unchecked Sendable {
   private let line = ProgressLine()
   /// What was shown last.
   private var shown: String?
-  private var hasBeenProtected = false
+  private var hasBeenProtected: Bool
 
   private let condition = NSCondition()
   // Guarded by `condition`.
   private var isStopped = false
   private var client: ControlClient?
 
-  init(_ entry: VMEntry, _ place: WitnessPlace, _ wish: ProtectionRequest) {
+  /// - Parameter isRenewal: the machine was protected before, by another command or at the other host.
+  init(_ entry: VMEntry, _ place: WitnessPlace, _ wish: ProtectionRequest, isRenewal: Bool) {
     (self.entry, self.place, self.wish) = (entry, place, wish)
+    hasBeenProtected = isRenewal
   }
 
   /// Ends it. From any thread.
@@ -36,6 +39,51 @@ final class ProtectionCommand: @unchecked Sendable {
   /// - Returns: what to tell people.
   /// - Throws: `ManagementError` with why there is no protection any more, or none to begin with.
   func run(once: Bool) throws -> String {
+    do {
+      let text = try keep(once: once)
+      if mayReturn { returnAsBackup() }
+      return text
+    } catch {
+      guard mayReturn else { throw error }
+      Terminal.error("vmctl: \(ManagementError.text(for: error))")
+      returnAsBackup()
+      throw ExitCode.failure
+    }
+  }
+
+  /// Whether the machine has gone, and is to wait here for its host where it has one.
+  private var mayReturn: Bool {
+    guard wish.returning != nil, let state = try? entry.folder.currentStatus().state else { return false }
+    return state == .teleported || state == .aborted && place.canBeLookedAt
+  }
+
+  /// Where the machine is the other host's it waits here to be found from there. Its process cannot do that: it has ended,
+  /// and may start none.
+  private func returnAsBackup() {
+    var problem: String?
+    // Somebody else may start it.
+    while mayReturn {
+      do {
+        let hasGone = try entry.folder.currentStatus().state == .teleported
+        switch hasGone ? .backup : entry.sideAfterLoss() {
+        case .backup:
+          for text in try VMLauncher.start(entry, registry: try Registry.fromEnvironment()) { Terminal.line(text) }
+          return
+        case .primary: return
+        case nil: break
+        }
+      } catch {
+        let text = ManagementError.text(for: error)
+        if text != problem {
+          Terminal.error("\(text)\nthe machine waits here as the backup as soon as it can; ^C ends that")
+        }
+        problem = text
+      }
+      if isStopped(withinSeconds: Self.pause) { return }
+    }
+  }
+
+  private func keep(once: Bool) throws -> String {
     var problem: String?
     while true {
       do {

@@ -28,6 +28,8 @@ private struct World: Hashable {
   var backupRuns = false
   var primaryMachineLives = true
   var wasAloneWhenItDied = false
+  /// Somebody wants it to end: nobody need run it.
+  var isUnwanted = false
 
   enum Move: Hashable {
     case establish(answerArrives: Bool)
@@ -35,7 +37,7 @@ private struct World: Hashable {
     case toBackup, toPrimary
     case loseLine(unread: Bool)
     case primarySuspects, backupSuspects
-    case endWanted, handOverWanted
+    case endWanted, handOverWanted, offWanted, backupIsSilent, patienceEnds
     case witnessServes(primary: Bool)
     case witnessAnswers(primary: Bool, arrives: Bool)
     case dies(primary: Bool)
@@ -55,6 +57,13 @@ private struct World: Hashable {
       }
       switch primary.state {
       case .synchronizing, .protected, .handingOver: list.append(.primarySuspects)
+      case .deciding(.off):
+        if primaryAsks == .none { list.append(.backupIsSilent) }
+        list.append(.patienceEnds)
+      default: break
+      }
+      switch primary.state {
+      case .synchronizing, .protected, .deciding: if !isUnwanted { list.append(.offWanted) }
       default: break
       }
       if !toPrimary.isEmpty { list.append(.toPrimary) }
@@ -102,7 +111,8 @@ private struct World: Hashable {
       switch toPrimary.removeFirst() {
       case .acknowledged(let number): perform(primary.handle(.acknowledged(number)))
       case .runs: perform(primary.handle(.backupRuns))
-      case .dropped: perform(primary.handle(.backupLost("")))
+      case .dropped:
+        perform(primary.handle(primary.state == .deciding(.off) ? .backupDropped : .backupLost("")))
       default: break
       }
     case .loseLine(let unread):
@@ -116,6 +126,11 @@ private struct World: Hashable {
       perform(backup.handle(.primaryLost))
     case .endWanted: perform(primary.handle(.endWanted))
     case .handOverWanted: perform(primary.handle(.handOverWanted))
+    case .offWanted:
+      isUnwanted = true
+      perform(primary.handle(.offWanted))
+    case .backupIsSilent: perform(primary.handle(.backupLost("")))
+    case .patienceEnds: perform(primary.handle(.patienceEnded))
     case .witnessServes(let isPrimary):
       let mine = isPrimary ? Holder.primary : .backup
       let won = holder == .both || holder == mine
@@ -152,7 +167,7 @@ private struct World: Hashable {
       case .release(let number): seen = max(seen, number)
       case .askWitness, .askWitnessAgain: primaryAsks = .asked
       case .releaseAll: primaryIsFree = true
-      case .dismissBackup: if line { toBackup.append(.dismissed) }
+      case .dismissBackup, .askBackupToDrop: if line { toBackup.append(.dismissed) }
       case .tellBackupToTakeOver: if line { toBackup.append(.takeOver) }
       case .stopMachine: primaryMachineLives = false
       }
@@ -177,6 +192,7 @@ private struct World: Hashable {
     if backupRuns && primaryIsFree { return "both go on" }
     if backupRuns && seen > backup.held { return "what was seen is not known to the survivor" }
     if backupRuns && holder != .backup { return "the backup runs a machine that is not its own" }
+    if primary.state == .abandoned && primaryIsFree { return "what may be the backup's is let go" }
     return nil
   }
 
@@ -184,7 +200,7 @@ private struct World: Hashable {
   var complaintAtRest: String? {
     let primaryRuns = primaryLives && primaryMachineLives
     let backupRuns = backupLives && backupRuns
-    if primaryRuns || backupRuns { return nil }
+    if primaryRuns || backupRuns || isUnwanted { return nil }
     // Two hosts have died, or the only one that had it.
     if !primaryLives && (!backupLives || backup.held == 0 || wasAloneWhenItDied) { return nil }
     if !backupLives && (backup.state == .running || wasAloneWhenItDied) { return nil }
@@ -195,7 +211,7 @@ private struct World: Hashable {
   func isAtRest(epochs: UInt64) -> Bool {
     !moves(epochs: epochs).contains { move in
       switch move {
-      case .endWanted, .handOverWanted, .dies, .loseLine, .capture, .establish: false
+      case .endWanted, .handOverWanted, .offWanted, .dies, .loseLine, .capture, .establish: false
       // A line that is cut is noticed.
       case .primarySuspects, .backupSuspects: !line
       default: true

@@ -117,6 +117,7 @@ private struct Protected {
   let backups = Log<SmallMachine>()
   let states = Log<TeleportState>()
   let progress = Log<ProtectionProgress>()
+  let dismissals = Log<Bool>()
   /// Why it has ended.
   let ends = Log<String>()
   let source: ProtectionSource
@@ -137,6 +138,7 @@ private struct Protected {
         backups.add(made)
         return made
       }, state: { states.add($0) })
+    target.onDismissal = { [dismissals] in dismissals.add(true) }
     let decider = isThere ? witness.witness : .none
     target.protection = ProtectionDuty(obstacle: { _ in nil }, overwrites: { _ in }, witness: { _, _ in decider })
     relay = try Relay(to: try target.listen(), remembers: false)
@@ -237,6 +239,7 @@ private struct Protected {
       case .unprotected:
         #expect(pair.witness.owner == .primary && pair.machine.teleportState == .running)
         #expect(await eventually { pair.states.all.contains { $0.isDropped } })
+      case .undecided: Issue.record("nobody wanted its end")
       }
     }
   }
@@ -287,6 +290,65 @@ private struct Protected {
     #expect(await eventually { pair.machine.words.whatTheWorldKnows > known }, "output leaves again")
   }
 
+  /// Neither the machine's user nor its last output waits for a witness that has nothing to say.
+  @Test func aMachineThatEndsNeedsNoMoreThanItsBackupsWord() async throws {
+    let pair = try Protected()
+    defer { pair.end() }
+    let run = pair.begin()
+    await pair.awaitEpoch(3)
+    pair.witness.isDeaf = true
+    pair.source.powerOff()
+    #expect(try await run.value == .unprotected(reason: "asked for", isWanted: true))
+    #expect(pair.machine.teleportState == .paused, "it stands still")
+    #expect(await eventually { pair.states.all.last?.isDropped == true })
+    #expect(pair.dismissals.all.count == 1)
+  }
+
+  @Test func aMachineThatEndsWithoutAnybodysWordLeavesItsLastOutputUnseen() async throws {
+    let pair = try Protected()
+    defer { pair.end() }
+    let run = pair.begin()
+    await pair.awaitEpoch(3)
+    pair.witness.isDeaf = true
+    pair.relay.cut()
+    #expect(await eventually { pair.witness.claims.all.contains(.primary) })
+    let known = pair.machine.words.whatTheWorldKnows
+    pair.source.powerOff()
+    guard case .undecided(let reason) = try await run.value else {
+      Issue.record("somebody has decided")
+      return
+    }
+    #expect(reason == "deaf")
+    #expect(pair.machine.words.whatTheWorldKnows == known && pair.machine.teleportState == .paused)
+    // The backup goes on, when somebody can say so.
+    pair.witness.isDeaf = false
+    try await pair.expectTakenOver()
+    #expect(pair.dismissals.all.isEmpty)
+  }
+
+  /// A survivor that is asked to look for a backup again must not be told that it is not needed by who looks for it himself.
+  @Test func onlyAnEndForGoodIsADismissal() async throws {
+    let wish = Reprotection(
+      backup: HostPlace(host: "a", port: 1), survivor: HostPlace(host: "127.0.0.1", port: 0), intervalMS: 25,
+      compresses: false)
+    let pair = try Protected {
+      $0.reprotection = wish.backup
+      $0.compresses = false
+    }
+    defer { pair.end() }
+    let run = pair.begin()
+    await pair.awaitEpoch(3)
+    let heard = try #require(pair.target.reprotection)
+    #expect(heard.backup == wish.backup && heard.survivor.host == "127.0.0.1" && heard.survivor.port == pair.relay.port)
+    #expect(heard.intervalMS == 25 && !heard.compresses)
+    pair.relay.cut()
+    switch try await run.value {
+    case .takenOver: try await pair.expectTakenOver()
+    default: #expect(await eventually { pair.states.all.contains { $0.isDropped } })
+    }
+    #expect(pair.dismissals.all.isEmpty)
+  }
+
   @Test func aMachineIsHandedOverWithoutALoss() async throws {
     let pair = try Protected()
     defer { pair.end() }
@@ -328,6 +390,49 @@ private struct Protected {
     await #expect(throws: TeleportError.self) { try await run.value }
     #expect(pair.machine.teleportState == .running && !pair.machine.memory.dirtyLog.isLogging)
     #expect(pair.machine.holdsMediaAlone)
+  }
+}
+
+struct ReprotectionTests {
+  @Test func placesAreReadAsUsersWriteThem() {
+    func read(_ text: String) -> String? { HostPlace(text, port: 6000)?.text }
+    #expect(read("b") == "b:6000" && read("b:7") == "b:7" && read("10.0.0.1:65535") == "10.0.0.1:65535")
+    #expect(read("fe80::1%eth0") == "[fe80::1%eth0]:6000" && read("[::1]") == "[::1]:6000")
+    #expect(read("[::1]:7") == "[::1]:7" && HostPlace("[::1]:7", port: 1)?.host == "::1")
+    for bad in [
+      "", ":7", "b:", "b:0", "b:65536", "b:x", "b:-1", "b:+7", "-b", "--force:7", "b c", "b/c", "b;c", "[::1", "[::1]7",
+      "[]",
+      "[b]:7", "b\n", "\u{e4}", String(repeating: "b", count: 254),
+    ] {
+      #expect(read(bad) == nil, "\(bad)")
+    }
+  }
+
+  @Test func whatAnotherHostWishesHasBounds() throws {
+    let good = Reprotection(
+      backup: HostPlace(host: "a", port: 6000), survivor: HostPlace(host: "::1", port: 1), intervalMS: 25,
+      compresses: true)
+    #expect(try good.checked() == good)
+    for change: (inout Reprotection) -> Void in [
+      { $0.backup.port = 0 }, { $0.backup.host = "-F" }, { $0.survivor.port = 65536 }, { $0.survivor.host = "" },
+      { $0.survivor.host = "a b" }, { $0.intervalMS = 24 }, { $0.intervalMS = 10_001 }, { $0.intervalMS = .min },
+    ] {
+      var bad = good
+      change(&bad)
+      #expect(throws: TeleportError.self) { try bad.checked() }
+    }
+  }
+
+  /// Neither side needs the other to know of it.
+  @Test func itIsAnOptionalPartOfTheWish() throws {
+    let plain = Message.Protect(session: "s", machine: "m", witness: "w", disks: [], sizes: [])
+    let text = String(decoding: Message.encode(plain), as: UTF8.self)
+    #expect(!text.contains("reprotection"))
+    #expect(try Message.decode(Message.Protect.self, Wire.Frame(.protect, Array(text.utf8))).reprotection == nil)
+    let bad = text.dropLast() + ",\"reprotection\":{\"backup\":7}}"
+    #expect(throws: TeleportError.self) {
+      try Message.decode(Message.Protect.self, Wire.Frame(.protect, Array(bad.utf8)))
+    }
   }
 }
 

@@ -186,7 +186,7 @@ extension HTTPServer {
 
 extension TestHost {
   /// A port of the loopback address that nobody had when it was asked for.
-  fileprivate func freePort() throws -> Int {
+  func freePort() throws -> Int {
     try HTTPServer(serving: "/dev/null", uploadTo: "/dev/null").port
   }
 

@@ -27,12 +27,6 @@ import Testing
     return child
   }
 
-  private func expectGoesOn(_ host: TestHost, after number: Int) throws {
-    try host.waitForState("box", "running")
-    try host.waitForHeartbeat("box", atLeast: number + 2)
-    #expect(!host.log("box").contains("wrong"), "\(host.log("box").suffix(1000))")
-  }
-
   @Test("when the process of a protected machine is killed the other host goes on, memory and disk intact")
   func kill() throws {
     let hosts = try hosts()
@@ -42,7 +36,7 @@ import Testing
     #expect(try hosts.b.fact("box", "ReplicationRole") == "backup")
     let seen = try #require(hosts.a.heartbeats("box").last)
     try hosts.a.killMachine("box")
-    try expectGoesOn(hosts.b, after: seen)
+    try hosts.b.expectGoesOn("box", after: seen)
     #expect(try child.wait() != 0)
     #expect(try hosts.a.state("box") == "aborted")
     #expect(hosts.b.log("box").contains("failed over: "))
@@ -61,7 +55,7 @@ import Testing
     let seen = try #require(hosts.a.heartbeats("box").last)
     let process = try #require(hosts.a.processID("box"))
     Glibc.kill(process, SIGSTOP)
-    try expectGoesOn(hosts.b, after: seen)
+    try hosts.b.expectGoesOn("box", after: seen)
     Glibc.kill(process, SIGCONT)
     try hosts.a.waitForState("box", "teleported")
     #expect(try child.wait() == 1)
@@ -77,12 +71,12 @@ import Testing
     try hosts.a.vmctl("controlvm", "box", "failover")
     #expect(try child.wait() == 0)
     #expect(try hosts.a.state("box") == "teleported")
-    try expectGoesOn(hosts.b, after: seen)
+    try hosts.b.expectGoesOn("box", after: seen)
     // The disk here is an old copy now, and may be written over.
     child = try protect(hosts.b, to: try hosts.await(hosts.a, [], Self.patient), Self.witness(hosts))
     let then = try #require(hosts.b.heartbeats("box").last)
     try hosts.a.vmctl("controlvm", "box", "failover")
-    try expectGoesOn(hosts.a, after: then)
+    try hosts.a.expectGoesOn("box", after: then)
     #expect(try child.wait() == 1)
     try hosts.b.waitForState("box", "teleported")
   }
@@ -99,7 +93,7 @@ import Testing
     #expect(try child.wait() == 1)
     #expect(child.errors.contains("the machine goes on here, without protection"))
     let seen = try #require(hosts.a.heartbeats("box").last)
-    try expectGoesOn(hosts.a, after: seen)
+    try hosts.a.expectGoesOn("box", after: seen)
     #expect(hosts.a.log("box").contains("unprotected: "))
 
     child = try protect(hosts.a, to: try hosts.await(hosts.b, [], Self.patient), Self.witness(hosts))
@@ -170,7 +164,7 @@ import Testing
     try hosts.a.waitUntilProtected("box", by: child)
     let seen = try #require(hosts.a.heartbeats("box").last)
     try hosts.a.killMachine("box")
-    try expectGoesOn(hosts.b, after: seen)
+    try hosts.b.expectGoesOn("box", after: seen)
     #expect(try child.wait() == 1)
     #expect(child.errors.contains("has ended without a word"))
   }
@@ -193,7 +187,7 @@ import Testing
     #expect(record.contains("\"holder\":\"primary\""))
     try hosts.b.waitForState("box", "teleportingin")
     let seen = try #require(hosts.a.heartbeats("box").last)
-    try expectGoesOn(hosts.a, after: seen)
+    try hosts.a.expectGoesOn("box", after: seen)
     child.signal(SIGTERM)
     #expect(try child.wait() == 0)
   }
@@ -226,7 +220,7 @@ import Testing
     let child = try protect(hosts.a, to: try hosts.await(hosts.b, [], Self.patient), Self.witness(hosts))
     let seen = try #require(hosts.a.heartbeats("box").last)
     try hosts.a.killMachine("box")
-    try expectGoesOn(hosts.b, after: seen)
+    try hosts.b.expectGoesOn("box", after: seen)
     #expect(try child.wait() != 0)
   }
 }

@@ -1954,7 +1954,7 @@ _vmctl_remus() {
     repeating_flags=()
     non_repeating_flags=(-u --no-compression -e -F -b --blackhole -n --no-net -d --once --version -h --help)
     repeating_options=()
-    non_repeating_options=(-i --interval -s -N -p --port --witness --passwordfile)
+    non_repeating_options=(-i --interval -s -N -p --port --witness --passwordfile --reprotect)
     __vmctl_offer_flags_options 2
 
     # Offer option value completions
@@ -1977,6 +1977,9 @@ _vmctl_remus() {
         ;;
     '--passwordfile')
         __vmctl_add_completions -f
+        return
+        ;;
+    '--reprotect')
         return
         ;;
     esac

@@ -63,7 +63,7 @@ function __vmctl_parse_tokens -S
         case 'console'
             __vmctl_parse_subcommand 1 'uart=' 'virtio' 'break' 'version' 'h/help'
         case 'remus'
-            __vmctl_parse_subcommand 2 'i/interval=' 'u/no-compression' 's=' 'e' 'N=' 'F' 'b/blackhole' 'n/no-net' 'd' 'once' 'p/port=' 'witness=' 'passwordfile=' 'version' 'h/help'
+            __vmctl_parse_subcommand 2 'i/interval=' 'u/no-compression' 's=' 'e' 'N=' 'F' 'b/blackhole' 'n/no-net' 'd' 'once' 'p/port=' 'witness=' 'passwordfile=' 'reprotect=' 'version' 'h/help'
         case 'view'
             __vmctl_parse_subcommand 1 'version' 'h/help'
         case 'events'
@@ -699,6 +699,7 @@ complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "v
 complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl remus" p port' -s 'p' -l 'port' -d 'The port that the backup waits on.' -rfka ''
 complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl remus" witness' -l 'witness' -d 'Who decides when the hosts lose each other: file:PATH on storage that both reach, etcd:http://HOST:PORT, command:PROGRAM, or none: then a broken line has both go on.' -rfka ''
 complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl remus" passwordfile' -l 'passwordfile' -d 'A file with the backup\'s password in its first line, or stdin.' -rF
+complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl remus" reprotect' -l 'reprotect' -d 'After a takeover the hosts change places: the survivor looks for its backup at this address of this host, where the machine waits as soon as it can. The port is -p\'s when none is given; an IPv6 address with a port stands in brackets.' -rfka ''
 complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl remus" version' -l 'version' -d 'Show the version.'
 complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_flags_or_options "vmctl remus" h help' -s 'h' -l 'help' -d 'Show help information.'
 complete -c 'vmctl' -n '__vmctl_should_offer_completions_for_positional "vmctl view" -eq 1' -fka '(__vmctl_custom_completion ---completion view -- positional@0 (count (__vmctl_tokens -pc)) (__vmctl_tokens -tC))'

@@ -943,6 +943,7 @@ _vmctl_remus() {
         '(-p --port)'{-p,--port}'[The port that the backup waits on.]:port:'
         '--witness[Who decides when the hosts lose each other\: file\:PATH on storage that both reach, etcd\:http\://HOST\:PORT, command\:PROGRAM, or none\: then a broken line has both go on.]:place:'
         '--passwordfile[A file with the backup'\''s password in its first line, or stdin.]:passwordfile:_files'
+        '--reprotect[After a takeover the hosts change places\: the survivor looks for its backup at this address of this host, where the machine waits as soon as it can. The port is -p'\''s when none is given; an IPv6 address with a port stands in brackets.]:address\[\:port\]:'
         '--version[Show the version.]'
         '(-h --help)'{-h,--help}'[Show help information.]'
     )

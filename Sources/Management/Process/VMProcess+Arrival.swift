@@ -67,6 +67,13 @@ extension VMProcess {
     }
     if let standbyWitness { target.protection = protectionDuty(standbyWitness) }
     target.onProtection = { [weak self] in self?.note($0) }
+    if returning != nil {
+      // Nobody looks for it any more.
+      target.onDismissal = { [weak self] in
+        guard let self else { return }
+        queue.async { self.end(.teleported, reason: "the other host needs no backup any more") }
+      }
+    }
     lock.withLock { inner.target = target }
     try change(.teleportingin)
     let port = try target.listen()
@@ -87,6 +94,11 @@ extension VMProcess {
       }
     }
     let warning = password == nil ? " (this host only, as there is no password)" : ""
+    if let returning {
+      return
+        "the backup at \(returning.peer) has taken the machine \"\(entry.name)\" over: it waits here to be the backup now, on "
+        + "\(address) port \(port)\(warning)"
+    }
     return "the machine \"\(entry.name)\" is waiting for its teleport on \(address) port \(port)\(warning)"
   }
 
@@ -103,6 +115,7 @@ extension VMProcess {
       inner.record.teleporterAddress = nil
     }
     settle(vm.runState == .paused ? .paused : .running)
+    reprotect()
     do {
       try folder.whileEditing {
         var definition = try folder.readDefinition(checkingHost: false)
@@ -111,6 +124,21 @@ extension VMProcess {
       }
     } catch {
       logger.warning("the teleporter setting could not be switched off: \(ManagementError.line(for: error))")
+    }
+  }
+
+  /// The hosts change places: who was the primary is looked for as the backup of a machine that was taken over.
+  private func reprotect() {
+    let (wish, isTakenOver) = lock.withLock {
+      (inner.target?.reprotection, inner.protectionProgress?.state == .takenover)
+    }
+    guard isTakenOver, let wish, let standbyWitness else { return }
+    Thread.detachNewThread { [logger] in
+      if let why = standbyWitness.reprotect(wish) {
+        logger.error("\(LogEvents.unprotected)no backup is looked for: \(why)")
+      } else {
+        logger.info("vmctl remus looks for its backup at \(wish.backup.text)")
+      }
     }
   }
 

@@ -20,7 +20,7 @@ extension VMProcess {
   /// Returns when there is no protection any more.
   func protect(_ request: ControlRequest, _ session: ControlSession) throws -> ControlReply {
     guard let wish = request.protection else { throw ManagementError("remus needs a host and a port") }
-    guard (25...10_000).contains(wish.intervalMS) else {
+    guard Reprotection.intervals.contains(wish.intervalMS) else {
       throw ManagementError("an interval of \(wish.intervalMS) ms is not possible", remedy: "give 25 to 10000 with -i")
     }
     guard !definition.hardware.deterministic else {
@@ -28,21 +28,22 @@ extension VMProcess {
     }
     let (progressBefore, before) = lock.withLock { (inner.protectionProgress, inner.record.protection) }
     if wish.isRenewal == true, before == nil { return .done(Self.goesOnAlone) }
-    let protection = try claimProtection(wish, session)
+    let peer = "\(wish.target.host) port \(wish.target.port)"
+    let protection = try claimProtection(wish, session, peer)
     debuggers?.dismiss("the machine is being protected")
     session.whenCancelled { protection.end() }
     let outcome: ProtectionSource.Outcome
-    let peer = "\(wish.target.host) port \(wish.target.port)"
     do {
-      if !wish.isBlackhole {
-        try ProtectionRecord(witness: wish.witness, session: protection.session, peer: peer).write(folder)
-      }
+      if !wish.isBlackhole { try Self.record(wish, protection.session, peer, isEstablished: false).write(folder) }
       outcome = try protection.run()
     } catch {
       ProtectionRecord.remove(folder)
       // One that was lost before is wanted as before.
-      let isMissed = before?.state == .unprotected
-      lock.withLock { inner.protectionProgress = isMissed ? progressBefore : nil }
+      let isMissed = lock.withLock {
+        let isMissed = before?.state == .unprotected && !inner.isUnprotectWanted
+        inner.protectionProgress = isMissed ? progressBefore : nil
+        return isMissed
+      }
       release(protection, isMissed ? before : nil)
       logger.error("no protection: \(ManagementError.text(for: error))")
       let reason = ManagementError.text(for: error)
@@ -59,6 +60,10 @@ extension VMProcess {
           "the backup at \(peer) has taken the machine over; what it had not sent yet is lost with it")
       }
       return .done("the machine goes on at \(peer)")
+    case .undecided(let reason):
+      lock.withLock { inner.pendingEnd?.reason = "the backup at \(peer) may go on with it: \(reason)" }
+      release(protection, nil)
+      return .done("the machine has ended")
     case .unprotected(let reason, let isWanted):
       ProtectionRecord.remove(folder)
       let hasEnded = lock.withLock { inner.pendingEnd != nil }
@@ -72,6 +77,13 @@ extension VMProcess {
       logger.error("\(LogEvents.unprotected)\(why)")
       throw ManagementError("\(why); \(Self.goesOnAlone)", remedy: "protect it again with vmctl remus")
     }
+  }
+
+  private static func record(
+    _ wish: ProtectionRequest, _ session: String, _ peer: String, isEstablished: Bool
+  ) -> ProtectionRecord {
+    ProtectionRecord(
+      witness: wish.witness, session: session, peer: peer, returning: wish.returning, isEstablished: isEstablished)
   }
 
   private static let goesOnAlone = "the machine goes on here, without protection"
@@ -89,13 +101,31 @@ extension VMProcess {
   }
 
   /// One at a time. The witness, which may take its time, is asked before.
-  private func claimProtection(_ wish: ProtectionRequest, _ session: ControlSession) throws -> ProtectionSource {
+  private func claimProtection(
+    _ wish: ProtectionRequest, _ session: ControlSession, _ peer: String
+  ) throws -> ProtectionSource {
     var witness = Witness.none
     if wish.witness != WitnessPlace.none.text {
       guard let passed = lock.withLock({ inner.witness }), passed.place == wish.witness else {
         throw ManagementError("the witness \(wish.witness) was not passed", remedy: "use one version of vmctl")
       }
       witness = try passed.client.witness(passed.place)
+    } else if wish.returning != nil {
+      throw ManagementError(
+        "without a witness nobody knows when the hosts change places", remedy: "give one with --witness")
+    }
+    if !wish.isBlackhole {
+      // From then on the backup may have it.
+      witness.establish = { [folder, establish = witness.establish] session in
+        let answer = establish(session)
+        guard answer == .won else { return answer }
+        do {
+          try Self.record(wish, session, peer, isEstablished: true).write(folder)
+          return .won
+        } catch {
+          return .unreachable(ManagementError.line(for: error))
+        }
+      }
     }
     var options = ProtectionSource.Options(link: sourceOptions(wish.target))
     options.intervalMS = wish.intervalMS
@@ -103,6 +133,7 @@ extension VMProcess {
     options.isBlackhole = wish.isBlackhole
     options.holdsOutput = wish.holdsOutput
     options.replicatesDisks = wish.replicatesDisks
+    options.reprotection = wish.returning?.place
     return try lock.withLock {
       guard let vm = inner.vm, inner.record.state == .running, !inner.hasEnded else {
         throw ManagementError(
@@ -121,6 +152,7 @@ extension VMProcess {
         session.sendProgress(reply)
       }
       inner.protection = protection
+      inner.isUnprotectWanted = false
       return protection
     }
   }
@@ -168,6 +200,7 @@ extension VMProcess {
       writeRecord()
       return .done()
     }
+    lock.withLock { inner.isUnprotectWanted = true }
     protection.end()
     if request.text == "force" { protection.vouch() }
     return .done()
@@ -232,16 +265,30 @@ extension VMProcess {
 
   /// Ends the protection before the machine, so that no backup goes on with it.
   /// - Returns: nil: there is none.
-  func powerOffProtected() throws -> ControlReply? {
-    guard let protection = lock.withLock({ inner.protection }) else { return nil }
+  func powerOffProtected(_ session: ControlSession) throws -> ControlReply? {
+    guard lock.withLock({ inner.protection }) != nil else { return nil }
     logger.info("asked to end")
     finish(.poweroff, status: 0)
-    protection.end()
-    let hasEnded = look(forSeconds: 15) { lock.withLock { inner.hasEnded } ? true : nil }
+    var told = ""
+    let hasEnded = look(forSeconds: 15) { () -> Bool? in
+      let (hasEnded, standing) = lock.withLock { (inner.hasEnded, inner.protectionProgress) }
+      if let standing, standing.state == .deciding, standing.summary != told {
+        told = standing.summary
+        session.sendProgress(.progress("the machine stands still, and ends when it is known whose it is: \(told)"))
+      }
+      return hasEnded ? true : nil
+    }
     if hasEnded == true {
       // It has when that is written down.
       queue.sync {}
-      return .done()
+      var reply = ControlReply.done()
+      if let left = ProtectionRecord.read(folder) {
+        reply.notes = [
+          "the witness (\(left.witness)) has not said whose the machine is, and the backup at \(left.peer) may go on with it; "
+            + "the next start here asks again"
+        ]
+      }
+      return reply
     }
     throw ManagementError(
       "the witness cannot be asked whose the machine is, which waits for its answer",

@@ -32,7 +32,7 @@ extension VMProcess {
     case .injectnmi:
       try step("sent an NMI", from: [.running], to: nil) { $0.injectNMI() }
       return .done()
-    case .poweroff: return try powerOff()
+    case .poweroff: return try powerOff(session)
     case .savestate:
       try refuseWhileProtected("saved")
       return try saveState(session)
@@ -168,8 +168,8 @@ extension VMProcess {
     }
   }
 
-  private func powerOff() throws -> ControlReply {
-    if let reply = try powerOffProtected() { return reply }
+  private func powerOff(_ session: ControlSession) throws -> ControlReply {
+    if let reply = try powerOffProtected(session) { return reply }
     let state = self.state
     switch state {
     case .running, .paused, .gurumeditation, .teleportingin, .standby:

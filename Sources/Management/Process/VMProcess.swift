@@ -36,6 +36,8 @@ public final class VMProcess: @unchecked Sendable {
   private var vnc: VNCServer?
   /// Asks the witnesses of machines that are protected here; there is one while the machine waits for another.
   let standbyWitness: WitnessClient?
+  /// By which the machine is another host's, and waits here to be its backup; nil: it is not, or waits as its user wants.
+  let returning: ProtectionRecord?
   private var sandbox: Sandbox
   private var control: ControlServer?
   private var passing: PassingService?
@@ -56,6 +58,8 @@ public final class VMProcess: @unchecked Sendable {
     var progress: TeleportProgress?
     var protection: ProtectionSource?
     var protectionProgress: ProtectionProgress?
+    /// Somebody has asked for the end of the protection that is under way.
+    var isUnprotectWanted = false
     /// Who asks the witness of a protection that is to begin here, and where that is.
     var witness: (place: String, client: WitnessClient)?
     var debuggers: GDBServer?
@@ -91,9 +95,13 @@ public final class VMProcess: @unchecked Sendable {
       throw ManagementError(
         "the machine \"\(entry.name)\" runs already (it is \(state))", remedy: "see vmctl showvminfo \"\(entry.name)\"")
     }
-    definition = try folder.readDefinition(checkingHost: true)
+    var definition = try folder.readDefinition(checkingHost: true)
     inner = Inner(record: folder.restingStatus())
-    if !definition.teleporter.enabled { try ProtectionRecord.settle(entry, force: options.force) }
+    returning = definition.teleporter.enabled ? nil : try ProtectionRecord.settle(entry, force: options.force)
+    if let returning, let wait = returning.returning {
+      definition.teleporter = wait.teleporter(definition.teleporter, witness: returning.witness)
+    }
+    self.definition = definition
     logFile = try LogFile(folder: folder, takesOutput: detached)
     logger = logFile.logger()
     let places = definition.hardware.consoles
@@ -114,7 +122,7 @@ public final class VMProcess: @unchecked Sendable {
     standbyWitness =
       definition.teleporter.enabled
       ? WitnessClient(
-        try WitnessProcess.start(isTrusted: false, command: definition.teleporter.witnessCommand), entry) : nil
+        try WitnessProcess.start(for: WitnessProcess.Backup(entry, definition.teleporter)), entry) : nil
     sandbox = Sandbox(isWanted: definition.sandbox)
     sandbox.closeFiles(Sandbox.rules(folder, definition))
     group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
@@ -420,7 +428,7 @@ public final class VMProcess: @unchecked Sendable {
       return inner.source
     }
     source?.cancel()
-    lock.withLock { inner.protection }?.end()
+    lock.withLock { inner.protection }?.powerOff()
     if lock.withLock({ inner.pendingEnd == nil }) { end(state, status: status, reason: reason) }
   }
 

@@ -12,16 +12,35 @@ final class ProtectionProcess {
   /// Starts it.
   /// - Parameter wish: the backup's host, and so on.
   /// - Throws: `ManagementError` when it cannot be started, or its file cannot be written.
-  init(_ entry: VMEntry, _ wish: MenuOperation.Protection, home: String) throws {
+  convenience init(_ entry: VMEntry, _ wish: MenuOperation.Protection, home: String) throws {
+    var words = ["-p", String(wish.port), "--witness", wish.witness]
+    if let path = wish.passwordFile { words += ["--passwordfile", Files.absolute(path)] }
+    try self.init(entry, options: words, host: wish.host, home: home)
+  }
+
+  /// Starts it for a machine that was taken over: it looks for the backup until it is there.
+  /// - Parameter password: how this host's machine has waited, with the password that the other one knows.
+  /// - Throws: as the other one.
+  convenience init(
+    _ entry: VMEntry, _ wish: Reprotection, witness: String, password: WitnessProcess.Backup, home: String
+  ) throws {
+    var words = [
+      "--renewal", "-p", String(wish.backup.port), "--witness", witness, "--reprotect", wish.survivor.text, "-i",
+      String(wish.intervalMS),
+    ]
+    if let path = password.passwordFile { words += ["--passwordfile", path] }
+    if password.usesOwnPassword { words.append("--own-password") }
+    try self.init(entry, options: words + (wish.compresses ? [] : ["-u"]), host: wish.backup.host, home: home)
+  }
+
+  private init(_ entry: VMEntry, options: [String], host: String, home: String) throws {
     output = entry.folder.protectionLog
     // The machine's process may write in its folder: what it has put there is not followed.
     unlink(output)
     let file = open(output, O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC, 0o600)
     guard file >= 0 else { throw ManagementError.system("cannot write \(output)") }
     defer { close(file) }
-    var words = ["vmctl", "remus", "-p", String(wish.port), "--witness", wish.witness]
-    if let path = wish.passwordFile { words += ["--passwordfile", Files.absolute(path)] }
-    words += ["--", entry.name, wish.host]
+    let words = ["vmctl", "remus"] + options + ["--", entry.name, host]
     var environment = ProcessInfo.processInfo.environment
     environment["VMCTL_HOME"] = home
     do {

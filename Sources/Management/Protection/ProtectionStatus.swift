@@ -53,7 +53,7 @@ public struct ProtectionStatus: Codable, Equatable, Sendable {
   /// What is known of a machine with this record, also when it does not run.
   static func of(_ record: StatusRecord, _ folder: VMFolder) -> ProtectionStatus? {
     if record.state.isLive { return record.protection }
-    guard let left = ProtectionRecord.read(folder) else { return nil }
+    guard let left = ProtectionRecord.left(folder) else { return nil }
     return ProtectionStatus(record.state == .teleported ? .takenover : .indoubt, .primary, peer: left.peer)
   }
 

@@ -1,4 +1,5 @@
 import Foundation
+import Teleport
 
 /// A note in a VM's folder that outlives its process.
 protocol FolderRecord: Codable {
@@ -35,16 +36,29 @@ struct ProtectionRecord: FolderRecord {
   var witness: String
   var session: String
   var peer: String
+  /// How the machine waits here when the backup has it; nil: it does not.
+  var returning: ReturningMachine?
+  /// Whether the witness knows of the protection: before it does, no backup takes the machine.
+  var isEstablished: Bool?
 
   static func path(in folder: VMFolder) -> String { folder.protection }
 
+  /// Of a protection under which the backup may have the machine.
+  static func left(_ folder: VMFolder) -> ProtectionRecord? {
+    read(folder).flatMap { $0.isEstablished == false ? nil : $0 }
+  }
+
+  fileprivate func request(_ verb: WitnessRequest.Verb, _ entry: VMEntry) -> WitnessRequest {
+    WitnessRequest(
+      verb: verb, place: witness, uuid: entry.definition.uuid.uuidString.lowercased(), name: entry.name,
+      session: session, side: .primary)
+  }
+
   /// Before the machine is started from power-off: asks the witness whose it is. To be called while files can be opened.
+  /// - Returns: a record by which the machine is the backup's, and is to be its backup here.
   /// - Throws: `ManagementError` when it is the backup's, or nobody can say.
-  static func settle(_ entry: VMEntry, force: Bool) throws {
-    guard !force, let record = read(entry.folder) else { return }
-    let request = WitnessRequest(
-      verb: .claim, place: record.witness, uuid: entry.definition.uuid.uuidString.lowercased(), name: entry.name,
-      session: record.session, side: .primary)
+  static func settle(_ entry: VMEntry, force: Bool) throws -> ProtectionRecord? {
+    guard !force, let record = left(entry.folder) else { return nil }
     let remedy =
       "if you want it to start here, from what its disks hold here: vmctl startvm \(entry.name) --force; to have it as the "
       + "backup: modifyvm --teleporter on, --teleporter-port, --teleporter-address and a password, startvm, and vmctl remus from "
@@ -52,15 +66,35 @@ struct ProtectionRecord: FolderRecord {
     // Without a witness nobody knows.
     let answer =
       record.witness == WitnessPlace.none.text
-      ? .unreachable("there was none") : WitnessProcess.serve(request, isTrusted: true)
+      ? .unreachable("there was none") : WitnessProcess.serve(record.request(.claim, entry), isTrusted: true)
     switch answer {
-    case .won: remove(entry.folder)
+    case .won:
+      remove(entry.folder)
+      return nil
+    case .lost where record.returning != nil:
+      // What its disks hold is older than what the other host has.
+      try ReplicaRecord(machine: entry.definition.uuid.uuidString.lowercased()).write(entry.folder)
+      return record
     case .lost:
       throw ManagementError("the backup at \(record.peer) has taken the machine \"\(entry.name)\" over", remedy: remedy)
     case .unreachable(let why):
       throw ManagementError(
         "the machine \"\(entry.name)\" was protected when it ended here, and the backup at \(record.peer) may have it; the "
           + "witness (\(record.witness)) cannot be asked: \(why)", remedy: remedy)
+    }
+  }
+}
+
+extension VMEntry {
+  /// Whose a machine is that was protected here and whose process has ended without a word, as far as the witness says so
+  /// without deciding anything.
+  /// - Returns: nil: it says nothing, or that both may have it yet.
+  public func sideAfterLoss() -> ProtectionSide? {
+    guard let record = ProtectionRecord.left(folder) else { return .primary }
+    switch WitnessProcess.serve(record.request(.look, self), isTrusted: true) {
+    case .won: return .primary
+    case .lost: return .backup
+    case .unreachable: return nil
     }
   }
 }

@@ -47,12 +47,13 @@ final class WitnessClient: @unchecked Sendable {
 
   func ask(
     _ verb: WitnessRequest.Verb, _ place: String, _ machine: String?, session: String? = nil,
-    side: ProtectionSide? = nil
+    side: ProtectionSide? = nil, reprotection: Reprotection? = nil
   ) -> WitnessAnswer {
     lock.withLock {
       number += 1
       let request = WitnessRequest(
-        number: number, verb: verb, place: place, uuid: machine ?? own, name: name, session: session, side: side)
+        number: number, verb: verb, place: place, uuid: machine ?? own, name: name, session: session, side: side,
+        reprotection: reprotection)
       guard let bytes = try? JSONEncoder().encode(request),
         (try? Files.writeAll(socket, Array(bytes) + [10], path: "the witness's process")) != nil
       else { return .unreachable("its process has ended") }
@@ -75,6 +76,13 @@ final class WitnessClient: @unchecked Sendable {
       }
       return .unreachable("its process does not answer")
     }
+  }
+
+  /// Has `vmctl remus` started for the machine that was taken over.
+  /// - Returns: why it was not; nil: it was.
+  func reprotect(_ wish: Reprotection) -> String? {
+    guard case .unreachable(let why) = ask(.reprotect, "", nil, reprotection: wish) else { return nil }
+    return why
   }
 
   /// - Parameter machine: its UUID on its primary host; nil: that is this one.

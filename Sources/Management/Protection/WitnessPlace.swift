@@ -21,7 +21,8 @@ struct WitnessRecord: Codable, Equatable {
   var holder: Holder
 
   /// What becomes of it when a protection begins.
-  func established(_ session: String) -> WitnessRecord {
+  /// - Parameter machine: its UUID on the host that runs it now.
+  func established(_ session: String, machine: String) -> WitnessRecord {
     WitnessRecord(machine: machine, session: session, holder: .both)
   }
 
@@ -61,6 +62,14 @@ public enum WitnessPlace: Equatable, Sendable {
       throw ManagementError(
         "\"\(text)\" is no witness",
         remedy: "give file:PATH (on storage that both hosts reach), etcd:http://HOST:PORT, command:PROGRAM or none")
+    }
+  }
+
+  /// Whether somebody can ask it whose a machine is without a decision.
+  public var canBeLookedAt: Bool {
+    switch self {
+    case .file, .etcd: true
+    case .none, .command: false
     }
   }
 

@@ -89,7 +89,7 @@ extension ManagementError {
     case .nobodyListens: "start the target there with --teleporter on first"
     case .cannotListen: "choose another with --teleporter-port"
     case .tampered: "the machine stayed here; find out what stands between the hosts before you try again"
-    case .passwordNeeded: "give it with --password or --passwordfile"
+    case .passwordNeeded: "give it with --passwordfile"
     case .passwordNotAsked(let machine):
       "leave it out, or set it on the target with vmctl modifyvm \(ShellWord.quote(machine)) --teleporter-password"
     case .tooBusy(_, let milliseconds, let allowed):

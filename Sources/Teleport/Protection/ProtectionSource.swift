@@ -23,6 +23,8 @@ public final class ProtectionSource: @unchecked Sendable {
     public var holdsOutput = true
     /// The disks that the guest writes cross too, unless both hosts have the same.
     public var replicatesDisks = true
+    /// Where a survivor finds this host's machine when that has come back as its backup; nil: it does not look for it.
+    public var reprotection: HostPlace?
     /// The backup is not taken for lost before it has been silent for so long, in milliseconds.
     public var silenceMS = TestPoint.patienceMS ?? Heartbeat.leastSilenceMS
 
@@ -35,6 +37,8 @@ public final class ProtectionSource: @unchecked Sendable {
     case unprotected(reason: String, isWanted: Bool)
     /// The machine is the backup's. `isWanted`: somebody has asked for that.
     case takenOver(isWanted: Bool)
+    /// The machine has ended here, and nobody could say whether the backup goes on with it.
+    case undecided(reason: String)
   }
 
   private let machine: any ProtectableMachine
@@ -53,6 +57,7 @@ public final class ProtectionSource: @unchecked Sendable {
     var end = false
     var handOver = false
     var vouch = false
+    var off = false
     /// Since when output waits.
     var heldSince: ContinuousClock.Instant?
   }
@@ -78,6 +83,10 @@ public final class ProtectionSource: @unchecked Sendable {
   private var isLogging = false
   private var outcome: Outcome?
   private var handsOver = false
+  /// What the witness is asked, and since when.
+  private var claim: WitnessClaim?
+  private var sinceAsked = Stopwatch()
+  private var sinceOff: Stopwatch?
 
   /// - Parameters: witness: asked on the thread of `run`. progress: called on that thread.
   public init(
@@ -103,6 +112,9 @@ public final class ProtectionSource: @unchecked Sendable {
   /// Ends the protection; the machine goes on here.
   public func end() { wish { $0.end = true } }
 
+  /// Ends the machine, which stands still from now on, with its protection.
+  public func powerOff() { wish { $0.off = true } }
+
   /// Has the backup go on with the machine.
   public func failOver() { wish { $0.handOver = true } }
 
@@ -115,7 +127,7 @@ public final class ProtectionSource: @unchecked Sendable {
     wake.wake()
   }
 
-  private var isWanted: Bool { lock.withLock { wishes.end || wishes.handOver } }
+  private var isWanted: Bool { lock.withLock { wishes.end || wishes.handOver || wishes.off } }
 
   // MARK: Life
 
@@ -135,11 +147,20 @@ public final class ProtectionSource: @unchecked Sendable {
     do {
       try begin()
     } catch {
+      // Who has the first of it has nothing, and need not wait for more.
+      if lock.withLock({ wishes.end || wishes.off }) {
+        link?.ignoreWake()
+        try? link?.send(.unprotect, [1], timeoutMS: 1000)
+      }
       putBack()
       throw error
     }
     while outcome == nil { turn() }
-    if case .takenOver = outcome { return .takenOver(isWanted: handsOver) }
+    switch outcome {
+    case .takenOver: return .takenOver(isWanted: handsOver)
+    case .undecided(let reason): return .undecided(reason: reason)
+    default: break
+    }
     putBack()
     return outcome ?? .unprotected(reason: "", isWanted: false)
   }
@@ -173,7 +194,7 @@ public final class ProtectionSource: @unchecked Sendable {
     if let link {
       let wish = Message.Protect(
         session: session, machine: options.link.uuid, witness: witness.text, disks: disks,
-        sizes: written.filter { disks.contains($0.place) }.map(\.size))
+        sizes: written.filter { disks.contains($0.place) }.map(\.size), reprotection: reprotection)
       try link.send(.protect, Message.encode(wish), timeoutMS: options.link.timeoutMS)
       // It looks whether its disks are empty.
       _ = try link.receive(timeoutMS: max(options.link.timeoutMS, 120_000), "getting ready").expect(.ready)
@@ -205,6 +226,14 @@ public final class ProtectionSource: @unchecked Sendable {
     try checkWishes()
     perform(state.handle(.established(witness.establish(session))))
     lastHeard = Stopwatch()
+  }
+
+  private var reprotection: Reprotection? {
+    options.reprotection.map {
+      Reprotection(
+        backup: $0, survivor: HostPlace(host: options.link.host, port: source.port), intervalMS: options.intervalMS,
+        compresses: options.compresses)
+    }
   }
 
   private func checkWishes() throws {
@@ -268,9 +297,12 @@ public final class ProtectionSource: @unchecked Sendable {
   // MARK: Epochs
 
   private func turn() {
+    if case .deciding = state.state { return decide() }
     let begun = ContinuousClock.now
     do {
-      if case .protected = state.state {
+      if case .protected = state.state, lock.withLock({ wishes.off }) {
+        // What has not been captured yet is nobody's any more.
+      } else if case .protected = state.state {
         if lock.withLock({ wishes.handOver }) { machine.pause() }
         let number = state.captured + 1
         try capture(number)
@@ -298,7 +330,12 @@ public final class ProtectionSource: @unchecked Sendable {
   /// What somebody here wants.
   private func listen() {
     let wishes = lock.withLock { self.wishes }
-    if machine.teleportState == .stopped || wishes.end { return perform(state.handle(.endWanted)) }
+    if machine.teleportState == .stopped || wishes.off {
+      if machine.teleportState == .running { machine.pause() }
+      if sinceOff == nil { sinceOff = Stopwatch() }
+      return perform(state.handle(.offWanted))
+    }
+    if wishes.end { return perform(state.handle(.endWanted)) }
     if wishes.handOver, machine.teleportState == .paused, state.released == state.captured {
       handsOver = true
       perform(state.handle(.handOverWanted))
@@ -460,24 +497,24 @@ public final class ProtectionSource: @unchecked Sendable {
         progress.reason = "a disk of the primary's cannot be written"
         lock.withLock { wishes.handOver = link != nil }
       case .askWitness: ask()
-      case .askWitnessAgain:
-        // A wake ends the pause: somebody may vouch.
-        var entry = pollfd(fd: wake.readEnd, events: Int16(POLLIN), revents: 0)
-        _ = poll(&entry, 1, 300)
-        wake.clear()
-        ask()
+      case .askWitnessAgain: (claim, sinceAsked) = (nil, Stopwatch())
+      case .askBackupToDrop:
+        perform(state.handle(backupDrops() ? .backupDropped : .backupLost("it does not answer")))
       case .releaseAll:
         if isLogging { machine.releaseOutput() }
-        if handsOver && machine.teleportState == .paused { machine.resume() }
+        let standsForHandOver = lock.withLock { wishes.handOver && !wishes.off }
+        if standsForHandOver && machine.teleportState == .paused { machine.resume() }
       case .dismissBackup:
         if let link {
-          try? link.send(.unprotect, timeoutMS: 1000)
+          try? link.send(.unprotect, isForGood ? [1] : [], timeoutMS: 1000)
           // What it has of the media is then free.
           _ = try? link.receive(timeoutMS: 1000, "end")
         }
         end(in: state.state)
       case .tellBackupToTakeOver:
         do { try link?.send(.takeOver, timeoutMS: 1000) } catch { perform(state.handle(.backupLost(Self.text(error)))) }
+      case .stopMachine where state.state == .abandoned:
+        outcome = .undecided(reason: progress.reason ?? "the witness does not answer")
       case .stopMachine:
         outcome = .takenOver(isWanted: handsOver)
         tell(.takenover)
@@ -485,15 +522,66 @@ public final class ProtectionSource: @unchecked Sendable {
     }
   }
 
+  // MARK: Whose it is
+
+  /// Nobody here looks for a backup again by himself.
+  private var isForGood: Bool {
+    guard case .alone(let reason) = state.state else { return false }
+    return reason == .wanted || reason == .off
+  }
+
   private func ask() {
-    if lock.withLock({ wishes.vouch }) { return perform(state.handle(.vouched)) }
     if case .deciding(.backupLost(let why)) = state.state { progress.reason = why }
-    let answer = witness.claim(session, .primary)
-    if case .unreachable(let why) = answer {
-      progress.reason = why
+    sinceAsked = Stopwatch()
+    claim = WitnessClaim(witness, session, .primary) { [wake] in wake.wake() }
+  }
+
+  /// How long a witness is waited for that has nothing to say about a machine that ends.
+  private static let offPatienceMS = 5000.0
+
+  /// Waits for the witness, and for whoever knows better.
+  private func decide() {
+    listen()
+    guard case .deciding = state.state else { return }
+    if lock.withLock({ wishes.vouch }) { return perform(state.handle(.vouched)) }
+    if let sinceOff, sinceOff.milliseconds > Self.offPatienceMS { return perform(state.handle(.patienceEnded)) }
+    if let answer = claim?.answer {
+      if case .unreachable(let why) = answer {
+        progress.reason = why
+        tell(.deciding)
+      }
+      return perform(state.handle(.answer(answer)))
+    }
+    if sinceAsked.milliseconds >= 300 {
+      if claim == nil { return ask() }
+      // It takes its time.
       tell(.deciding)
     }
-    perform(state.handle(.answer(answer)))
+    var entry = pollfd(fd: wake.readEnd, events: Int16(POLLIN), revents: 0)
+    _ = poll(&entry, 1, 100)
+    wake.clear()
+  }
+
+  /// Has the backup drop what it holds, for good.
+  /// - Returns: whether it has said that it has.
+  private func backupDrops() -> Bool {
+    guard let link else { return true }
+    link.ignoreWake()
+    let wait = Stopwatch()
+    do {
+      try link.send(.unprotect, [1], timeoutMS: 1000)
+      while wait.milliseconds < 1000 {
+        let frame = try link.receive(timeoutMS: 1000, "dropping its copy")
+        if frame.type == .running { perform(state.handle(.backupRuns)) }
+        guard frame.type == .refuse else { continue }
+        // So that the witness's record is free for others; nothing depends on it any more.
+        WitnessClaim(witness, session, .primary).wait(milliseconds: 1000)
+        return true
+      }
+    } catch {
+      progress.reason = Self.text(error)
+    }
+    return false
   }
 
   private func end(in state: PrimaryProtection.State) {
@@ -501,7 +589,7 @@ public final class ProtectionSource: @unchecked Sendable {
     switch reason {
     case .backupLost(let why): outcome = .unprotected(reason: "the backup is lost: \(why)", isWanted: false)
     case .witness(let why): outcome = .unprotected(reason: "the witness (\(witness.text)): \(why)", isWanted: false)
-    case .wanted: outcome = .unprotected(reason: "asked for", isWanted: true)
+    case .wanted, .off: outcome = .unprotected(reason: "asked for", isWanted: true)
     }
     if case .unprotected(let text, _) = outcome { progress.reason = text }
     tell(.unprotected)

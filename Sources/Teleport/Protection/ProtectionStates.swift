@@ -28,12 +28,16 @@ struct PrimaryProtection: Hashable {
     case alone(Reason)
     /// The machine is the backup's: here it must not go on.
     case lost
+    /// It stands still here for good, and nobody can say whether the backup goes on with it.
+    case abandoned
   }
 
   enum Reason: Hashable {
     case backupLost(String)
     case witness(String)
     case wanted
+    /// The machine is to end: it stands still, and nobody need go on with it.
+    case off
   }
 
   enum Event: Equatable {
@@ -55,6 +59,12 @@ struct PrimaryProtection: Hashable {
     case answer(WitnessAnswer)
     /// Somebody vouches that the backup does not run.
     case vouched
+    /// The machine stands still for good.
+    case offWanted
+    /// The backup has said that it holds nothing any more.
+    case backupDropped
+    /// Nobody waits for the witness any longer.
+    case patienceEnded
   }
 
   enum Effect: Equatable {
@@ -66,6 +76,8 @@ struct PrimaryProtection: Hashable {
     case releaseAll
     /// The backup may forget the machine.
     case dismissBackup
+    /// The same before it is known whose the machine is: it says that it has, or counts as lost.
+    case askBackupToDrop
     case tellBackupToTakeOver
     /// The machine ends here.
     case stopMachine
@@ -86,6 +98,7 @@ struct PrimaryProtection: Hashable {
     // A backup without a checkpoint never takes over.
     case (.synchronizing, .backupLost(let why)): return goAlone(.backupLost(why))
     case (.synchronizing, .endWanted): return goAlone(.wanted)
+    case (.synchronizing, .offWanted): return goAlone(.off)
 
     case (.protected, .captured(let number)):
       captured = number
@@ -107,6 +120,20 @@ struct PrimaryProtection: Hashable {
 
     case (.protected, .backupRuns), (.handingOver, .backupRuns), (.deciding, .backupRuns):
       state = .lost
+      return [.stopMachine]
+
+    // A machine that ends needs nobody's word but the backup's: who holds nothing goes on with nothing.
+    case (.protected, .offWanted):
+      state = .deciding(.off)
+      return [.askBackupToDrop]
+    case (.deciding(.off), .offWanted): return []
+    case (.deciding, .offWanted):
+      state = .deciding(.off)
+      return []
+    case (.deciding(.off), .backupDropped): return goAlone(.off)
+    case (.deciding(.off), .backupLost): return [.askWitness]
+    case (.deciding(.off), .patienceEnded):
+      state = .abandoned
       return [.stopMachine]
 
     case (.deciding(let reason), .answer(.won)): return goAlone(reason)

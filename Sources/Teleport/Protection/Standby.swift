@@ -36,6 +36,8 @@ final class Standby {
   private var lastReport = Stopwatch()
   private var sinceWitness = Stopwatch()
   private var isAsked = false
+  /// The primary needs no backup any more.
+  private(set) var isDismissed = false
   private var end: End?
   private var reason = "the primary is lost"
 
@@ -77,6 +79,7 @@ final class Standby {
   }
 
   private func turn() {
+    if state.state == .deciding { return askLater() }
     do {
       // Memory and disks come before the first checkpoint, and may take their time.
       let patience = state.held == 0 ? 30_000 : heartbeat.limitMS
@@ -135,6 +138,7 @@ final class Standby {
     case .epoch: try complete(try Message.decode(Message.Epoch.self, frame))
     case .unprotect:
       reason = "the primary has ended the protection"
+      isDismissed = frame.payload.first == 1
       perform(state.handle(.dismissed))
     case .takeOver:
       isAsked = true
@@ -221,13 +225,28 @@ final class Standby {
           return drop("its state cannot be loaded: \(error)")
         }
         ask()
-      case .askWitnessAgain:
-        Thread.sleep(forTimeInterval: 0.1)
-        if isStopping() { return drop("it was switched off here") }
-        ask()
+      case .askWitnessAgain: sinceAsked = Stopwatch()
       case .takeOver: end = .takesOver(epoch: state.held, isAsked: isAsked)
       case .drop: drop(reason)
       }
+    }
+  }
+
+  private var sinceAsked = Stopwatch()
+
+  /// Nobody could say whose it is. The primary may still say that it needs no backup.
+  private func askLater() {
+    if isStopping() { return drop("it was switched off here") }
+    if sinceAsked.milliseconds >= 100 { return ask() }
+    do {
+      let frame = try link.receive(timeoutMS: 50, "its end")
+      if frame.type == .unprotect { try take(frame) }
+    } catch TeleportError.timedOut {
+    } catch TeleportError.cancelled {
+      clearWake()
+    } catch {
+      // That is what the witness is asked about.
+      Thread.sleep(forTimeInterval: 0.05)
     }
   }
 

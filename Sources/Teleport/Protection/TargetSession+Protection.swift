@@ -31,6 +31,7 @@ extension TargetSession {
       target.desk.settle(transfer, .discarded)
       refuse(.other, reason)
       target.onState(.dropped(reason: reason))
+      if keeper.isDismissed { target.onDismissal() }
     }
   }
 
@@ -50,6 +51,7 @@ extension TargetSession {
     try link.send(.accept, Message.encode(consent), timeoutMS: options.timeoutMS)
     let frame = try link.receive(timeoutMS: options.timeoutMS, "what is to be protected").expect(.protect)
     let wish = try Message.decode(Message.Protect.self, frame)
+    target.reprotection = try wish.reprotection?.checked()
     let disks = machine.writtenDisks
     let sizes = try wish.disks.map { place in
       guard let disk = disks.first(where: { $0.place == place }) else {

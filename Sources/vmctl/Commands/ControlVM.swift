@@ -171,7 +171,10 @@ struct ControlVM: ParsableCommand {
       try client.request(request)
     default:
       guard let command = ControlRequest.Command(rawValue: verb.kind.rawValue) else { return }
-      for note in try client.request(ControlRequest(command)).notes ?? [] { Terminal.error("note: \(note)") }
+      let reply = try client.request(ControlRequest(command)) { reply in
+        if let text = reply.progress { Terminal.error(text) }
+      }
+      for note in reply.notes ?? [] { Terminal.error("note: \(note)") }
     }
   }
 

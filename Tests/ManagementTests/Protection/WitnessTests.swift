@@ -127,6 +127,94 @@ struct WitnessTests {
       Asker(place: "command:echo no power switch; exit 3")(.claim, "one", .primary).reason.contains("no power switch"))
   }
 
+  @Test func aLookDecidesNothing() async throws {
+    try await inFolder {
+      let ask = Asker(place: "file:\(folder)/witness")
+      #expect(ask(.check) == .won && ask(.establish, "one") == .won)
+      #expect(ask(.look, "one", .primary).reason.contains("nobody has asked"))
+      #expect(ask(.claim, "one", .backup) == .won)
+      #expect(ask(.look, "one", .primary) == .lost && ask(.look, "one", .backup) == .won)
+      // The survivor's own protection has begun, of a machine with another UUID.
+      let survivor = Asker(place: ask.place, uuid: "66666666-2222-3333-4444-555555555555")
+      #expect(survivor(.check) == .won && survivor(.establish, "two") == .won && survivor(.check) == .won)
+      #expect(ask(.look, "one", .primary) == .lost && ask(.claim, "one", .primary) == .lost)
+      let program = Asker(place: "command:touch \(folder)/run")
+      #expect(program(.look, "one", .primary).reason.contains("not asked"))
+      #expect(!FileManager.default.fileExists(atPath: folder + "/run"))
+    }
+  }
+
+  /// What a VM process that its guest has broken into could ask for.
+  @Test func nothingIsStartedForAMachineThatWasNotTakenOver() {
+    var request = WitnessRequest(verb: .reprotect, place: "", uuid: "u", name: "box")
+    request.reprotection = Reprotection(
+      backup: HostPlace(host: "a", port: 1), survivor: HostPlace(host: "b", port: 1), intervalMS: 200, compresses: true)
+    func answer(_ machine: String?, _ taken: String?) -> String {
+      let backup = machine.map {
+        WitnessProcess.Backup(VMEntry(folder: VMFolder(path: folder), definition: VMDefinition(name: $0)), .init())
+      }
+      return WitnessProcess.reprotect(request, backup, taken: taken).reason
+    }
+    #expect(answer("m", nil).contains("nothing was taken over"))
+    #expect(answer(nil, "file:/w").contains("nothing was taken over"))
+    request.reprotection?.backup.host = "--force"
+    #expect(answer("m", "file:/w").contains("change places"))
+    request.reprotection = nil
+    #expect(answer("m", "file:/w").contains("nothing was taken over"))
+    #expect(
+      WitnessProcess.serve(request, isTrusted: true) != .won, "it is no question to a witness")
+  }
+
+  @Test func aMachineThatWasLostIsToBeABackupWhereThatWasWanted() async throws {
+    try await inFolder {
+      let temporary = try TemporaryRegistry()
+      let entry = try temporary.registry.create(VMDefinition(name: "box"))
+      let ask = Asker(place: "file:\(folder)/witness", uuid: entry.definition.uuid.uuidString.lowercased())
+      let place = HostPlace(host: "10.0.0.1", port: 6000)
+      var record = ProtectionRecord(witness: ask.place, session: "one", peer: "b port 1")
+      record.returning = ReturningMachine(place: place, passwordFile: "/secret")
+      // Nobody has anything before the witness knows of it, whoever had the machine before.
+      #expect(ask(.check) == .won && ask(.establish, "zero") == .won && ask(.claim, "zero", .backup) == .won)
+      record.isEstablished = false
+      try record.write(entry.folder)
+      #expect(try ProtectionRecord.settle(entry, force: false) == nil)
+      #expect(ReplicaRecord.read(entry.folder) == nil)
+      // It is asked: first by this side, then by the other.
+      record.isEstablished = true
+      for side in [ProtectionSide.primary, .backup] {
+        try record.write(entry.folder)
+        #expect(ask(.establish, "one") == .won)
+        #expect(entry.sideAfterLoss() == nil)
+        #expect(ask(.claim, "one", side) == .won)
+        #expect(entry.sideAfterLoss() == side)
+        #expect(try (ProtectionRecord.settle(entry, force: false) == nil) == (side == .primary))
+        #expect((ReplicaRecord.read(entry.folder) == nil) == (side == .primary))
+        #expect((ProtectionRecord.read(entry.folder) == nil) == (side == .primary))
+      }
+      #expect(try ProtectionRecord.settle(entry, force: true) == nil, "who insists starts it")
+      record.returning = nil
+      try record.write(entry.folder)
+      #expect(throws: ManagementError.self) { try ProtectionRecord.settle(entry, force: false) }
+    }
+  }
+
+  @Test func aMachineThatReturnsWaitsWithWhatTheOtherHostKnows() throws {
+    var own = VMDefinition.Teleporter()
+    own.password = "mine"
+    func waiting(_ host: String, _ file: String?, own isOwn: Bool = false) -> VMDefinition.Teleporter {
+      ReturningMachine(place: HostPlace(host: host, port: 7), passwordFile: file, usesOwnPassword: isOwn)
+        .teleporter(own, witness: "command:fence")
+    }
+    let plain = waiting("10.0.0.1", "/secret")
+    #expect(plain.enabled && plain.port == 7 && plain.password == nil && plain.passwordFile == "/secret")
+    #expect(plain.address == nil && plain.witnessCommand == "fence")
+    #expect(waiting("fe80::1", "/secret").address == "::" && waiting("::1", nil).address == "::1")
+    #expect(waiting("::1", nil, own: true).password == "mine" && waiting("::1", nil, own: true).address == "::")
+    own.address = "10.0.0.9"
+    own.witnessCommand = "ours"
+    #expect(waiting("fe80::1", "/secret").address == "10.0.0.9" && waiting("a", nil).witnessCommand == "ours")
+  }
+
   @Test func wrongPlacesAreTold() {
     for text in ["", "file", "file:", "etcd:", "etcd:https://host", "etcd:host:2379", "command:", "zookeeper:x"] {
       #expect(throws: ManagementError.self) { try WitnessPlace(text) }

@@ -222,15 +222,23 @@ final class TestHost {
   }
 
   /// Returns when a machine that runs here is protected by a `vmctl remus`, and its backup has some checkpoints.
-  func waitUntilProtected(_ name: String, by remus: Child) throws {
+  /// - Parameter remus: nil: it was started by vmctl itself.
+  func waitUntilProtected(_ name: String, by remus: Child? = nil) throws {
     try poll("protection") { () -> Void? in
-      guard remus.isRunning else { throw Failure("remus: \(remus.output)\(remus.errors)") }
+      if let remus, !remus.isRunning { throw Failure("remus: \(remus.output)\(remus.errors)") }
       // What it was as the backup stands there until then.
       guard try fact(name, "ReplicationRole") == "primary", try fact(name, "ReplicationState") == "protected" else {
         return nil
       }
       return try fact(name, "ReplicationEpoch").flatMap(Int.init) ?? 0 > 3 ? () : nil
     }
+  }
+
+  /// A machine that another host had goes on here from where it was, memory and disk intact.
+  func expectGoesOn(_ name: String, after number: Int, sourceLocation: SourceLocation = #_sourceLocation) throws {
+    try waitForState(name, "running")
+    try waitForHeartbeat(name, atLeast: number + 2)
+    #expect(!log(name).contains("wrong"), "\(log(name).suffix(1000))", sourceLocation: sourceLocation)
   }
 
   /// The processes of this host that have a word in their command line.
