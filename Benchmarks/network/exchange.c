@@ -1,9 +1,12 @@
-// Request and response of one byte over UDP or TCP, for scripts/benchmark-network.
+// Request and response of one byte over UDP or TCP, for scripts/benchmark-network; records on a disk, for tests.
 //
 //   exchange serve PORT                         sends back whatever comes, over both
+//   exchange keep PORT DISK                     takes the numbers 1, 2, 3 and so on over TCP, a line each; writes each to a
+//                                               sector of the disk (modulo 2048), flushes, and sends the line back
 //   exchange udp|tcp ADDRESS PORT SECONDS       prints "exchange COUNT P50 P99", times in tenths of a microsecond
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <stdint.h>
@@ -70,14 +73,42 @@ static int serve(struct sockaddr_in place) {
   }
 }
 
+// One connection, each number the next: whoever goes back in time answers "not N".
+static int keep(struct sockaddr_in place, const char *path) {
+  int one = 1, listener = socket(AF_INET, SOCK_STREAM, 0), disk = open(path, O_RDWR);
+  if (disk < 0) return fail(path);
+  place.sin_addr.s_addr = INADDR_ANY;
+  setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+  if (bind(listener, (struct sockaddr *)&place, sizeof place) != 0 || listen(listener, 1) != 0) return fail("listen");
+  int fd = accept(listener, 0, 0);
+  FILE *in = fdopen(fd, "r");
+  setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+  char line[64], sector[512];
+  for (long next = 1; fgets(line, sizeof line, in); next++) {
+    if (atol(line) != next) {
+      dprintf(fd, "not %ld\n", next);
+      return 1;
+    }
+    memset(sector, 0, sizeof sector);
+    snprintf(sector, sizeof sector, "record %ld\n", next);
+    if (pwrite(disk, sector, sizeof sector, next % 2048 * 512) != sizeof sector || fsync(disk) != 0) return fail(path);
+    dprintf(fd, "%ld\n", next);
+  }
+  return 0;
+}
+
 int main(int count, char **words) {
   struct sockaddr_in place = {.sin_family = AF_INET};
   if (count == 3 && strcmp(words[1], "serve") == 0) {
     place.sin_port = htons((uint16_t)atoi(words[2]));
     return serve(place);
   }
+  if (count == 4 && strcmp(words[1], "keep") == 0) {
+    place.sin_port = htons((uint16_t)atoi(words[2]));
+    return keep(place, words[3]);
+  }
   if (count != 5) {
-    fprintf(stderr, "usage: exchange serve PORT | udp|tcp ADDRESS PORT SECONDS\n");
+    fprintf(stderr, "usage: exchange serve PORT | keep PORT DISK | udp|tcp ADDRESS PORT SECONDS\n");
     return 64;
   }
   int is_tcp = strcmp(words[1], "tcp") == 0, one = 1;

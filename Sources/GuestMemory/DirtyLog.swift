@@ -3,7 +3,8 @@ import CHost
 /// Which pages of RAM have been written since the log was last taken: one bit for a 4 KiB page.
 ///
 /// While logging is on, a CPU may hold a write translation only for a page whose bit is already set: its first write to
-/// a clean page takes the slow path, which calls `mark`. Device DMA calls `mark` through `PhysicalMemory.write`.
+/// a clean page takes the slow path, which calls `mark`. Device DMA calls `mark` through `PhysicalMemory.write`. Both do so
+/// before they write: the page may have to be copied aside first (`PageSnapshot`).
 ///
 /// `take` must run while every CPU is at a safe point and the machine lock is held, and the CPUs must drop their write
 /// translations before they go on. Then no write can be missed: a later write finds no translation and marks anew.
@@ -15,6 +16,8 @@ public final class DirtyLog: @unchecked Sendable {
   @usableFromInline let words: UnsafeMutablePointer<UInt64>
   /// Whether writes are being recorded. Changed at a safe point only.
   public private(set) var isLogging = false
+  /// What wants pages as they are before they are written. Changed at a safe point only.
+  private(set) var snapshot: PageSnapshot?
 
   init(pageCount: Int) {
     self.pageCount = pageCount
@@ -32,14 +35,17 @@ public final class DirtyLog: @unchecked Sendable {
   }
 
   /// Writes are not logged any more; what is marked stays.
-  public func stop() { isLogging = false }
+  public func stop() { (isLogging, snapshot) = (false, nil) }
 
-  /// Notes that a page has been written. Any thread may.
+  /// Notes that a page is about to be written. Any thread may.
   @inline(__always)
   public func mark(page: Int) {
     let word = words + page >> 6
     let bit = 1 as UInt64 &<< UInt64(page & 63)
-    if word.pointee & bit == 0 { _ = vm_fetch_or64(word, bit) }
+    guard vm_load64(word) & bit == 0 else { return }
+    // Whoever finds the bit set may write: the copy comes first.
+    snapshot?.save(page)
+    _ = vm_fetch_or64(word, bit)
   }
 
   /// Whether a page has been written since it was last taken.
@@ -60,6 +66,13 @@ public final class DirtyLog: @unchecked Sendable {
       }
     }
     return count
+  }
+
+  /// Moves the bits into `snapshot`, whose pages are then what they are now, and leaves every page clean.
+  public func take(into snapshot: PageSnapshot) {
+    snapshot.begin(words)
+    words.update(repeating: 0, count: wordCount)
+    self.snapshot = snapshot
   }
 
   /// Puts the bits of a transfer that failed back, so that a next one loses none of them.

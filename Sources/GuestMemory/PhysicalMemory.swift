@@ -287,6 +287,7 @@ public final class PhysicalMemory: @unchecked Sendable {
     forEachPiece(physical, buffer.count) { address, offset, length in
       let target = target(address)
       guard let host = target.write else { return }
+      willBeWritten(target.ramPage)
       (host + Int(address & 0xfff)).copyMemory(from: buffer.baseAddress! + offset, byteCount: length)
       wasWritten(address, length, page: target.ramPage)
     }
@@ -327,6 +328,7 @@ public final class PhysicalMemory: @unchecked Sendable {
     let target = target(physical)
     guard let page = target.write else { return }
     let host = page + Int(physical & 0xfff)
+    willBeWritten(target.ramPage)
     switch MemoryLayout<T>.size {
     case 1: vm_store8(host.assumingMemoryBound(to: UInt8.self), UInt8(truncatingIfNeeded: value))
     case 2: vm_store16(host.assumingMemoryBound(to: UInt16.self), UInt16(truncatingIfNeeded: value).littleEndian)
@@ -341,8 +343,11 @@ public final class PhysicalMemory: @unchecked Sendable {
     return size <= 8 && size.nonzeroBitCount == 1 && physical & UInt64(size - 1) == 0
   }
 
-  private func wasWritten(_ address: UInt64, _ length: Int, page: Int) {
+  private func willBeWritten(_ page: Int) {
     if dirtyLog.isLogging { dirtyLog.mark(page: page) }
+  }
+
+  private func wasWritten(_ address: UInt64, _ length: Int, page: Int) {
     vm_fence()
     if vm_load16(codePages + page) != 0 { onCodeWritten(address, length) }
   }

@@ -64,17 +64,17 @@ extension VirtualMachine {
   public var heldBytes: Int { serialGate.heldBytes + gates.reduce(0) { $0 + $1.gate.heldBytes } }
 
   /// What the machine is now. It stands still for as long as that takes, and its clock goes on.
-  /// - Parameter copy: gets the pages that were written since the last checkpoint, while the machine stands.
+  /// - Parameter pages: begins anew with those that were written since the last checkpoint.
   /// - Throws: what keeps a device from being saved.
-  public func checkpoint(_ copy: (PageBitmap) -> Void) throws -> Checkpoint {
+  public func checkpoint(_ pages: PageSnapshot) throws -> Checkpoint {
     while true {
-      if let made = try atSafePoint({ try takeCheckpoint(copy) }) { return made }
+      if let made = try atSafePoint({ try takeCheckpoint(pages) }) { return made }
       // What the guest has asked for is done first, a reset for one.
       requests.sync {}
     }
   }
 
-  private func takeCheckpoint(_ copy: (PageBitmap) -> Void) throws -> Checkpoint? {
+  private func takeCheckpoint(_ pages: PageSnapshot) throws -> Checkpoint? {
     guard requestCount == 0 else { return nil }
     board.disks.drain()
     let wasRunning = board.clock.isRunning
@@ -83,10 +83,8 @@ extension VirtualMachine {
       defer { if wasRunning { for device in board.devices { device.resume() } } }
       var made = Checkpoint()
       made.sections = try sections()
-      var dirty = PageBitmap(pageCount: memory.pageCount)
-      _ = memory.dirtyLog.take(into: &dirty)
+      memory.dirtyLog.take(into: pages)
       for cpu in board.cpus { cpu.dropWriteTranslations() }
-      copy(dirty)
       for (slot, port) in board.networkPorts { made.frames[slot] = port.pipe.toHost.mark() }
       made.console = serialGate.seal()
       made.disks = gates.map { DiskWrites(place: $0.place, blocks: $0.gate.seal()) }

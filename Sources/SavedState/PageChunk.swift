@@ -4,7 +4,9 @@ import Foundation
 ///
 /// Layout, little-endian: first page (8 bytes), count (4), kind (1). Kind 0: every page of the range is zero, and the
 /// range may be long. Kind 1: at most `maxPages` pages; then two bitmaps of (count + 7) / 8 bytes, which pages are
-/// present and which of those are zero; then the other present pages, concatenated and compressed with zstd.
+/// present and which of those are zero; then the other present pages, concatenated and compressed with zstd. Kind 2, where the
+/// reader has the pages as they were last: as kind 1, but with a third bitmap, of the pages that are the difference (exclusive
+/// or) to what they were.
 public struct PageChunk {
   /// Bytes of a page.
   public static let pageSize = 4096
@@ -40,11 +42,15 @@ public final class PageChunkEncoder {
   private var first = 0
   private var present: [UInt8]
   private var zero: [UInt8]
+  private var different: [UInt8]
+  private var differences = 0
   private var count = 0
   private var dataPages = 0
   private var zeroRun: (first: Int, count: Int)?
   /// Whether pages that are not zero are compressed, or stored as they are.
   public var compresses = true
+  /// What the reader has of pages that were added before; nil: it remembers none.
+  public var sent: SentPages?
   /// Called for every page as it is taken: number, checksum, whether it is zero.
   public var onPage: (Int, UInt64, Bool) -> Void = { _, _, _ in }
 
@@ -55,6 +61,7 @@ public final class PageChunkEncoder {
     buffer = .allocate(byteCount: PageChunk.maxPages * PageChunk.pageSize, alignment: 4096)
     present = Array(repeating: 0, count: PageChunk.maxPages / 8)
     zero = present
+    different = present
   }
 
   deinit { buffer.deallocate() }
@@ -70,8 +77,14 @@ public final class PageChunkEncoder {
     let target = count == 0 ? buffer : slot
     target.copyMemory(from: source, byteCount: PageChunk.pageSize)
     onPage(page, Checksum.of(UnsafeRawBufferPointer(start: target, count: PageChunk.pageSize)), false)
+    let change = sent?.replace(page, target) ?? .whole
+    if change == .none { return }
     if count == 0 { first = page }
     let index = page - first
+    if change == .difference {
+      different[index >> 3] |= 1 << UInt8(index & 7)
+      differences += 1
+    }
     present[index >> 3] |= 1 << UInt8(index & 7)
     count = index + 1
     dataPages += 1
@@ -80,6 +93,7 @@ public final class PageChunkEncoder {
   /// Adds a page that is known to be zero; throws what `emit` throws.
   public func addZero(page: Int, emit: ([UInt8]) throws -> Void) throws {
     onPage(page, Self.zeroChecksum, true)
+    sent?.forget(page)
     try addZero(page, emit)
   }
 
@@ -122,18 +136,21 @@ public final class PageChunkEncoder {
     var writer = ByteWriter()
     writer.put(UInt64(first))
     writer.put(UInt32(count))
-    writer.put(1 as UInt8)
+    writer.put(differences > 0 ? 2 : 1 as UInt8)
     let bitmapBytes = (count + 7) / 8
     writer.put(bytes: present[..<bitmapBytes])
     writer.put(bytes: zero[..<bitmapBytes])
+    if differences > 0 { writer.put(bytes: different[..<bitmapBytes]) }
     let pages = UnsafeRawBufferPointer(start: buffer, count: dataPages * PageChunk.pageSize)
     var chunk = writer.bytes
     if compresses { chunk += try compressor.compress(pages) } else { ZstdCompressor.store(pages, appendingTo: &chunk) }
     for index in present.indices {
       present[index] = 0
       zero[index] = 0
+      different[index] = 0
     }
     count = 0
+    differences = 0
     dataPages = 0
     try emit(chunk)
   }
@@ -143,9 +160,12 @@ public final class PageChunkEncoder {
 public final class PageChunkDecoder {
   private let decompressor = ZstdDecompressor()
   private let buffer: UnsafeMutableRawPointer
+  private let takesDifferences: Bool
 
-  public init() {
+  /// - Parameter takesDifferences: whoever decodes has the pages as they were last.
+  public init(takesDifferences: Bool = false) {
     buffer = .allocate(byteCount: PageChunk.maxPages * PageChunk.pageSize, alignment: 4096)
+    self.takesDifferences = takesDifferences
   }
 
   deinit { buffer.deallocate() }
@@ -155,6 +175,8 @@ public final class PageChunkDecoder {
     case zero
     /// The page's 4096 bytes, at any address, valid during the call.
     case data(UnsafeRawPointer)
+    /// The exclusive or of what it was and what it is, likewise; only where differences are taken.
+    case difference(UnsafeRawPointer)
   }
 
   /// Calls `body` with every page of the chunk. Nothing is called unless the whole chunk is sound.
@@ -173,11 +195,13 @@ public final class PageChunkDecoder {
     case 0:
       try reader.end()
       for page in first..<first + count { try body(page, .zero) }
-    case 1:
+    case 1,
+      2 where takesDifferences:
       guard count <= PageChunk.maxPages else { throw SavedStateError.corrupt("memory chunk of \(count) pages") }
       let bitmapBytes = (count + 7) / 8
       let present = Array(try reader.take(bitmapBytes))
       let zero = Array(try reader.take(bitmapBytes))
+      let different = kind == 2 ? Array(try reader.take(bitmapBytes)) : []
       func bit(_ bitmap: [UInt8], _ index: Int) -> Bool { bitmap[index >> 3] >> UInt8(index & 7) & 1 != 0 }
       var dataPages = 0
       for index in 0..<bitmapBytes * 8 where bit(present, index) || bit(zero, index) {
@@ -185,6 +209,11 @@ public final class PageChunkDecoder {
           throw SavedStateError.corrupt("memory chunk at page \(first): bitmap")
         }
         if !bit(zero, index) { dataPages += 1 }
+      }
+      for index in 0..<different.count * 8 where bit(different, index) {
+        guard index < count, bit(present, index), !bit(zero, index) else {
+          throw SavedStateError.corrupt("memory chunk at page \(first): differences")
+        }
       }
       try reader.take(reader.remaining).withUnsafeBytes { frame in
         let size = dataPages * PageChunk.pageSize
@@ -199,13 +228,13 @@ public final class PageChunkDecoder {
         for index in 0..<count where bit(present, index) {
           if bit(zero, index) {
             try body(first + index, .zero)
-          } else if isStored, let base = frame.baseAddress {
-            try body(first + index, .data(base + StoredFrame.place(of: offset)))
-            offset += PageChunk.pageSize
-          } else {
-            try body(first + index, .data(buffer + offset))
-            offset += PageChunk.pageSize
+            continue
           }
+          var place = UnsafeRawPointer(buffer + offset)
+          if isStored, let base = frame.baseAddress { place = base + StoredFrame.place(of: offset) }
+          let isDifference = !different.isEmpty && bit(different, index)
+          try body(first + index, isDifference ? .difference(place) : .data(place))
+          offset += PageChunk.pageSize
         }
       }
     default: throw SavedStateError.corrupt("memory chunk of kind \(kind)")

@@ -65,7 +65,8 @@ public enum SectionCodec {
     let fieldBytes = Int(try reader.number(UInt32.self))
     let blobBytes = try reader.number(UInt64.self)
     let compressedBytes = try reader.number(UInt64.self)
-    guard fieldBytes <= maxFieldBytes, blobBytes <= UInt64(maxBlobBytes),
+    // Every device has fields, if only an empty table.
+    guard (1...maxFieldBytes).contains(fieldBytes), blobBytes <= UInt64(maxBlobBytes),
       compressedBytes <= UInt64(reader.remaining), (blobBytes == 0) == (compressedBytes == 0)
     else { throw .corrupt("section \(name): lengths") }
     // A few bytes may say that they inflate to many: that is counted before room is made for it.

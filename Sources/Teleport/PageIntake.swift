@@ -6,11 +6,13 @@ import SavedState
 final class PageIntake {
   let ledger: PageLedger
   private let memory: PhysicalMemory
-  private let decoder = PageChunkDecoder()
+  private let decoder: PageChunkDecoder
 
-  /// - Parameter memory: of which nothing has arrived yet, and which is zero.
-  init(_ memory: PhysicalMemory) {
+  /// - Parameters: memory: of which nothing has arrived yet, and which is zero. takesDifferences: pages may arrive as what has
+  ///   changed in them since they arrived last.
+  init(_ memory: PhysicalMemory, takesDifferences: Bool = false) {
     self.memory = memory
+    decoder = PageChunkDecoder(takesDifferences: takesDifferences)
     ledger = PageLedger(pageCount: memory.pageCount)
     // They come one by one.
     memory.useLargePages(false)
@@ -33,6 +35,9 @@ final class PageIntake {
         ledger.set(page, PageChunkEncoder.zeroChecksum)
       case .data(let bytes):
         place.copyMemory(from: bytes, byteCount: PageChunk.pageSize)
+        ledger.set(page, Checksum.of(UnsafeRawBufferPointer(start: place, count: PageChunk.pageSize)))
+      case .difference(let bytes):
+        SentPages.apply(bytes, to: place)
         ledger.set(page, Checksum.of(UnsafeRawBufferPointer(start: place, count: PageChunk.pageSize)))
       }
     }

@@ -285,6 +285,8 @@ enum Message {
     var anchors: [Int]?
     /// For a protection: the disks which both sides have the same files of.
     var shared: [HardwareDescription.StorageSlot.Place]?
+    /// For a protection: pages may cross as what has changed in them. nil: an older target, which takes none.
+    var takesDifferences: Bool?
   }
 
   /// What a machine's protection is to be.

@@ -60,7 +60,7 @@ private func open(_ frame: Wire.Frame) {
   _ = try? Message.decode(Message.Verify.self, frame)
   _ = try? Message.decode(HardwareDescription.self, frame)
   _ = try? SectionCodec.decodeAll(frame.payload)
-  let decoder = PageChunkDecoder()
+  let decoder = PageChunkDecoder(takesDifferences: true)
   var pages = 0
   try? decoder.decode(frame.payload, pageCount: 4096) { page, _ in
     FuzzTarget.check((0..<4096).contains(page), "page \(page) of 4096")

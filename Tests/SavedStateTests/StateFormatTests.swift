@@ -35,7 +35,7 @@ private struct Sample {
   }
 }
 
-private struct Random: RandomNumberGenerator {
+struct Random: RandomNumberGenerator {
   var state: UInt64
   init(seed: UInt64) { state = seed &* 0x9E37_79B9_7F4A_7C15 | 1 }
   mutating func next() -> UInt64 {
@@ -63,6 +63,7 @@ private func read(_ bytes: [UInt8]) throws -> (sections: [StateSection], memory:
           switch content {
           case .zero: memory[page * 4096 + offset] = 0
           case .data(let bytes): memory[page * 4096 + offset] = bytes.load(fromByteOffset: offset, as: UInt8.self)
+          case .difference: Issue.record("a file has no differences")
           }
         }
       }
@@ -123,7 +124,7 @@ private func read(_ bytes: [UInt8]) throws -> (sections: [StateSection], memory:
 
   @Test func randomChunksAndSectionsAreRefusedOrHarmless() throws {
     var random = Random(seed: 78)
-    let decoder = PageChunkDecoder()
+    let decoder = PageChunkDecoder(takesDifferences: true)
     let section = try SectionCodec.encode(try Sample(pages: 1).sections[1])
     for _ in 0..<5000 {
       var chunk = PageChunk.encodeZeroRun(first: 3, count: 9)
@@ -212,6 +213,7 @@ private func read(_ bytes: [UInt8]) throws -> (sections: [StateSection], memory:
           switch content {
           case .zero: got[page] = Array(repeating: 0, count: 4096)
           case .data(let bytes): got[page] = Array(UnsafeRawBufferPointer(start: bytes, count: 4096))
+          case .difference: Issue.record("a difference to nothing")
           }
         }
       }
@@ -219,6 +221,15 @@ private func read(_ bytes: [UInt8]) throws -> (sections: [StateSection], memory:
       #expect(got.keys.sorted() == pages)
       for page in pages { #expect(got[page] == Array(memory[page * 4096..<page * 4096 + 4096])) }
     }
+  }
+
+  @Test func aSectionWithoutFieldsIsNone() throws {
+    // "a" of kind "b", version 1, no fields, no blob: nothing writes that, and so nothing reads it.
+    let bytes: [UInt8] = [1, 97, 1, 98, 1, 0, 0, 0, 0, 0, 0, 0] + [UInt8](repeating: 0, count: 16)
+    #expect(throws: SavedStateError.self) { try SectionCodec.decode(bytes) }
+    var whole = bytes
+    whole[8] = 2
+    #expect(try SectionCodec.decode(whole + Array("{}".utf8)).name == "a")
   }
 
   @Test func sectionsCrossTogether() throws {

@@ -11,13 +11,11 @@ import Testing
 extension SmallMachine: ProtectableMachine {
   func holdOutput(_ which: HeldOutput, _ onHeld: @escaping @Sendable () -> Void) { words.hold(onHeld) }
   var heldBytes: Int { 0 }
-  func checkpoint(_ copy: (PageBitmap) -> Void) throws -> Checkpoint {
+  func checkpoint(_ pages: PageSnapshot) throws -> Checkpoint {
     try safePoint {
       var made = Checkpoint()
       made.sections = try sectionsAtSafePoint()
-      var dirty = PageBitmap(pageCount: memory.pageCount)
-      _ = takeDirtyPagesAtSafePoint(into: &dirty)
-      copy(dirty)
+      takeDirtyPagesAtSafePoint(into: pages)
       made.console = [ConsoleOutput(slot: 1, bytes: Array("\(words.seal())\n".utf8))]
       return made
     }

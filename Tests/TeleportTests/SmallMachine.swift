@@ -203,6 +203,11 @@ final class SmallMachine: TeleportableMachine, @unchecked Sendable {
     defer { rave() }
     return memory.dirtyLog.take(into: &bitmap)
   }
+  func takeDirtyPagesAtSafePoint(into snapshot: PageSnapshot) {
+    translations = []
+    memory.dirtyLog.take(into: snapshot)
+    rave()
+  }
   func safePoint<Result>(_ body: () throws -> Result) rethrows -> Result { try step.withLock(body) }
 
   func saveState() throws -> [StateSection] { try step.withLock { try sectionsAtSafePoint() } }

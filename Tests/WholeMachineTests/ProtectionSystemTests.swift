@@ -234,16 +234,9 @@ struct ProtectedConnectionTests {
   private func protect(
     _ machine: BridgedMachine, from: Int, to: Int, _ variables: [String: String]
   ) throws -> Child {
-    let (hosts, places) = (machine.hosts, machine.places)
-    let secret = try hosts.a.write("secret", Array("secret\n".utf8))
-    let port = try places[to].namespace.run { try hosts.await(places[to].host, [], variables) }
-    let child = try places[from].namespace.run {
-      try places[from].host.begin([
-        "remus", "box", NetworkLab.addresses[to], "-p", String(port), "--passwordfile", secret, "-i", "50", "--witness",
-        "file:\(hosts.shared)/witness",
-      ])
-    }
-    try places[from].host.waitUntilProtected("box", by: child)
+    try machine.await(on: to, variables)
+    let child = try machine.remus(from: from, to: to)
+    try machine.places[from].host.waitUntilProtected("box", by: child)
     return child
   }
 
@@ -270,16 +263,6 @@ struct ProtectedConnectionTests {
     try hosts.a.vmctl("controlvm", "box", "poweroff")
   }
 
-  /// What a host sends to the other one is lost, of the way that teleports go.
-  private func cut(_ machine: BridgedMachine, from hosts: [Int], _ isCut: Bool) throws {
-    for host in hosts {
-      let verb = isCut ? "add" : "del"
-      try NetworkLab.shell(
-        machine.places[host].namespace, machine.hosts.shared,
-        "ip route \(verb) blackhole \(NetworkLab.addresses[1 - host])/32")
-    }
-  }
-
   @Test(
     "when the hosts do not hear each other, or one not the other, one goes on, and connections live on, byte by byte",
     arguments: [[0], [1], [0, 1]])
@@ -290,7 +273,7 @@ struct ProtectedConnectionTests {
     let hosts = machine.hosts
     let child = try protect(machine, from: 0, to: 1, patience)
     try machine.awaitStream(100_000)
-    try cut(machine, from: deaf, true)
+    try machine.cut(from: deaf, true)
     let survivor = try poll("one that goes on alone") {
       switch (try hosts.a.state("box"), try hosts.b.state("box")) {
       case ("running", "teleportingin"): hosts.a
@@ -300,7 +283,7 @@ struct ProtectedConnectionTests {
     }
     try machine.session.exchange("alone")
     try machine.awaitStream(100_000)
-    try cut(machine, from: deaf, false)
+    try machine.cut(from: deaf, false)
     if survivor === hosts.a {
       // It has looked for its backup all the time.
       try hosts.a.waitUntilProtected("box", by: child)

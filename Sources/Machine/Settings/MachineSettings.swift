@@ -40,7 +40,7 @@ extension MachineConfiguration {
         "Deterministic",
         "Whether two runs are the same to the instruction: one CPU, interpreted, 10 ns for each instruction, a clock that begins "
           + "in 2000, disks done at once, seeded random numbers; keys and networks come as they come",
-        group: .cpu, notice: .none)),
+        group: .cpu)),
     .file(
       "firmware", \.firmware, none: "bios",
       .init("Firmware", "bios for SeaBIOS, or the file of a ROM image.", notice: .content)),

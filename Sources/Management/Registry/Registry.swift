@@ -1,3 +1,4 @@
+import DiskImages
 import Foundation
 import Machine
 import SavedState
@@ -236,7 +237,16 @@ public struct Registry: Sendable {
       try change(&new)
       if new != old { try write(new, in: entry, instead: old) }
       return endAnchors(new.name == old.name ? folder : VMFolder(path: machines + "/" + new.name), new)
+        + [Self.panicNote(new, instead: old)].compactMap { $0 }
     }
+  }
+
+  /// What is asked for when a kernel panics comes to nothing where it cannot say so.
+  private static func panicNote(_ new: VMDefinition, instead old: VMDefinition) -> String? {
+    func isVain(_ definition: VMDefinition) -> Bool { definition.onPanic != .none && !definition.hardware.pvpanic }
+    guard isVain(new), new.onPanic != old.onPanic || !isVain(old) else { return nil }
+    return "--on-panic does nothing while the guest has nothing to say a panic by: vmctl modifyvm "
+      + "\(ShellWord.quote(new.name)) --pvpanic on"
   }
 
   private func write(_ new: VMDefinition, in entry: VMEntry, instead old: VMDefinition) throws {

@@ -36,6 +36,7 @@ public struct StateContents: Equatable, Sendable {
             case .zero: pages.append(zero)
             case .data(let bytes):
               pages.append(Checksum.of(UnsafeRawBufferPointer(start: bytes, count: PageChunk.pageSize)))
+            case .difference: throw SavedStateError.corrupt("memory page \(page): a difference, and to nothing")
             }
           }
         }

@@ -45,7 +45,7 @@ extension ManagementError {
       "make a raw image of it with \(format.conversion(of: path)), or insist with vmctl storageattach --format raw"
     case let error as TeleportError: remedy(for: error)
     case DiskImageError.notFound(let path):
-      "make one with vmctl createmedium disk --filename \(ShellWord.quote(path)) --size MB, or attach another"
+      "see that the path is right; a new disk is made with vmctl createmedium disk --filename \(ShellWord.quote(path)) --size MB"
     case GuestMemoryError.cannotMap: "give the machine less with vmctl modifyvm \(name) --memory MB"
     default: nil
     }

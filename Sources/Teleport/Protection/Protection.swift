@@ -7,7 +7,7 @@ import SavedState
 public protocol ProtectableMachine: TeleportableMachine {
   func holdOutput(_ which: HeldOutput, _ onHeld: @escaping @Sendable () -> Void)
   var heldBytes: Int { get }
-  func checkpoint(_ copy: (PageBitmap) -> Void) throws -> Checkpoint
+  func checkpoint(_ pages: PageSnapshot) throws -> Checkpoint
   func release(_ checkpoint: Checkpoint) -> Bool
   func releaseOutput()
   func show(_ output: [ConsoleOutput])

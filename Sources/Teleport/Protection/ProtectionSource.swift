@@ -66,7 +66,7 @@ public final class ProtectionSource: @unchecked Sendable {
   private var progress = ProtectionProgress(role: .primary, state: .synchronizing)
   private var link: Connection?
   private var ledger: PageLedger
-  private let pages: CopiedPages
+  private let pages: PageSnapshot
   private let encoder = PageChunkEncoder()
   private var delta = SectionDelta()
   private var heartbeat: Heartbeat
@@ -100,7 +100,7 @@ public final class ProtectionSource: @unchecked Sendable {
     source = TeleportSource(vm: vm, options: options.link)
     source.intent = .protect
     ledger = PageLedger(pageCount: vm.memory.pageCount)
-    pages = CopiedPages(pageCount: vm.memory.pageCount)
+    pages = PageSnapshot(vm.memory)
     heartbeat = Heartbeat(floorMS: Double(options.silenceMS))
     self.progress.peer =
       options.isBlackhole ? ProtectionProgress.nowhere : "\(options.link.host) port \(options.link.port)"
@@ -183,6 +183,9 @@ public final class ProtectionSource: @unchecked Sendable {
     encoder.compresses = options.compresses
     let sender = try link.map { try source.checkHardware($0) }
     if let sender { ledger = sender.ledger }
+    if options.compresses && (source.accepted?.takesDifferences ?? options.isBlackhole) {
+      encoder.sent = SentPages(bytes: min(Int(machine.memory.size) / 4, Self.mostRemembered))
+    }
     encoder.onPage = { [unowned self] page, checksum, _ in ledger.set(page, checksum) }
     let shared = source.accepted?.shared ?? []
     let written = machine.writtenDisks.filter { !shared.contains($0.place) }
@@ -345,8 +348,7 @@ public final class ProtectionSource: @unchecked Sendable {
   private func capture(_ number: UInt64) throws {
     lock.withLock { wishes.heldSince = nil }
     let watch = Stopwatch()
-    let ram = UnsafeRawPointer(machine.memory.ram)
-    checkpoint = try machine.checkpoint { [pages] dirty in pages.copy(dirty, from: ram) }
+    checkpoint = try machine.checkpoint(pages)
     progress.pauseMS = watch.milliseconds
     pauses.append(progress.pauseMS)
     if pauses.count > 100 { pauses.removeFirst() }
@@ -361,6 +363,7 @@ public final class ProtectionSource: @unchecked Sendable {
       try encoder.add(page: page, at: bytes, emit: emit)
     }
     try encoder.flush(emit: emit)
+    pages.trim()
     let devices = try delta.encode(checkpoint.sections)
     for frame in Wire.deviceFrames(devices) { try queue(frame) }
     for output in checkpoint.console {
@@ -376,6 +379,8 @@ public final class ProtectionSource: @unchecked Sendable {
     lastBeat = Stopwatch()
   }
 
+  /// Of memory as the backup has it no more than this is kept, in bytes.
+  private static let mostRemembered = 256 << 20
   /// Output that outgrows this has the guest wait.
   private static let mostHeld = 64 << 20
   /// Output that outgrows this ends an epoch.

@@ -69,7 +69,7 @@ final class Standby {
     self.isWanted = isWanted
     self.clearWake = clearWake
     self.onProgress = onProgress
-    pages = PageIntake(machine.memory)
+    pages = PageIntake(machine.memory, takesDifferences: true)
   }
 
   func run() -> End {

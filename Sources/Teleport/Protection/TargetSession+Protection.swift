@@ -47,7 +47,7 @@ extension TargetSession {
         other.place == slot.place && other.medium.map { medium.doubt(about: $0, isWritten: true) == nil } == true
       }
     }.map(\.place)
-    let consent = Message.Accept(transfer: transfer, anchors: [], shared: shared)
+    let consent = Message.Accept(transfer: transfer, anchors: [], shared: shared, takesDifferences: true)
     try link.send(.accept, Message.encode(consent), timeoutMS: options.timeoutMS)
     let frame = try link.receive(timeoutMS: options.timeoutMS, "what is to be protected").expect(.protect)
     let wish = try Message.decode(Message.Protect.self, frame)

@@ -284,6 +284,7 @@ extension CPU {
     let target = memory.target(physical)
     guard let page = target.write else { return true }
     let host = page + Int(physical & 0xfff)
+    if memory.dirtyLog.isLogging { memory.dirtyLog.mark(page: target.ramPage) }
     if wide {
       var expected = value
       let word = host.assumingMemoryBound(to: UInt64.self)
@@ -293,7 +294,6 @@ extension CPU {
       let word = host.assumingMemoryBound(to: UInt32.self)
       guard vm_cas32(word, &expected, expected | UInt32(truncatingIfNeeded: bits)) != 0 else { return false }
     }
-    if memory.dirtyLog.isLogging { memory.dirtyLog.mark(page: target.ramPage) }
     noteWrite(target.ramPage, physical, wide ? 8 : 4)
     return true
   }

@@ -218,7 +218,7 @@ import Testing
       settings == [
         "memory": "64", "vram": "8", "cpus": "2", "cpu-profile": "i686", "cpuid-portability-level": "0",
         "boot1": "dvd", "boot2": "disk", "boot3": "none", "boot4": "none", "rtc-use-utc": "off", "hpet": "off",
-        "debug-ports": "on",
+        "debug-ports": "on", "deterministic": "off",
         "test-device": "off", "pvpanic": "off",
         "virtio-rng": "off", "virtio-console": "off", "uart-strict": "off", "uart1": "off",
         "uart2": "0x2f8 3", "uart3": "off", "uart4": "off",

@@ -45,6 +45,15 @@ final class TemporaryRegistry {
     #expect(try registry.list().entries.isEmpty)
   }
 
+  @Test func aPanicThatNobodyCouldTellIsTold() throws {
+    let entry = try make("box")
+    let notes = try registry.modify(entry) { $0.onPanic = .reset }
+    #expect(notes.first?.hasSuffix("vmctl modifyvm box --pvpanic on") == true && notes.count == 1)
+    #expect(try registry.modify(entry) { $0.description = "may change" } == [], "said once")
+    #expect(try registry.modify(entry) { $0.hardware.pvpanic = true } == [])
+    #expect(try registry.modify(entry) { $0.hardware.pvpanic = false }.count == 1)
+  }
+
   @Test func namesAndUUIDsAreThereOnce() throws {
     let entry = try make("box")
     #expect(throws: ManagementError.self) { try make("box") }

@@ -100,7 +100,7 @@ import Testing
     #expect(
       ManagementError.text(for: DiskImageError.notFound(path: "/a b"))
         == "there is no medium at /a b; "
-        + "make one with vmctl createmedium disk --filename '/a b' --size MB, or attach another")
+        + "see that the path is right; a new disk is made with vmctl createmedium disk --filename '/a b' --size MB")
     let text = ManagementError.text(for: MachineError.notAKernel(path: "/k"), machine: "x")
     #expect(text.hasSuffix("modifyvm x --kernel FILE"))
     #expect(

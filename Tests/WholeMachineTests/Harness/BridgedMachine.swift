@@ -15,9 +15,10 @@ struct BridgedMachine {
   let session: EchoConnection
   let bulk: EchoStream
 
-  /// - Parameters: card, driver: of the network. variables: of the first host's process.
+  /// - Parameters: card, driver: of the network. disk: megabytes of a disk that each host has. variables: of the first host's
+  ///   process.
   init(
-    card: String, driver: String, faults: Wire.Faults = .init(), _ variables: [String: String] = [:]
+    card: String, driver: String, faults: Wire.Faults = .init(), disk: Int? = nil, _ variables: [String: String] = [:]
   ) throws {
     let words = "card=\(driver) address=\(Self.address)/24 gateway=\(NetworkLab.peer) shell"
     hosts = try TwoHosts(
@@ -28,6 +29,14 @@ struct BridgedMachine {
         "--bridge-adapter1", "tap0", "--nic-type1", card, "--teleporter-password", "secret",
       ])
     try hosts.b.modify("box", ["--mac-address1", try #require(try hosts.a.fact("box", "macaddress1"))])
+    if let disk {
+      for host in [hosts.a, hosts.b] {
+        try host.vmctl("storagectl", "box", "--name", "VirtIO", "--add", "virtio")
+        try host.vmctl(
+          "storageattach", "box", "--storagectl", "VirtIO", "--port", "0", "--type", "hdd", "--medium",
+          try host.makeDisk("own.img", megabytes: disk))
+      }
+    }
     lab = try NetworkLab(folder: hosts.shared, faults: faults)
     places = [(hosts.a, lab.hosts[0]), (hosts.b, lab.hosts[1])]
     for (index, place) in places.enumerated() {
@@ -61,5 +70,34 @@ struct BridgedMachine {
   func awaitStream(_ count: Int) throws {
     let before = bulk.received
     try poll("more of the stream", within: 240) { bulk.received >= before + count ? () : nil }
+  }
+
+  // MARK: Protection
+
+  /// Has a host wait for the machine, at the same port each time.
+  func await(on host: Int, _ variables: [String: String]) throws {
+    let (hosts, place) = (hosts, places[host])
+    try place.namespace.run { _ = try hosts.await(place.host, ["--teleporter-port", "6000"], variables) }
+  }
+
+  /// Begins to protect the machine, which runs on one host, by the other.
+  func remus(from: Int, to: Int) throws -> Child {
+    let (hosts, place) = (hosts, places[from])
+    let secret = try hosts.a.write("secret", Array("secret\n".utf8))
+    return try place.namespace.run {
+      try place.host.begin([
+        "remus", "box", NetworkLab.addresses[to], "-p", "6000", "--passwordfile", secret, "-i", "50", "--witness",
+        "file:\(hosts.shared)/witness",
+      ])
+    }
+  }
+
+  /// What some hosts send to the other one is lost, of the way that teleports go; or is not any more.
+  func cut(from hosts: [Int], _ isCut: Bool) throws {
+    for host in hosts {
+      let verb = isCut ? "add" : "del"
+      try NetworkLab.shell(
+        places[host].namespace, self.hosts.shared, "ip route \(verb) blackhole \(NetworkLab.addresses[1 - host])/32")
+    }
   }
 }
