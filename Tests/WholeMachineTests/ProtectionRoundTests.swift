@@ -110,7 +110,11 @@ struct ProtectionRoundTests {
         remus.signal(SIGKILL)
         _ = try remus.wait()
       case .primarysWitnessKilled: try kill("witness-process", home)
-      case .backupsWitnessKilled: try kill("witness-process", away)
+      case .backupsWitnessKilled:
+        try kill("witness-process", away)
+        // It is no backup for anybody any more, and is started again.
+        try host(away).waitForState("box", "teleportingin")
+        try host(away).vmctl("controlvm", "box", "poweroff")
       // Either may be too late, or too early.
       case .handOver: _ = try host(home).attempt(["controlvm", "box", "failover"])
       case .takeOver: _ = try host(away).attempt(["controlvm", "box", "failover"])

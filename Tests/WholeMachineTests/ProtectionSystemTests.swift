@@ -45,6 +45,12 @@ import Testing
     // A host that comes back, as by a service, does not start it a second time.
     try hosts.a.refused("startvm", "box", saying: ["has taken the machine", "--force"])
     #expect(try hosts.b.state("box") == "running")
+    // But it may be the backup: the witness knows that its disk is an old copy.
+    let back = try protect(hosts.b, to: try hosts.await(hosts.a, [], Self.patient), Self.witness(hosts))
+    let then = try #require(hosts.b.heartbeats("box").last)
+    try hosts.b.killMachine("box")
+    try hosts.a.expectGoesOn("box", after: then)
+    #expect(try back.wait() != 0)
   }
 
   @Test("a host that stands still loses the machine, and finds that out when it goes on")

@@ -97,6 +97,7 @@ public final class VMProcess: @unchecked Sendable {
     }
     var definition = try folder.readDefinition(checkingHost: true)
     inner = Inner(record: folder.restingStatus())
+    if definition.teleporter.enabled { entry.noteLoss() }
     returning = definition.teleporter.enabled ? nil : try ProtectionRecord.settle(entry, force: options.force)
     if let returning, let wait = returning.returning {
       definition.teleporter = wait.teleporter(definition.teleporter, witness: returning.witness)

@@ -225,23 +225,7 @@ final class TestHost {
   /// - Parameter remus: nil: it was started by vmctl itself.
   func waitUntilProtected(_ name: String, by remus: Child? = nil) throws {
     try poll("protection") { () -> Void? in
-<<<<<<< HEAD
       if let remus, !remus.isRunning { throw Failure("remus: \(remus.output)\(remus.errors)") }
-      // What it was as the backup stands there until then.
-      guard try fact(name, "ReplicationRole") == "primary", try fact(name, "ReplicationState") == "protected" else {
-        return nil
-      }
-      return try fact(name, "ReplicationEpoch").flatMap(Int.init) ?? 0 > 3 ? () : nil
-    }
-  }
-
-  /// A machine that another host had goes on here from where it was, memory and disk intact.
-  func expectGoesOn(_ name: String, after number: Int, sourceLocation: SourceLocation = #_sourceLocation) throws {
-    try waitForState(name, "running")
-    try waitForHeartbeat(name, atLeast: number + 2)
-    #expect(!log(name).contains("wrong"), "\(log(name).suffix(1000))", sourceLocation: sourceLocation)
-=======
-      guard remus.isRunning else { throw Failure("remus: \(remus.output)\(remus.errors)") }
       return try isProtected(name) ? () : nil
     }
   }
@@ -253,7 +237,13 @@ final class TestHost {
       return false
     }
     return try fact(name, "ReplicationEpoch").flatMap(Int.init) ?? 0 > 3
->>>>>>> fae3719 (Protection: pages are copied when they are written again, not in the pause, and only what has changed of them crosses)
+  }
+
+  /// A machine that another host had goes on here from where it was, memory and disk intact.
+  func expectGoesOn(_ name: String, after number: Int, sourceLocation: SourceLocation = #_sourceLocation) throws {
+    try waitForState(name, "running")
+    try waitForHeartbeat(name, atLeast: number + 2)
+    #expect(!log(name).contains("wrong"), "\(log(name).suffix(1000))", sourceLocation: sourceLocation)
   }
 
   /// The processes of this host that have a word in their command line.
