@@ -86,8 +86,8 @@ struct ProtectionRecord: FolderRecord {
 }
 
 extension VMEntry {
-  /// Before a machine waits for its teleport that was protected here, and whose process has ended without a word: if the witness
-  /// says that the backup has it, the disks here are old copies of it.
+  /// Before a machine waits for its teleport that was protected here, and whose process has ended without a word: if the
+  /// witness says that the backup has it, the disks here are old copies of it.
   func noteLoss() {
     guard ProtectionRecord.left(folder) != nil, sideAfterLoss() == .backup else { return }
     // Without the note its disks are not written over, which is told then.
