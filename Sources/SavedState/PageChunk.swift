@@ -43,7 +43,6 @@ public final class PageChunkEncoder {
   private var present: [UInt8]
   private var zero: [UInt8]
   private var different: [UInt8]
-  private var differences = 0
   private var count = 0
   private var dataPages = 0
   private var zeroRun: (first: Int, count: Int)?
@@ -81,10 +80,7 @@ public final class PageChunkEncoder {
     if change == .none { return }
     if count == 0 { first = page }
     let index = page - first
-    if change == .difference {
-      different[index >> 3] |= 1 << UInt8(index & 7)
-      differences += 1
-    }
+    if change == .difference { different[index >> 3] |= 1 << UInt8(index & 7) }
     present[index >> 3] |= 1 << UInt8(index & 7)
     count = index + 1
     dataPages += 1
@@ -136,11 +132,12 @@ public final class PageChunkEncoder {
     var writer = ByteWriter()
     writer.put(UInt64(first))
     writer.put(UInt32(count))
-    writer.put(differences > 0 ? 2 : 1 as UInt8)
+    let hasDifferences = different.contains { $0 != 0 }
+    writer.put(hasDifferences ? 2 : 1 as UInt8)
     let bitmapBytes = (count + 7) / 8
     writer.put(bytes: present[..<bitmapBytes])
     writer.put(bytes: zero[..<bitmapBytes])
-    if differences > 0 { writer.put(bytes: different[..<bitmapBytes]) }
+    if hasDifferences { writer.put(bytes: different[..<bitmapBytes]) }
     let pages = UnsafeRawBufferPointer(start: buffer, count: dataPages * PageChunk.pageSize)
     var chunk = writer.bytes
     if compresses { chunk += try compressor.compress(pages) } else { ZstdCompressor.store(pages, appendingTo: &chunk) }
@@ -150,7 +147,6 @@ public final class PageChunkEncoder {
       different[index] = 0
     }
     count = 0
-    differences = 0
     dataPages = 0
     try emit(chunk)
   }
@@ -195,8 +191,8 @@ public final class PageChunkDecoder {
     case 0:
       try reader.end()
       for page in first..<first + count { try body(page, .zero) }
-    case 1,
-      2 where takesDifferences:
+    case 1, 2:
+      guard kind == 1 || takesDifferences else { throw SavedStateError.corrupt("memory chunk of kind 2") }
       guard count <= PageChunk.maxPages else { throw SavedStateError.corrupt("memory chunk of \(count) pages") }
       let bitmapBytes = (count + 7) / 8
       let present = Array(try reader.take(bitmapBytes))

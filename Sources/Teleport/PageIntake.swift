@@ -33,13 +33,11 @@ final class PageIntake {
         guard !ledger.isZero(page) else { return }
         memset(place, 0, PageChunk.pageSize)
         ledger.set(page, PageChunkEncoder.zeroChecksum)
-      case .data(let bytes):
-        place.copyMemory(from: bytes, byteCount: PageChunk.pageSize)
-        ledger.set(page, Checksum.of(UnsafeRawBufferPointer(start: place, count: PageChunk.pageSize)))
-      case .difference(let bytes):
-        SentPages.apply(bytes, to: place)
-        ledger.set(page, Checksum.of(UnsafeRawBufferPointer(start: place, count: PageChunk.pageSize)))
+        return
+      case .data(let bytes): place.copyMemory(from: bytes, byteCount: PageChunk.pageSize)
+      case .difference(let bytes): SentPages.apply(bytes, to: place)
       }
+      ledger.set(page, Checksum.of(UnsafeRawBufferPointer(start: place, count: PageChunk.pageSize)))
     }
     return count
   }

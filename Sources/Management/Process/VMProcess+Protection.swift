@@ -52,7 +52,7 @@ extension VMProcess {
     }
     switch outcome {
     case .takenOver(let isWanted):
-      try? ReplicaRecord(machine: entry.definition.uuid.uuidString.lowercased()).write(folder)
+      try? ReplicaRecord(entry).write(folder)
       lock.withLock { inner.protection = nil }
       end(.teleported, reason: "the backup at \(peer) has taken it over")
       guard isWanted else {
@@ -299,14 +299,13 @@ extension VMProcess {
 
   /// What makes this process take protected machines.
   func protectionDuty(_ witness: WitnessClient) -> ProtectionDuty {
-    let folder = folder
-    let machine = entry.definition.uuid.uuidString.lowercased()
+    let (folder, replica) = (folder, ReplicaRecord(entry))
     let media = definition.hardware.storageControllers.flatMap { controller in
       controller.attachments.map { (controller.bus, $0) }
     }
     return ProtectionDuty(
       obstacle: { place in
-        if ReplicaRecord.read(folder)?.machine == machine { return nil }
+        if ReplicaRecord.read(folder)?.machine == replica.machine { return nil }
         let medium = media.first { $0.0 == place.bus && $0.1.port == place.port && $0.1.device == place.device }?.1
           .medium
         return
@@ -314,7 +313,7 @@ extension VMProcess {
           + "of the same size (vmctl createmedium), the same file on storage that both hosts share, or leave disks alone with -F -d"
       },
       overwrites: { places in
-        if !places.isEmpty { try ReplicaRecord(machine: machine).write(folder) }
+        if !places.isEmpty { try replica.write(folder) }
       },
       witness: { place, machine in
         if place == WitnessPlace.none.text { return .none }

@@ -28,6 +28,9 @@ struct ReplicaRecord: FolderRecord {
   var machine: String
 
   static func path(in folder: VMFolder) -> String { folder.replica }
+
+  /// Of what a machine's disks hold here.
+  init(_ entry: VMEntry) { machine = entry.definition.uuid.uuidString.lowercased() }
 }
 
 /// Says in a VM's folder that the machine was protected from here and its end was not seen: its backup may have it. It goes
@@ -73,7 +76,7 @@ struct ProtectionRecord: FolderRecord {
       return nil
     case .lost where record.returning != nil:
       // What its disks hold is older than what the other host has.
-      try ReplicaRecord(machine: entry.definition.uuid.uuidString.lowercased()).write(entry.folder)
+      try ReplicaRecord(entry).write(entry.folder)
       return record
     case .lost:
       throw ManagementError("the backup at \(record.peer) has taken the machine \"\(entry.name)\" over", remedy: remedy)
@@ -89,14 +92,14 @@ extension VMEntry {
   /// Before a machine waits for its teleport that was protected here, and whose process has ended without a word: if the
   /// witness says that the backup has it, the disks here are old copies of it.
   func noteLoss() {
-    guard ProtectionRecord.left(folder) != nil, sideAfterLoss() == .backup else { return }
+    guard sideAfterLoss() == .backup else { return }
     // Without the note its disks are not written over, which is told then.
-    try? ReplicaRecord(machine: definition.uuid.uuidString.lowercased()).write(folder)
+    try? ReplicaRecord(self).write(folder)
   }
 
   /// Whose a machine is that was protected here and whose process has ended without a word, as far as the witness says so
   /// without deciding anything.
-  /// - Returns: nil: it says nothing, or that both may have it yet.
+  /// - Returns: the primary, also where there is no such machine; nil: it says nothing, or that both may have it yet.
   public func sideAfterLoss() -> ProtectionSide? {
     guard let record = ProtectionRecord.left(folder) else { return .primary }
     switch WitnessProcess.serve(record.request(.look, self), isTrusted: true) {

@@ -1,4 +1,3 @@
-import DiskImages
 import Foundation
 import GuestMemory
 import Machine
@@ -188,8 +187,9 @@ public final class ProtectionSource: @unchecked Sendable {
     }
     encoder.onPage = { [unowned self] page, checksum, _ in ledger.set(page, checksum) }
     let shared = source.accepted?.shared ?? []
-    let written = machine.writtenDisks.filter { !shared.contains($0.place) }
-    if options.replicatesDisks && !options.isBlackhole { disks = written.map(\.place) }
+    let crosses = options.replicatesDisks && !options.isBlackhole
+    let written = crosses ? machine.writtenDisks.filter { !shared.contains($0.place) } : []
+    disks = written.map(\.place)
     if !shared.isEmpty {
       hasShared = true
       try machine.shareMedia()
@@ -197,7 +197,7 @@ public final class ProtectionSource: @unchecked Sendable {
     if let link {
       let wish = Message.Protect(
         session: session, machine: options.link.uuid, witness: witness.text, disks: disks,
-        sizes: written.filter { disks.contains($0.place) }.map(\.size), reprotection: reprotection)
+        sizes: written.map(\.size), reprotection: reprotection)
       try link.send(.protect, Message.encode(wish), timeoutMS: options.link.timeoutMS)
       // It looks whether its disks are empty.
       _ = try link.receive(timeoutMS: max(options.link.timeoutMS, 120_000), "getting ready").expect(.ready)
@@ -205,9 +205,16 @@ public final class ProtectionSource: @unchecked Sendable {
     isLogging = true
     machine.startDirtyLog()
     if !disks.isEmpty { machine.noteDiskWrites(true) }
-    for (index, place) in disks.enumerated() {
-      try sendDisk(index, place, size: written.first { $0.place == place }?.size ?? 0)
+    let copy = link.map { link in
+      DiskCopy(
+        machine: machine, link: link, timeoutMS: options.link.timeoutMS, disks: written,
+        queue: { [unowned self] in try queue($0) },
+        onProgress: { [unowned self] in
+          tell(.synchronizing)
+          try checkWishes()
+        })
     }
+    try copy?.send()
     if let sender {
       sender.report = { [unowned self] memory in
         progress.pages = memory.remainingPages
@@ -224,7 +231,7 @@ public final class ProtectionSource: @unchecked Sendable {
     if options.replicatesDisks { held.insert(.disks) }
     machine.holdOutput(held) { [weak self] in self?.outputWaits() }
     // From here on the disks stand still until the first checkpoint is acknowledged.
-    for (index, place) in disks.enumerated() { try sendPieces(index, place, machine.takeWrittenPieces(of: place)) }
+    try copy?.sendWritten()
     if !disks.isEmpty { machine.noteDiskWrites(false) }
     try checkWishes()
     perform(state.handle(.established(witness.establish(session))))
@@ -246,55 +253,6 @@ public final class ProtectionSource: @unchecked Sendable {
   private func outputWaits() {
     lock.withLock { if wishes.heldSince == nil { wishes.heldSince = .now } }
     wake.wake()
-  }
-
-  // MARK: Disks, the first time
-
-  private func sendDisk(_ index: Int, _ place: HardwareDescription.StorageSlot.Place, size: UInt64) throws {
-    let most = UInt64(DiskComparison.mostPieces) * WriteGate.pieceBytes
-    var offset: UInt64 = 0
-    while offset < size {
-      let bytes = try machine.readDisk(at: place, offset: offset, count: Int(min(most, size - offset)))
-      let comparison = DiskComparison(disk: index, offset: offset, bytes)
-      for start in try differences(comparison) {
-        let piece = Array(bytes[start..<min(start + DiskComparison.pieceBytes, bytes.count)])
-        try queue(Wire.Frame(.disk, try EpochContents.encode(disk: index, at: offset + UInt64(start), piece)))
-      }
-      offset += UInt64(bytes.count)
-      tell(.synchronizing)
-      try checkWishes()
-    }
-    // What was written meanwhile, until it is little.
-    for _ in 0..<10 {
-      let pieces = machine.takeWrittenPieces(of: place)
-      try sendPieces(index, place, pieces)
-      if pieces.count < 64 { return }
-    }
-  }
-
-  /// Where the backup has something else.
-  private func differences(_ comparison: DiskComparison) throws -> [Int] {
-    guard let link else { return [] }
-    try link.send(.compare, comparison.encoded(), timeoutMS: options.link.timeoutMS)
-    let answer = try link.receive(timeoutMS: options.link.timeoutMS, "comparing disks").expect(.differs)
-    return try comparison.offsets(in: answer.payload)
-  }
-
-  private func sendPieces(
-    _ index: Int, _ place: HardwareDescription.StorageSlot.Place, _ pieces: Set<UInt64>
-  ) throws {
-    guard let size = machine.writtenDisks.first(where: { $0.place == place })?.size else { return }
-    for piece in pieces.sorted() {
-      let offset = piece * WriteGate.pieceBytes
-      try sendRun(index, place, offset, Int(min(WriteGate.pieceBytes, size - offset)))
-    }
-  }
-
-  private func sendRun(
-    _ index: Int, _ place: HardwareDescription.StorageSlot.Place, _ offset: UInt64, _ count: Int
-  ) throws {
-    let bytes = try machine.readDisk(at: place, offset: offset, count: count)
-    try queue(Wire.Frame(.disk, try EpochContents.encode(disk: index, at: offset, bytes)))
   }
 
   // MARK: Epochs

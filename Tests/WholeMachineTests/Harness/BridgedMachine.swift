@@ -31,10 +31,7 @@ struct BridgedMachine {
     try hosts.b.modify("box", ["--mac-address1", try #require(try hosts.a.fact("box", "macaddress1"))])
     if let disk {
       for host in [hosts.a, hosts.b] {
-        try host.vmctl("storagectl", "box", "--name", "VirtIO", "--add", "virtio")
-        try host.vmctl(
-          "storageattach", "box", "--storagectl", "VirtIO", "--port", "0", "--type", "hdd", "--medium",
-          try host.makeDisk("own.img", megabytes: disk))
+        try host.attach("box", to: "virtio", port: 0, try host.makeDisk("own.img", megabytes: disk))
       }
     }
     lab = try NetworkLab(folder: hosts.shared, faults: faults)

@@ -142,13 +142,16 @@ final class TestHost {
     return path
   }
 
-  /// Attaches an image to the IDE controller, which is made when it is not there.
+  /// Attaches an image to the controller, which is made when it is not there.
   func attach(
-    _ name: String, port: Int, device: Int = 0, type: String = "hdd", _ medium: String, mode: String = "normal"
+    _ name: String, to bus: String = "ide", port: Int, device: Int = 0, type: String = "hdd", _ medium: String,
+    mode: String = "normal"
   ) throws {
-    _ = try attempt(["storagectl", name, "--name", "IDE", "--add", "ide"])
+    let controller = bus.uppercased()
+    _ = try attempt(["storagectl", name, "--name", controller, "--add", bus])
     try vmctl(
-      "storageattach", name, "--storagectl", "IDE", "--port", String(port), "--device", String(device), "--type", type,
+      "storageattach", name, "--storagectl", controller, "--port", String(port), "--device", String(device), "--type",
+      type,
       "--medium", medium, "--mtype", mode)
   }
 
